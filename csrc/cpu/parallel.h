@@ -1,0 +1,48 @@
+// Runs independent tasks on a few threads. Tasks are numbered and write disjoint outputs, so results do not
+// depend on how many threads there are or on who takes which task.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace fastconcept {
+
+// Calls body(task, thread) for every task in [0, tasks). The calling thread takes part; the others are started
+// for this call (about 20 us each) and joined before it returns, so nothing survives a fork or an exception.
+// The first exception thrown by any task is rethrown here; tasks not yet begun are dropped.
+template <class Body>
+void parallel_for(int64_t tasks, int num_threads, Body&& body) {
+    const int64_t wanted = num_threads < tasks ? num_threads : tasks;
+    if (wanted <= 1) {
+        for (int64_t task = 0; task < tasks; ++task) body(task, 0);
+        return;
+    }
+    std::atomic<int64_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failure_lock;
+    auto work = [&](int thread) {
+        try {
+            for (int64_t task; (task = next.fetch_add(1)) < tasks;) body(task, thread);
+        } catch (...) {
+            std::lock_guard<std::mutex> hold(failure_lock);
+            if (!failure) failure = std::current_exception();
+            next.store(tasks);
+        }
+    };
+    std::vector<std::thread> team;
+    team.reserve(static_cast<size_t>(wanted - 1));
+    try {
+        for (int64_t thread = 1; thread < wanted; ++thread) team.emplace_back(work, static_cast<int>(thread));
+    } catch (...) {
+        // The system gave fewer threads than asked for: those we have finish the work.
+    }
+    work(0);
+    for (auto& member : team) member.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace fastconcept

@@ -1,0 +1,11 @@
+// One source, several instruction sets: a function marked FASTCONCEPT_CLONES is compiled for x86-64-v2, -v3 (AVX2)
+// and -v4 (AVX-512) and the loader picks one. The loops inside are plain C++ that the compiler vectorises; on
+// aarch64 the baseline already has NEON.
+#pragma once
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+    !defined(FASTCONCEPT_SANITIZE)
+#define FASTCONCEPT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FASTCONCEPT_CLONES
+#endif

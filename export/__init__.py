@@ -1,0 +1,1 @@
+"""Export: from an open_clip model to a bundle. Needs the [export] extra; the runtime does not."""

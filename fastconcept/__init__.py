@@ -1,0 +1,1 @@
+"""fastconcept explains what a CLIP model sees, in words, in real time."""

@@ -1,0 +1,1 @@
+"""Concepts: the WordNet DAG and named banks of embeddings."""

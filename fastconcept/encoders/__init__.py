@@ -1,0 +1,1 @@
+"""Encoders turn pixels or strings into unit rows (n, d)."""

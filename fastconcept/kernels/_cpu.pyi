@@ -1,0 +1,3 @@
+"""Types of the compiled CPU module (csrc/cpu/bindings.cpp)."""
+
+def set_blas(sgemm: int, sgemv: int) -> None: ...

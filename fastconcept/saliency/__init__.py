@@ -1,0 +1,1 @@
+"""Saliency: where in an image is a concept (ConVis)?"""

@@ -1,0 +1,1 @@
+"""Sparse decomposition: which few words add up to an embedding (SpLiCE)?"""
