@@ -1,0 +1,346 @@
+"""A bundle: one directory of plain files that holds everything the runtime needs of one CLIP model.
+
+``manifest.json`` names every other file with its size and sha256. Nothing in a bundle is pickled or executed,
+every file is verified before its first use, and no name may lead outside the directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+_MAX_MANIFEST_BYTES = 8 << 20
+_BUILTIN = Path(__file__).parent / "data" / "nano"
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How whole images become the encoder's input; the fields are open_clip's ``preprocess_cfg``."""
+
+    size: tuple[int, int]  # height, width in pixels
+    mean: tuple[float, float, float]  # per channel, white is 1
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"  # or "bilinear"
+    resize_mode: str = "shortest"  # short side then centre crop; or "squash", or "longest" then pad
+    fill_color: int = 0  # of the padding of "longest", 0 to 255
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says, checked."""
+
+    model: str
+    pretrained: str | None
+    embedding_dim: int
+    context_length: int
+    logit_scale: float
+    preprocess: Preprocess
+    image_encoder: str
+    text_encoder: str
+    tokenizer: str
+    tokenizer_clean: str  # "lower", "whitespace", "canonicalize" or "none": what open_clip does to a string first
+    text_length: str  # "dynamic": rows as long as their longest text; "fixed": always context_length
+    image_mean: str | None
+    banks: Mapping[str, str]  # name -> file; the first is the default
+    dictionaries: Mapping[str, str]
+    files: Mapping[str, tuple[str, int]]  # file -> (sha256, bytes)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
+    created_with: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The manifest as the text of ``manifest.json``; :func:`parse_manifest` reads it back."""
+        preprocess = dict(vars(self.preprocess))
+        document = {"schema_version": SCHEMA_VERSION, **vars(self), "preprocess": preprocess}
+        for name in ("banks", "dictionaries", "parity", "created_with"):
+            document[name] = dict(document[name])
+        document["files"] = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in self.files.items()}
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+class _Reader:
+    """Takes typed fields out of a parsed JSON object and names the field that is wrong."""
+
+    def __init__(self, document: object, where: str) -> None:
+        if not isinstance(document, dict):
+            raise BundleError(f"{where}: expected a JSON object, got {type(document).__name__}")
+        self.document, self.where = document, where
+
+    def get(self, key: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
+        value = self.document.get(key, default)
+        if value is ...:
+            raise BundleError(f"{self.where}: the field {key!r} is missing; export the model again")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise BundleError(f"{self.where}: the field {key!r} has the wrong type ({type(value).__name__})")
+        return value
+
+    def numbers(self, key: str, count: int, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
+        values = self.get(key, list)
+        if len(values) != count or any(isinstance(v, bool) or not isinstance(v, kind) for v in values):
+            raise BundleError(f"{self.where}: the field {key!r} must be {count} numbers")
+        return tuple(values)
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: Any = ...) -> str:
+        value = self.get(key, str, default)
+        if value not in allowed:
+            raise BundleError(f"{self.where}: {key!r} is {value!r}, expected one of {', '.join(allowed)}")
+        return str(value)
+
+    def names(self, key: str) -> dict[str, str]:
+        mapping = self.get(key, dict, {})
+        if any(not isinstance(value, str) for value in mapping.values()):
+            raise BundleError(f"{self.where}: the field {key!r} must map names to files")
+        return dict(mapping)
+
+
+def _parse_preprocess(document: object, where: str) -> Preprocess:
+    reader = _Reader(document, f"{where}: preprocess")
+    size = reader.numbers("size", 2, int)
+    std = reader.numbers("std", 3, (int, float))
+    if not all(1 <= side <= 4096 for side in size) or not all(value > 0 for value in std):
+        raise BundleError(f"{where}: preprocess: size must be 1 to 4096 pixels and std positive")
+    return Preprocess(
+        size=size,
+        mean=reader.numbers("mean", 3, (int, float)),
+        std=std,
+        interpolation=reader.choice("interpolation", ("bicubic", "bilinear"), "bicubic"),
+        resize_mode=reader.choice("resize_mode", ("shortest", "squash", "longest"), "shortest"),
+        fill_color=reader.get("fill_color", int, 0),
+    )
+
+
+def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
+    """Check the text of a manifest and return it.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
+    where : str
+        What to call it in error messages.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    BundleError
+        If it is not JSON, of a newer schema version, incomplete, or names a file it does not list or may not name.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} is not valid JSON ({error}); export the model again") from None
+    reader = _Reader(document, where)
+    version = reader.get("schema_version", int)
+    if version > SCHEMA_VERSION or version < 1:
+        raise BundleError(
+            f"{where} has schema version {version}; this fastconcept reads versions 1 to {SCHEMA_VERSION}: "
+            "upgrade fastconcept, or export the model again"
+        )
+    files = {}
+    for name, entry in reader.get("files", dict).items():
+        record = _Reader(entry, f"{where}: files: {name}")
+        files[_safe_name(name, where)] = (record.get("sha256", str), record.get("bytes", int))
+    manifest = Manifest(
+        model=reader.get("model", str),
+        pretrained=reader.get("pretrained", (str, type(None)), None),
+        embedding_dim=reader.get("embedding_dim", int),
+        context_length=reader.get("context_length", int),
+        logit_scale=float(reader.get("logit_scale", (int, float))),
+        preprocess=_parse_preprocess(reader.get("preprocess", dict), where),
+        image_encoder=reader.get("image_encoder", str),
+        text_encoder=reader.get("text_encoder", str),
+        tokenizer=reader.get("tokenizer", str),
+        tokenizer_clean=reader.choice("tokenizer_clean", ("lower", "whitespace", "canonicalize", "none")),
+        text_length=reader.choice("text_length", ("dynamic", "fixed")),
+        image_mean=reader.get("image_mean", (str, type(None)), None),
+        banks=reader.names("banks"),
+        dictionaries=reader.names("dictionaries"),
+        files=files,
+        parity=reader.get("parity", dict, {}),
+        licences=tuple(str(item) for item in reader.get("licences", list, [])),
+        created_with=reader.names("created_with"),
+    )
+    if not 1 <= manifest.embedding_dim <= 65536 or not 1 <= manifest.context_length <= 65536:
+        raise BundleError(f"{where}: embedding_dim and context_length must be from 1 to 65536")
+    used = [manifest.image_encoder, manifest.text_encoder, manifest.tokenizer, manifest.image_mean]
+    for name in [*used, *manifest.banks.values(), *manifest.dictionaries.values()]:
+        if name is not None and name not in files:
+            raise BundleError(f"{where}: the file {name!r} is used but not listed under 'files'")
+    return manifest
+
+
+def _safe_name(name: str, where: str) -> str:
+    """Reject a file name that could lead outside the bundle's directory."""
+    path = PurePosixPath(name)
+    if not name or "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise BundleError(f"{where}: the file name {name!r} leaves the bundle's directory; do not use this bundle")
+    return name
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in lower-case hexadecimal, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class Bundle:
+    """An opened bundle: its manifest, and its files verified on first use.
+
+    Parameters
+    ----------
+    path : str or Path
+        A directory with a ``manifest.json``.
+
+    Raises
+    ------
+    BundleError
+        If the directory or a file is missing, a size differs, or the manifest is wrong (see :func:`parse_manifest`).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        manifest = self.path / MANIFEST
+        if not manifest.is_file():
+            raise BundleError(f"no bundle at {self.path}: {MANIFEST} is missing; create one with: fastconcept export")
+        if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise BundleError(f"{manifest} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB; this is not a bundle")
+        try:
+            text = manifest.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{manifest} cannot be read: {error}") from None
+        self.manifest = parse_manifest(text, str(manifest))
+        self._verified: set[str] = set()
+        root = self.path.resolve()
+        for name, (_, size) in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise BundleError(f"{file} is missing; export the model again")
+            if not file.resolve().is_relative_to(root):
+                raise BundleError(f"{file} is a link out of the bundle's directory; do not use this bundle")
+            if file.stat().st_size != size:
+                raise BundleError(f"{file} has {file.stat().st_size} bytes, the manifest says {size}; export again")
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r})"
+
+    def file(self, name: str) -> Path:
+        """Path of a file of this bundle, its checksum verified (once).
+
+        Raises
+        ------
+        BundleError
+            If the file is not listed, or its sha256 is not the manifest's.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.path} has no file {name!r}; it has: {', '.join(sorted(self.manifest.files))}")
+        file = self.path / name
+        if name not in self._verified:
+            if sha256_of(file) != self.manifest.files[name][0]:
+                raise BundleError(f"{file} is damaged: its sha256 is not the manifest's; copy or export it again")
+            self._verified.add(name)
+        return file
+
+    def verify(self) -> None:
+        """Verify every file now; raises :class:`BundleError` at the first that is damaged."""
+        for name in self.manifest.files:
+            self.file(name)
+
+    def bank(self, name: str | None = None) -> Path:
+        """File of a concept bank by its name; None means the first."""
+        return self.file(_pick(self.manifest.banks, name, "concept bank", self.path, "--words, --roots or --nouns"))
+
+    def dictionary(self, name: str | None = None) -> Path:
+        """File of a SpLiCE dictionary by its name; None means the first."""
+        return self.file(_pick(self.manifest.dictionaries, name, "dictionary", self.path, "--vocabulary"))
+
+
+def _pick(choices: Mapping[str, str], name: str | None, what: str, path: Path, option: str) -> str:
+    if not choices:
+        raise BundleError(f"{path} has no {what}; export the model again with {option}")
+    if name is None:
+        return next(iter(choices.values()))
+    if name not in choices:
+        raise BundleError(f"{path} has no {what} {name!r}; it has: {', '.join(choices)}")
+    return choices[name]
+
+
+def search_directories() -> list[Path]:
+    """Where a bundle given by name is looked for: ``FASTCONCEPT_BUNDLES`` (a path list), then the user's cache."""
+    listed = [Path(item) for item in os.environ.get("FASTCONCEPT_BUNDLES", "").split(os.pathsep) if item]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [*listed, cache / "fastconcept" / "bundles"]
+
+
+def installed_bundles() -> list[Path]:
+    """Every bundle that :func:`find_bundle` would find by name, and the built-in one."""
+    found = [_BUILTIN] if (_BUILTIN / MANIFEST).is_file() else []
+    for directory in search_directories():
+        if directory.is_dir():
+            found += sorted(path.parent for path in directory.glob(f"*/{MANIFEST}"))
+    return found
+
+
+def find_bundle(name: str | os.PathLike[str] | None = None) -> Path:
+    """Turn what a user writes for a bundle into its directory.
+
+    Parameters
+    ----------
+    name : str or path, optional
+        A directory; the name of a bundle in :func:`search_directories`; ``hf-hub:owner/name`` (downloaded once by
+        huggingface_hub); or None: the environment's ``FASTCONCEPT_BUNDLE``, else the built-in bundle.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    BundleError
+        If there is none, saying where it was looked for.
+    """
+    chosen = name or os.environ.get("FASTCONCEPT_BUNDLE")
+    if not chosen:
+        if (_BUILTIN / MANIFEST).is_file():
+            return _BUILTIN
+        raise BundleError(
+            "no bundle was named and none is built in; make one with `fastconcept export MODEL -o DIR` and "
+            "give its directory, or set FASTCONCEPT_BUNDLE"
+        )
+    text = os.fspath(chosen)
+    if text.startswith("hf-hub:"):
+        return _download(text.removeprefix("hf-hub:"))
+    path = Path(text)
+    if path.is_dir() or path.is_absolute() or len(path.parts) > 1:
+        return path
+    for directory in search_directories():
+        if (directory / text / MANIFEST).is_file():
+            return directory / text
+    if text == "nano" and (_BUILTIN / MANIFEST).is_file():
+        return _BUILTIN
+    looked = ", ".join(str(directory) for directory in [Path.cwd(), *search_directories()])
+    raise BundleError(f"no bundle {text!r}; looked in: {looked}")
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=["*.json", "*.onnx", "*.onnx.data", "*.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise BundleError(f"hf-hub:{repository} cannot be had: {error}") from None
