@@ -1,0 +1,225 @@
+"""Geometry of ConVis: the working image, its border, and the patches that matter.
+
+Everything lies on cells: squares whose side divides the stride, every patch size and the border, so that a map
+is constant inside a cell and no patch covers part of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+
+WORKING_SIZE = 224  # pixels of the short side (ConVis, section "Concept Visualization")
+MAX_PATCHES = 50_000
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Which patches to look at.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Height and width of the map in cells.
+    cell : int
+        Side of a cell in pixels of the working image.
+    margin : int
+        Pixels of border on every side; 0 when patches stay inside.
+    boxes : (n, 4) int32
+        Patches as x0, y0, x1, y1 in pixels of the bordered image.
+    cells : (n, 4) int32
+        The same in cells of the map; they may reach outside it.
+    weights : (n,) float64
+        Weight of each patch in the mean.
+    """
+
+    shape: tuple[int, int]
+    cell: int
+    margin: int
+    boxes: npt.NDArray[np.int32]
+    cells: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def cell_size(sizes: Sequence[int], stride: int) -> int:
+    """Side of the cells on which maps for these patch sizes and stride are constant, in pixels.
+
+    Examples
+    --------
+    >>> cell_size((128, 64), 16)
+    16
+    """
+    return math.gcd(stride, max(sizes), *sizes)
+
+
+def working_size(height: int, width: int, fit: str, cell: int) -> tuple[int, int]:
+    """Size of the working image: short side about 224 px, both sides whole cells.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the original image, in pixels.
+    fit : {"full", "crop"}
+        The whole image at its own aspect ratio (to within half a cell), or its central square.
+    cell : int
+        See :func:`cell_size`.
+
+    Returns
+    -------
+    (int, int)
+        Height and width in pixels.
+
+    Examples
+    --------
+    >>> working_size(480, 640, "full", 16), working_size(480, 640, "crop", 16)
+    ((224, 304), (224, 224))
+    """
+    short = max(1, round(WORKING_SIZE / cell)) * cell
+    if fit == "crop":
+        return short, short
+    long = round(short * max(height, width) / min(height, width) / cell) * cell
+    return (short, long) if height <= width else (long, short)
+
+
+def visible_region(height: int, width: int, fit: str) -> tuple[int, int, int, int]:
+    """The part of the original that is looked at: x0, y0, x1, y1 in pixels (all of it, or the central square).
+
+    Examples
+    --------
+    >>> visible_region(480, 640, "crop")
+    (80, 0, 560, 480)
+    """
+    if fit == "full":
+        return 0, 0, width, height
+    side = min(height, width)
+    left, top = round((width - side) / 2.0), round((height - side) / 2.0)
+    return left, top, left + side, top + side
+
+
+def working_image(
+    image: npt.NDArray[np.uint8], region: tuple[int, int, int, int], size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """Cut out the visible region and resize it (bicubic, antialiased) to the working size.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    region : (x0, y0, x1, y1)
+        See :func:`visible_region`.
+    size : (int, int)
+        Height and width, see :func:`working_size`.
+
+    Returns
+    -------
+    (h, w, 3) uint8
+    """
+    from PIL import Image
+
+    cut = Image.fromarray(image[region[1] : region[3], region[0] : region[2]])
+    return np.asarray(cut.resize((size[1], size[0]), Image.Resampling.BICUBIC), np.uint8)
+
+
+def add_border(
+    image: npt.NDArray[np.uint8], margin: int, border: str, seed: int, fill: Sequence[float]
+) -> npt.NDArray[np.uint8]:
+    """Surround the working image so that patches may hang over its edge.
+
+    Parameters
+    ----------
+    image : (h, w, 3) uint8
+    margin : int
+        Pixels on every side.
+    border : {"noise", "constant", "reflect"}
+        Uniform noise over 0 to 255 (the reference), one colour, or the image mirrored.
+    seed : int
+        Of the noise.
+    fill : (3,) float
+        Colour of ``"constant"``, where white is 1.
+
+    Returns
+    -------
+    (h + 2 margin, w + 2 margin, 3) uint8
+    """
+    height, width, _ = image.shape
+    if border == "reflect":
+        return np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    shape = (height + 2 * margin, width + 2 * margin, 3)
+    if border == "noise":
+        bordered = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    else:
+        colour = np.clip(np.rint(np.asarray(fill) * 255), 0, 255).astype(np.uint8)
+        bordered = np.broadcast_to(colour, shape).copy()
+    bordered[margin : margin + height, margin : margin + width] = image
+    return bordered
+
+
+def patch_grid(
+    height: int, width: int, sizes: Sequence[int], stride: int, inside: bool, scale_weights: str
+) -> PatchGrid:
+    """Lay out the patches that touch the working image (730 of the reference's 1,800 on a square).
+
+    Parameters
+    ----------
+    height, width : int
+        Of the working image in pixels; whole cells.
+    sizes : sequence of int
+        Sides of the square patches in pixels.
+    stride : int
+        Pixels from one patch to the next.
+    inside : bool
+        Keep to patches that lie wholly inside the image (no border).
+    scale_weights : {"area", "equal"}
+        Every patch counts the same, so a size counts by its area (the reference's code, 4:1 for 128 and 64), or
+        every size counts the same (the paper's text).
+
+    Returns
+    -------
+    PatchGrid
+
+    Raises
+    ------
+    InputError
+        If there are more than 50,000 patches, or a size does not fit inside.
+    """
+    cell = cell_size(sizes, stride)
+    margin = 0 if inside else max(sizes)
+    boxes: list[tuple[int, int, int, int]] = []
+    weights: list[float] = []
+    for size in sizes:
+        if inside and size > min(height, width):
+            raise InputError(f"patches of {size} px do not fit inside a {width} x {height} px image; see border=")
+        across, down = (_positions(length, size, stride, margin) for length in (width, height))
+        if len(boxes) + len(across) * len(down) > MAX_PATCHES:
+            raise InputError(
+                f"this {width} x {height} px image at stride {stride} needs more than {MAX_PATCHES:,} patches; "
+                'use a larger stride or fit="crop"'
+            )
+        boxes += [(x, y, x + size, y + size) for y in down for x in across]
+        weight = 1.0 if scale_weights == "area" else (max(sizes) / size) ** 2
+        weights += [weight] * (len(across) * len(down))
+    pixels = np.array(boxes, np.int32)
+    return PatchGrid(
+        shape=(height // cell, width // cell),
+        cell=cell,
+        margin=margin,
+        boxes=pixels,
+        cells=(pixels - margin) // cell,
+        weights=np.array(weights, np.float64),
+    )
+
+
+def _positions(length: int, size: int, stride: int, margin: int) -> list[int]:
+    """Starts along one axis of the bordered image of the patches that touch the inner ``length`` pixels."""
+    if margin == 0:
+        starts = list(range(0, length - size + 1, stride))
+        return starts if starts[-1] == length - size else [*starts, length - size]
+    return [start for start in range(0, margin + length, stride) if start + size > margin]
