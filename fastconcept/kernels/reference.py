@@ -12,6 +12,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .reference_nnlasso import Dictionary, nnlasso, nnlasso_l0
+from .sparse_codes import SparseCodes
+
+__all__ = [
+    "Dictionary",
+    "SaliencyMaps",
+    "SparseCodes",
+    "SubtreeRanks",
+    "all_ranks",
+    "nnlasso",
+    "nnlasso_l0",
+    "resize_patches",
+    "saliency_maps",
+    "subtree_ranks",
+]
+
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
@@ -29,21 +45,6 @@ class SaliencyMaps(NamedTuple):
     maps: npt.NDArray[np.float32]
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
-
-
-class SparseCodes(NamedTuple):
-    """Sparse codes of n problems in CSR layout, each with its certificate.
-
-    Problem i has words ``indices[indptr[i]:indptr[i + 1]]`` (ascending) with weights ``values[...]`` > 0.
-    """
-
-    indptr: npt.NDArray[np.int64]
-    indices: npt.NDArray[np.int32]
-    values: npt.NDArray[np.float64]
-    l1_penalty: npt.NDArray[np.float64]  # (n,) lambda of each problem
-    gap: npt.NDArray[np.float64]  # (n,) duality gap divided by the primal objective
-    kkt: npt.NDArray[np.float64]  # (n,) largest violation of the optimality conditions
-    rounds: npt.NDArray[np.int32]  # (n,) working-set rounds used
 
 
 def subtree_ranks(

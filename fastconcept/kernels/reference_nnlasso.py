@@ -1,0 +1,328 @@
+"""Nonnegative lasso in plain NumPy and float64: the definition the compiled solvers are tested against.
+
+Kept apart from :mod:`fastconcept.kernels.reference` for length; import it from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .sparse_codes import (
+    SparseCodes,
+    check_l0,
+    check_l1_penalty,
+    check_rows,
+    check_targets,
+    check_tolerance,
+    check_warm_start,
+)
+
+Vector = npt.NDArray[np.float64]
+_DEPENDENT = 1e-12  # a row closer than this (squared, relative) to the span of the support is in the span
+_SMALLEST_PENALTY = 1e-4  # the path ends at this share of the penalty at which it begins
+
+
+class Dictionary:
+    """Checked rows of a dictionary; other backends keep their converted copies here.
+
+    Parameters
+    ----------
+    rows : (N, d) float32
+        C-contiguous and finite. N may be 0.
+
+    Examples
+    --------
+    >>> Dictionary(np.eye(3, dtype=np.float32)).shape
+    (3, 3)
+    """
+
+    def __init__(self, rows: npt.NDArray[np.float32]) -> None:
+        self.rows = check_rows(rows, "dictionary")
+        self.shape: tuple[int, int] = (rows.shape[0], rows.shape[1])
+
+
+@dataclass
+class _Code:
+    """One solved problem."""
+
+    support: list[int]
+    weights: Vector
+    l1_penalty: float
+    rounds: int
+
+
+def nnlasso(
+    dictionary: Dictionary | npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    l1_penalty: float | npt.NDArray[np.float64],
+    warm_start: SparseCodes | None = None,
+    *,
+    tolerance: float = 1e-6,
+    num_threads: int | None = None,
+) -> SparseCodes:
+    """Sparse nonnegative codes: ``min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w)`` for every target z.
+
+    In scikit-learn's terms ``Lasso(alpha=lambda / (2 d), fit_intercept=False, positive=True)`` fitted on ``C.T``.
+    The minimiser need not be unique (near-duplicate words); its objective is.
+
+    Parameters
+    ----------
+    dictionary : Dictionary or (N, d) float32
+        Rows C, usually centred unit rows. Prepare a ``Dictionary`` once when it is used again.
+    targets : (n, d) float32
+        Rows z. n may be 0.
+    l1_penalty : float or (n,) float64
+        lambda > 0. The code is empty exactly when ``lambda >= 2 max_j c_j . z``.
+    warm_start : SparseCodes, optional
+        Codes of similar targets; only their supports are used. The result is as exact as without.
+    tolerance : float
+        Relative duality gap to reach, from 1e-12 to 1.
+
+    Returns
+    -------
+    SparseCodes
+        With ``gap`` as reached (0 where the objective is 0) and the violation ``kkt`` of
+        ``2 c_j . r <= lambda`` (equality on the support) per problem.
+
+    Raises
+    ------
+    InputError
+        If an argument has the wrong dtype, shape, layout or range, or is not finite.
+
+    Notes
+    -----
+    Bhalla et al., "Interpreting CLIP with Sparse Linear Concept Embeddings", arXiv 2402.10376. Solved by the
+    active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23), ties by index.
+
+    Examples
+    --------
+    >>> words = np.eye(3, dtype=np.float32)
+    >>> codes = nnlasso(words, np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
+    >>> codes.indices, codes.values.round(6)
+    (array([0, 1], dtype=int32), array([0.8, 0.3]))
+    """
+    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
+    targets = check_targets(targets, prepared.shape[1])
+    penalties = check_l1_penalty(l1_penalty, len(targets))
+    indptr, indices = check_warm_start(warm_start, len(targets), prepared.shape[0])
+    tolerance = check_tolerance(tolerance)
+    rows, z64 = prepared.rows.astype(np.float64), targets.astype(np.float64)
+    codes = [
+        _solve(rows, z, float(penalty), [int(j) for j in indices[start:stop]], tolerance)
+        for z, penalty, start, stop in zip(z64, penalties, indptr[:-1], indptr[1:], strict=True)
+    ]
+    return _certified(rows, z64, codes)
+
+
+def nnlasso_l0(
+    dictionary: Dictionary | npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    l0: int,
+    *,
+    tolerance: float = 1e-6,
+    num_threads: int | None = None,
+) -> SparseCodes:
+    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
+
+    The minimiser of :func:`nnlasso` is piecewise linear in lambda. Starting from ``2 max_j c_j . z``, lambda falls
+    until the support is about to exceed ``l0`` words for the first time; the code at that lambda is returned, with
+    its ``l1_penalty``. It has exactly ``l0`` words, except: fewer where several words enter at once (ties), and
+    fewer where the path reaches 1/10000 of its first lambda before it has enough words; none, and lambda 0, where
+    no word correlates positively with the target.
+
+    Parameters
+    ----------
+    dictionary, targets
+        As in :func:`nnlasso`.
+    l0 : int
+        Number of words, at least 1.
+    tolerance : float
+        Relative duality gap to reach at the returned ``l1_penalty``.
+
+    Returns
+    -------
+    SparseCodes
+        ``l1_penalty`` holds the lambda that was found for each problem.
+
+    Raises
+    ------
+    InputError
+        If an argument has the wrong dtype, shape, layout or range, or is not finite.
+
+    Notes
+    -----
+    The homotopy of Osborne, Presnell and Turlach (2000) and Efron et al. (LARS, 2004), with w >= 0.
+
+    Examples
+    --------
+    >>> words = np.eye(3, dtype=np.float32)
+    >>> codes = nnlasso_l0(words, np.array([[1.0, 0.5, 0.25]], np.float32), 2)
+    >>> codes.indices, codes.values.round(6), codes.l1_penalty
+    (array([0, 1], dtype=int32), array([0.75, 0.25]), array([0.5]))
+    """
+    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
+    targets = check_targets(targets, prepared.shape[1])
+    l0, tolerance = check_l0(l0), check_tolerance(tolerance)
+    rows, z64 = prepared.rows.astype(np.float64), targets.astype(np.float64)
+    return _certified(rows, z64, [_follow_path(rows, z, l0) for z in z64])
+
+
+def _solve(rows: Vector, z: Vector, penalty: float, warm: list[int], tolerance: float) -> _Code:
+    """Active set: solve on the support, step back to the boundary, add the most violating row, until none is left."""
+    support, weights = _descend(rows, z, penalty, sorted(set(warm)), np.zeros(len(set(warm))))
+    slack = 0.5 * tolerance * penalty  # a violation of 2 c_j . r <= lambda by this much costs half the tolerance
+    rounds, limit = 0, 50 + 10 * len(rows)
+    while rounds < limit:
+        rounds += 1
+        violations = 2 * rows @ (z - weights @ rows[support]) - penalty
+        violations[support] = -np.inf
+        worst = int(violations.argmax()) if len(violations) else -1
+        if worst < 0 or violations[worst] <= slack:
+            break
+        support, weights = _descend(rows, z, penalty, [*support, worst], np.append(weights, 0.0))
+    return _Code(support, weights, penalty, rounds)
+
+
+def _descend(
+    rows: Vector, z: Vector, penalty: float, support: list[int], weights: Vector
+) -> tuple[list[int], Vector]:
+    """Minimise over the support, dropping words on the way whenever one reaches zero."""
+    while support:
+        chosen = rows[support]
+        independent = _independent(chosen)
+        extra = [i for i in range(len(support)) if i not in independent]
+        step = np.zeros(len(support))
+        basis = chosen[independent]
+        if extra:
+            # c_e = sum_p beta_p c_p: moving along e - beta leaves the residual, and lowers sum(w) if sum(beta) > 1.
+            beta = np.linalg.lstsq(basis.T, chosen[extra[0]], rcond=None)[0]
+            sign = 1.0 if beta.sum() > 1 + 1e-9 else -1.0
+            step[extra[0]], step[independent] = sign, -sign * beta
+            reach = np.inf
+        else:
+            gram = basis @ basis.T
+            step = np.linalg.solve(gram, basis @ z - penalty / 2) - weights
+            reach = 1.0
+        shrinking = np.flatnonzero(step < 0)
+        limits = weights[shrinking] / -step[shrinking]
+        if len(limits) == 0 or limits.min() >= reach:
+            # strictly inside (or an extra row with nowhere to go, which a nonnegative beta makes impossible)
+            weights = weights + step if reach == 1.0 else weights
+            break
+        first = shrinking[limits.argmin()]
+        weights = np.maximum(weights + limits.min() * step, 0.0)
+        support, weights = support[:first] + support[first + 1 :], np.delete(weights, first)
+    keep = [i for i in range(len(support)) if weights[i] > 0]
+    return [support[i] for i in keep], weights[keep]
+
+
+def _independent(chosen: Vector) -> list[int]:
+    """Greedy maximal independent subset of rows, earliest first."""
+    basis: list[Vector] = []
+    kept = []
+    for i, row in enumerate(chosen):
+        rest = row.copy()
+        for _ in range(2):  # once more for orthogonality to rounding
+            for direction in basis:
+                rest -= (direction @ rest) * direction
+        norm = rest @ rest
+        if norm > _DEPENDENT * (row @ row):
+            basis.append(rest / np.sqrt(norm))
+            kept.append(i)
+    return kept
+
+
+def _follow_path(rows: Vector, z: Vector, l0: int) -> _Code:
+    """Homotopy in lambda: on each segment w = alpha - lambda * beta on the support."""
+    correlations = rows @ z
+    penalty = 2 * float(correlations.max(initial=0.0))
+    if penalty <= 0:
+        return _Code([], np.zeros(0), 0.0, 1)
+    floor = _SMALLEST_PENALTY * penalty
+    support, barred, rounds, limit = [int(correlations.argmax())], -1, 0, 100 + 20 * l0
+    while rounds < limit:
+        rounds += 1
+        chosen = rows[support]
+        gram = chosen @ chosen.T
+        alpha, beta = np.linalg.solve(gram, np.stack([chosen @ z, np.full(len(support), 0.5)], axis=1)).T
+        # c_j . r = p_j + lambda * q_j reaches lambda / 2 at p_j / (1/2 - q_j)
+        p, slope = correlations - rows @ (alpha @ chosen), 0.5 - rows @ (beta @ chosen)
+        slope[support if barred < 0 else [*support, barred]] = 0.0  # who just left does not come back at once
+        enters = np.where(slope > 1e-9, p / np.where(slope > 1e-9, slope, 1.0), -np.inf)
+        enters = np.minimum(enters, penalty)
+        leaves = np.where(beta < 0, alpha / np.where(beta < 0, beta, 1.0), -np.inf)
+        leaves = np.minimum(leaves, penalty)
+        next_penalty = max(float(enters.max()), float(leaves.max()), floor)
+        weights = np.maximum(alpha - next_penalty * beta, 0.0)
+        entering = next_penalty == enters.max() and enters.max() > leaves.max()
+        penalty, barred = next_penalty, -1
+        if penalty <= floor or (entering and len(support) >= l0):
+            break
+        if entering:
+            support.append(int(enters.argmax()))
+        else:
+            barred = support.pop(int(leaves.argmax()))
+    keep = np.flatnonzero(weights > 1e-12 * weights.max(initial=0.0))
+    return _Code([support[i] for i in keep], weights[keep], penalty, rounds)
+
+
+def _certified(rows: Vector, targets: Vector, codes: list[_Code]) -> SparseCodes:
+    """CSR arrays with the duality gap and the KKT residual of every code."""
+    ordered = [np.argsort(code.support) for code in codes]
+    indices = [np.asarray(code.support, np.int32)[order] for code, order in zip(codes, ordered, strict=True)]
+    values = [code.weights[order] for code, order in zip(codes, ordered, strict=True)]
+    certificates = [
+        certificate(rows, z, j, w, code.l1_penalty)
+        for z, j, w, code in zip(targets, indices, values, codes, strict=True)
+    ]
+    return SparseCodes(
+        np.cumsum([0, *map(len, indices)], dtype=np.int64),
+        np.concatenate([np.zeros(0, np.int32), *indices]),
+        np.concatenate([np.zeros(0), *values]),
+        np.array([code.l1_penalty for code in codes], np.float64),
+        np.array([gap for gap, _ in certificates], np.float64),
+        np.array([kkt for _, kkt in certificates], np.float64),
+        np.array([code.rounds for code in codes], np.int32),
+    )
+
+
+def certificate(
+    rows: Vector, target: Vector, indices: npt.NDArray[np.int32], values: Vector, l1_penalty: float
+) -> tuple[float, float]:
+    """Relative duality gap and KKT residual of one code.
+
+    Parameters
+    ----------
+    rows : (N, d) float64
+    target : (d,) float64
+    indices, values : (m,) int32 and float64
+        The code.
+    l1_penalty : float
+
+    Returns
+    -------
+    gap, kkt : float
+        ``(P - D) / P`` (0 where P is 0), and the largest of ``max(2 c_j . r - lambda, 0)`` over all rows and
+        ``|2 c_j . r - lambda|`` over the support.
+
+    Examples
+    --------
+    >>> certificate(np.eye(2), np.array([1.0, 0.0]), np.array([0], np.int32), np.array([0.5]), 1.0)
+    (0.0, 0.0)
+    """
+    residual = target - values @ rows[indices]
+    square = float(residual @ residual)
+    primal = square + l1_penalty * float(values.sum())
+    correlations = rows @ residual
+    largest = float(correlations.max(initial=0.0))
+    kkt = max(2 * largest - l1_penalty, float(np.abs(2 * correlations[indices] - l1_penalty).max(initial=0.0)), 0.0)
+    if primal == 0:
+        return 0.0, kkt
+    alignment = float(target @ residual)
+    scale = alignment / square if square > 0 else 0.0
+    scale = max(min(scale, l1_penalty / (2 * largest) if largest > 0 else np.inf), 0.0)
+    dual = 2 * scale * alignment - scale**2 * square
+    return max(primal - dual, 0.0) / primal, kkt

@@ -1,0 +1,239 @@
+"""SpLiCE: an embedding as a sparse nonnegative combination of words.
+
+For a unit embedding z, a mean mu and dictionary rows C: ``z_c = norm(z - mu)``, then
+
+    w = argmin over w >= 0 of  ||C^T w - z_c||^2 + lambda * sum(w)
+
+(squared norm without 1/2), and the words add up to ``norm(norm(C^T w) + mu)``. Bhalla et al., "Interpreting CLIP
+with Sparse Linear Concept Embeddings", arXiv 2402.10376.
+
+Every function takes the kernel backend as the module ``kernels``; nothing here knows which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..kernels.sparse_codes import SparseCodes, check_rows
+from .result import AverageWeights, Decompositions, SparseWeights, reconstruct, unit
+from .vocabulary import Dictionary, Vocabulary
+
+Embeddings = npt.NDArray[np.float32]
+Label = TypeVar("Label", bound=Hashable)
+
+
+def decompose(
+    embeddings: Embeddings,
+    dictionary: Dictionary,
+    mean: Embeddings,
+    kernels: ModuleType,
+    *,
+    l1_penalty: float | npt.NDArray[np.float64] | None = None,
+    l0: int | None = None,
+    warm_start: SparseCodes | None = None,
+    num_threads: int | None = None,
+) -> Decompositions:
+    """Explain embeddings by a few words each.
+
+    Parameters
+    ----------
+    embeddings : (n, d) float32
+        Of images or of texts; rows are scaled to unit length.
+    dictionary : Dictionary
+        Words and centred unit rows. What is derived from it is kept for as long as it lives; leave it unchanged.
+    mean : (d,) float32
+        Mean of the unit embeddings of the same kind: the image mean for images, a text mean for texts.
+    kernels : module
+        ``fastconcept.kernels.cpu``, ``.cuda`` or ``.reference``.
+    l1_penalty : float or (n,) float64
+        lambda > 0; 0.15 to 0.35 is usual, larger means fewer words. Give this or ``l0``.
+    l0 : int
+        Number of words instead; see ``nnlasso_l0`` for the penalty it stands for and for ties.
+    warm_start : SparseCodes, optional
+        ``.codes`` of similar embeddings (the previous frame of a video); only with ``l1_penalty``.
+    num_threads : int, optional
+        Threads of the compiled solver; by default what the process may use.
+
+    Returns
+    -------
+    Decompositions
+        In order. An embedding no word correlates with has no words, which is a valid result.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, values are not finite, a row is zero, or both or neither of
+        ``l1_penalty`` and ``l0`` are given.
+
+    Examples
+    --------
+    >>> from fastconcept.kernels import reference
+    >>> dictionary = Vocabulary(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
+    >>> embedding = np.array([[0.8, 0.6, 0.0]], np.float32)
+    >>> result = decompose(embedding, dictionary, np.zeros(3, np.float32), reference, l1_penalty=0.2)
+    >>> [(word, round(weight, 3)) for word, weight in result[0].top()]
+    [('cat', 0.7), ('dog', 0.5)]
+    """
+    if (l1_penalty is None) == (l0 is None):
+        raise InputError(f"give l1_penalty or l0, exactly one of them; got l1_penalty={l1_penalty!r}, l0={l0!r}")
+    if warm_start is not None and l0 is not None:
+        raise InputError("warm_start works with l1_penalty only")
+    embeddings = check_rows(embeddings, "embeddings")
+    vocabulary = Vocabulary.of(dictionary)
+    if embeddings.shape[1] != vocabulary.dimension:
+        raise InputError(
+            f"embeddings have {embeddings.shape[1]} columns but the dictionary has {vocabulary.dimension}; "
+            "both must come from the same model"
+        )
+    mean = _check_mean(mean, vocabulary)
+    if (empty := np.flatnonzero(~embeddings.any(axis=1))).size:
+        raise InputError(f"embedding {empty[0]} is zero and has no direction to explain")
+    rows = unit(embeddings.astype(np.float64))
+    targets = unit(rows - mean.astype(np.float64)).astype(np.float32)
+    prepared = vocabulary.prepared(kernels)
+    codes: SparseCodes
+    if l0 is not None:
+        codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
+    else:
+        codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
+    return Decompositions(vocabulary, codes, rows.astype(np.float32), mean)
+
+
+def recompose(
+    weights: Mapping[str, float] | Sequence[Mapping[str, float]], dictionary: Dictionary, mean: Embeddings
+) -> Embeddings:
+    """The embedding that given words with given weights add up to: ``norm(norm(C^T w) + mu)``.
+
+    Parameters
+    ----------
+    weights : mapping of word to weight, or a sequence of n of them
+        Weights may be negative here. A word that stands in the dictionary twice counts with its first row.
+    dictionary : Dictionary
+    mean : (d,) float32
+
+    Returns
+    -------
+    (d,) or (n, d) float32
+        Unit rows. Without any word ``norm(mean)``; a zero vector if the mean is zero too.
+
+    Raises
+    ------
+    ConceptError
+        If a word is not in the dictionary.
+    InputError
+        If a weight is not finite or the mean has the wrong shape.
+
+    Examples
+    --------
+    >>> dictionary = Vocabulary(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
+    >>> recompose({"cat": 0.3, "dog": 0.4}, dictionary, np.zeros(3, np.float32)).round(6)
+    array([0.6, 0.8, 0. ], dtype=float32)
+    """
+    vocabulary = Vocabulary.of(dictionary)
+    mean = _check_mean(mean, vocabulary)
+    codes = [weights] if isinstance(weights, Mapping) else list(weights)
+    rows = [[int(vocabulary.rows_of(word)[0]) for word in code] for code in codes]
+    values = np.array([float(weight) for code in codes for weight in code.values()])
+    if not np.isfinite(values).all():
+        raise InputError("weights must be finite numbers")
+    indptr = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    indices = np.array([row for code in rows for row in code], np.int32)
+    result = reconstruct(vocabulary, indptr, indices, values, mean)
+    return result[0] if isinstance(weights, Mapping) else result
+
+
+def average(
+    batches: Iterable[tuple[Embeddings, Sequence[Label]]],
+    dictionary: Dictionary,
+    mean: Embeddings,
+    kernels: ModuleType,
+    *,
+    l1_penalty: float | None = None,
+    l0: int | None = None,
+    num_threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> dict[Label, AverageWeights]:
+    """Mean weights per label over a stream of batches, of which only one is in memory at a time.
+
+    Parameters
+    ----------
+    batches : iterable of (embeddings, labels)
+        Unit rows (n, d) float32 and n labels. For the average of a whole dataset give every row the same label.
+    dictionary, mean, kernels, l1_penalty, l0, num_threads
+        As in :func:`decompose`.
+    progress : callable, optional
+        Called after each batch with the number of embeddings done so far; an exception it raises ends the work.
+
+    Returns
+    -------
+    dict of label to AverageWeights
+        In the order in which the labels first occur.
+
+    Raises
+    ------
+    InputError
+        As :func:`decompose`, or if a batch has another number of labels than of embeddings.
+
+    Examples
+    --------
+    >>> from fastconcept.kernels import reference
+    >>> dictionary = Vocabulary(["cat", "dog"], np.eye(2, dtype=np.float32))
+    >>> batch = (np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), ["pet", "pet"])
+    >>> average([batch], dictionary, np.zeros(2, np.float32), reference, l1_penalty=0.2)["pet"].top()
+    [('cat', 0.45), ('dog', 0.45)]
+    """
+    vocabulary = Vocabulary.of(dictionary)
+    totals: dict[Label, _Total] = {}
+    done = 0
+    for embeddings, labels in batches:
+        if len(labels) != len(embeddings):
+            raise InputError(f"a batch has {len(embeddings)} embeddings but {len(labels)} labels")
+        result = decompose(
+            embeddings, vocabulary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads
+        )
+        cosines = result.cosine
+        for i, label in enumerate(labels):
+            span = slice(result.codes.indptr[i], result.codes.indptr[i + 1])
+            totals.setdefault(label, _Total()).add(result.codes.indices[span], result.codes.values[span], cosines[i])
+        done += len(embeddings)
+        if progress is not None:
+            progress(done)
+    return {label: total.average(vocabulary) for label, total in totals.items()}
+
+
+class _Total:
+    """Sums of weights under one label, as sparse as what was added."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, float] = {}
+        self._count = self._words = 0
+        self._cosines = 0.0
+
+    def add(self, indices: npt.NDArray[np.int32], values: npt.NDArray[np.float64], cosine: float) -> None:
+        for index, value in zip(indices.tolist(), values.tolist(), strict=True):
+            self._sums[index] = self._sums.get(index, 0.0) + value
+        self._count += 1
+        self._words += len(indices)
+        self._cosines += float(cosine)
+
+    def average(self, vocabulary: Vocabulary) -> AverageWeights:
+        indices = np.array(sorted(self._sums), np.int32)
+        values = np.array([self._sums[index] for index in sorted(self._sums)]) / self._count
+        weights = SparseWeights(indices, values)
+        return AverageWeights(vocabulary, weights, self._count, self._words / self._count, self._cosines / self._count)
+
+
+def _check_mean(mean: object, vocabulary: Vocabulary) -> Embeddings:
+    """A finite (d,) float32 mean, or an error."""
+    if not isinstance(mean, np.ndarray) or mean.dtype != np.float32 or mean.shape != (vocabulary.dimension,):
+        given = f"{mean.dtype} {mean.shape}" if isinstance(mean, np.ndarray) else type(mean).__name__
+        raise InputError(f"mean must be a float32 array of shape ({vocabulary.dimension},), got {given}")
+    if not np.isfinite(mean).all():
+        raise InputError("mean has NaN or infinite values")
+    return mean
