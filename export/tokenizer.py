@@ -1,0 +1,179 @@
+"""From open_clip's tokenizers to a ``tokenizer.json`` for the ``tokenizers`` package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import ExportError
+
+_START, _END = "<start_of_text>", "<end_of_text>"
+_CLEANERS = {"_clean_lower": "lower", "_clean_whitespace": "whitespace", "_clean_canonicalize": "canonicalize"}
+
+
+def convert_tokenizer(tokenizer: Any, path: Path) -> str:
+    """Write an open_clip tokenizer as ``tokenizer.json``.
+
+    Parameters
+    ----------
+    tokenizer : open_clip tokenizer
+        What ``open_clip.get_tokenizer`` returns: a ``SimpleTokenizer`` (the byte-pair encoding of CLIP), or an
+        ``HFTokenizer`` or ``SigLipTokenizer`` around a fast tokenizer of ``transformers``.
+    path : Path
+        File to write.
+
+    Returns
+    -------
+    str
+        How a string is cleaned first; one of :data:`fastconcept.encoders.tokenizer.CLEANERS`.
+
+    Raises
+    ------
+    ExportError
+        If the tokenizer has a mode that a ``tokenizer.json`` cannot reproduce exactly.
+    """
+    kind = type(tokenizer).__name__
+    if kind == "SimpleTokenizer":
+        clean = _simple_clean(tokenizer)
+        path.write_text(json.dumps(_clip_document(tokenizer), ensure_ascii=False), encoding="utf-8")
+    elif kind in ("HFTokenizer", "SigLipTokenizer"):
+        clean = "canonicalize" if kind == "SigLipTokenizer" else _CLEANERS[tokenizer.clean_fn.__name__]
+        path.write_text(_hugging_face_document(tokenizer), encoding="utf-8")
+    else:
+        raise ExportError(f"tokenizers of the class {kind} cannot be exported; please report the model")
+    return clean
+
+
+def _simple_clean(tokenizer: Any) -> str:
+    clean = _CLEANERS.get(tokenizer.clean_fn.__name__, "unknown")
+    # With case kept, open_clip matches <START_of_text> as one word without taking it for the start token;
+    # no pretrained model asks for that, and a tokenizer.json cannot say it.
+    if clean not in ("lower", "canonicalize"):
+        raise ExportError(f"CLIP's tokenizer with the cleaning {clean!r} cannot be exported exactly")
+    if tokenizer.reduction_fn is not None:
+        raise ExportError("a tokenizer with a reduction mask drops tokens at random and cannot be exported")
+    if len(tokenizer.all_special_ids) != 2 or tokenizer.encoder.get(_END) != len(tokenizer.encoder) - 1:
+        raise ExportError("CLIP's tokenizer with additional special tokens cannot be exported exactly")
+    return clean
+
+
+def _clip_document(tokenizer: Any) -> dict[str, Any]:
+    """CLIP's byte-pair encoding as the tokenizers package spells it.
+
+    open_clip takes "<end_of_text>" inside a text for the end token, but only where its word pattern starts a
+    match there ("!<end_of_text>" is punctuation and letters). Declaring an added token would match anywhere, so
+    the pattern yields the word, and merges appended after all others join its pieces into the token.
+    """
+    vocabulary = dict(tokenizer.encoder)
+    merges = [list(pair) for pair, _ in sorted(tokenizer.bpe_ranks.items(), key=lambda item: item[1])]
+    for special in (_START, _END):
+        identifier = vocabulary.pop(special)
+        pieces = _merge_by_rank(special, tokenizer.bpe_ranks)
+        joined = pieces[0]
+        for piece in pieces[1:]:
+            merges.append([joined, piece])
+            joined += piece
+            vocabulary[joined] = identifier if piece is pieces[-1] else len(tokenizer.encoder) + len(merges)
+    vocabulary = _close_gaps(vocabulary, len(tokenizer.encoder))
+    split = {"type": "Split", "pattern": {"Regex": _word_pattern()}, "behavior": "Removed", "invert": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "post_processor": _template(tokenizer.sot_token_id, tokenizer.eot_token_id),
+        "decoder": None,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "</w>",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": vocabulary,
+            "merges": merges,
+        },
+    }
+
+
+def _template(start: int, end: int) -> dict[str, Any]:
+    def special(name: str, identifier: int) -> dict[str, Any]:
+        return {"id": name, "ids": [identifier], "tokens": [name]}
+
+    single = [
+        {"SpecialToken": {"id": _START, "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": _END, "type_id": 0}},
+    ]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": single,
+        "special_tokens": {_START: special(_START, start), _END: special(_END, end)},
+    }
+
+
+def _merge_by_rank(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
+    """Pieces of one word after every merge that applies, lowest rank first."""
+    pieces = [*word[:-1], word[-1] + "</w>"]
+    while True:
+        pairs = [(ranks.get(pair, len(ranks)), at) for at, pair in enumerate(zip(pieces, pieces[1:], strict=False))]
+        rank, at = min(pairs)
+        if rank == len(ranks):
+            return pieces
+        pieces[at : at + 2] = ["".join(pieces[at : at + 2])]
+
+
+def _close_gaps(vocabulary: dict[str, int], size: int) -> dict[str, int]:
+    """Number the ids from ``size`` up without gaps, in their order."""
+    extra = sorted((identifier, token) for token, identifier in vocabulary.items() if identifier >= size)
+    return vocabulary | {token: size + at for at, (_, token) in enumerate(extra)}
+
+
+def _word_pattern() -> str:
+    """The words of CLIP's byte-pair encoding, with its character classes spelled out as code points.
+
+    open_clip uses the ``regex`` package, whose Unicode tables are years ahead of those inside ``tokenizers``
+    (17,000 letters differ) and whose flag for ignoring case makes the long s (U+017F) an s and takes U+0345,
+    a mark that is a letter in upper case, for neither letter nor mark.
+    """
+    letters, digits = _code_points(r"[\p{L}]"), _code_points(r"[\p{N}]")
+    no_marks = _code_points(r"[^\s\p{L}\p{N}]", invert=True)
+    specials = f"{_START}|<ſtart_of_text>|{_END}"
+    return rf"{specials}|'[sſ]|'t|'re|'ve|'m|'ll|'d|[{letters}]+|[{digits}]|[^{no_marks}]+"
+
+
+def _code_points(pattern: str, invert: bool = False) -> str:
+    """Ranges of a character class for every character that matches ``pattern``, or that does not."""
+    import regex
+
+    characters = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    matching = set(regex.findall(pattern, characters, regex.IGNORECASE))
+    runs: list[list[int]] = []
+    for character in characters:
+        if (character in matching) is invert:
+            continue
+        point = ord(character)
+        if runs and runs[-1][1] == point - 1:
+            runs[-1][1] = point
+        else:
+            runs.append([point, point])
+    return "".join(rf"\x{{{first:x}}}-\x{{{last:x}}}" for first, last in runs)
+
+
+def _hugging_face_document(tokenizer: Any) -> str:
+    """The fast tokenizer inside an ``HFTokenizer``, with its padding."""
+    if getattr(tokenizer, "tokenizer_mode", ""):
+        raise ExportError(f"the tokenizer mode {tokenizer.tokenizer_mode!r} cannot be exported exactly")
+    if getattr(tokenizer, "strip_sep_token", False):
+        raise ExportError("a tokenizer that strips its separator tokens cannot be exported exactly")
+    backend = getattr(tokenizer.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ExportError(f"{type(tokenizer.tokenizer).__name__} is not a fast tokenizer and cannot be exported")
+    tokenizer(["padding and truncation are set by the first call"])
+    return str(backend.to_str())

@@ -1,0 +1,298 @@
+"""Encoders that run a bundle's ONNX files with ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BundleError, DeviceError, InputError, MissingDependencyError
+from ..kernels.threads import check_num_threads
+from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    Provider = str | tuple[str, Mapping[str, Any]]
+    Progress = Callable[[int, int], None]
+
+IMAGE_BATCH = 16  # images per run of the encoder
+TEXT_BATCH_TOKENS = 1024  # tokens, padding included, per run of the encoder
+
+
+def device_providers(device: str) -> list[Provider]:
+    """ONNX Runtime's ``providers=[...]`` for a device name.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda" or "cuda:N".
+
+    Raises
+    ------
+    DeviceError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> device_providers("cuda:1")
+    [('CUDAExecutionProvider', {'device_id': 1})]
+    """
+    kind, _, index = device.partition(":")
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if kind == "cuda" and (index.isdecimal() or device == "cuda"):
+        return [("CUDAExecutionProvider", {"device_id": int(index or 0)})]
+    raise DeviceError(f"unknown device {device!r}; use cpu, cuda or cuda:N, or give providers=[...]")
+
+
+def create_session(
+    path: str | os.PathLike[str], providers: Sequence[Provider] | None = None, num_threads: int | None = None
+) -> Any:
+    """Open an ONNX file on exactly the execution providers asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model; its external data, if any, lies beside it.
+    providers : sequence, optional
+        As ``onnxruntime.InferenceSession`` takes them: names, or (name, options). Default: the CPU.
+    num_threads : int, optional
+        Threads inside one operator on the CPU. Default: :func:`fastconcept.kernels.threads.default_num_threads`.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+
+    Raises
+    ------
+    DeviceError
+        If a provider is not available in this installation, or could not start.
+    BundleError
+        If the file is not a model that ONNX Runtime can load.
+    MissingDependencyError
+        If onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError("onnxruntime", "cpu") from None
+
+    chosen: list[Provider] = list(providers) if providers else ["CPUExecutionProvider"]
+    names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
+    available = onnxruntime.get_available_providers()
+    for name in names:
+        if name not in available:
+            raise DeviceError(
+                f"the execution provider {name!r} is not available; this onnxruntime has: {', '.join(available)}"
+            )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = check_num_threads(num_threads)
+    options.log_severity_level = 3
+    # Threads that spin between runs take the cores from our own kernels, which run in turn with the encoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=chosen)
+        session.disable_fallback()
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise BundleError(f"{os.fspath(path)} cannot be loaded: {_first_line(error)}; export the model again") from None
+    if session.get_providers()[: len(names)] != names:
+        raise DeviceError(
+            f"{', '.join(names)} did not start (running: {', '.join(session.get_providers())}); "
+            "its libraries or its device are missing. There is no silent fallback: ask for a device that is there"
+        )
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class _OnnxEncoder:
+    """One input, one output (batch, dim); what both encoders share."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        providers: Sequence[Provider] | None,
+        num_threads: int | None,
+        input_rank: int,
+    ) -> None:
+        self._path = os.fspath(path)
+        self._session = create_session(path, providers, num_threads)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != input_rank:
+            raise BundleError(f"{self._path} is not an encoder of one input and one output; export the model again")
+        width = outputs[0].shape[-1] if len(outputs[0].shape) == 2 else None
+        if width != dim and isinstance(width, int):
+            raise BundleError(f"{self._path} returns rows of {width}, the manifest says {dim}; export the model again")
+        self.dim = dim
+        self._input, self._output = inputs[0], outputs[0].name
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers in use, the first is the one asked for."""
+        return list(self._session.get_providers())
+
+    def _run(self, batch: npt.NDArray[Any], target: npt.NDArray[np.float32]) -> None:
+        """Encode one batch into ``target`` and check what came out."""
+        try:
+            rows = self._session.run([self._output], {self._input.name: batch})[0]
+        except Exception as error:
+            raise BundleError(f"{self._path} failed on {batch.dtype} {batch.shape}: {_first_line(error)}") from None
+        if rows.shape != target.shape or rows.dtype != np.float32:
+            raise BundleError(f"{self._path} returned {rows.dtype} {rows.shape}, expected float32 {target.shape}")
+        if not np.isfinite(rows).all():
+            raise InputError(f"{self._path} returned values that are not finite; is the input finite?")
+        target[:] = rows
+
+
+class ImageEncoder(_OnnxEncoder):
+    """Preprocessed images to unit rows.
+
+    Parameters
+    ----------
+    path : str or Path
+        A bundle's image encoder.
+    dim : int
+        Width of its rows, from the manifest.
+    providers : sequence, optional
+        ONNX Runtime's ``providers=[...]``, unchanged; default the CPU. See :func:`device_providers`.
+    num_threads : int, optional
+        Threads on the CPU.
+
+    Raises
+    ------
+    DeviceError, BundleError, MissingDependencyError
+        As :func:`create_session`; BundleError also when ``dim`` is not the model's.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        providers: Sequence[Provider] | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__(path, dim, providers, num_threads, input_rank=4)
+        self.size: tuple[int, int] = tuple(self._input.shape[2:])
+
+    def encode(
+        self,
+        pixels: npt.NDArray[np.float32],
+        batch_size: int = IMAGE_BATCH,
+        out: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Encode images in bounded batches.
+
+        Parameters
+        ----------
+        pixels : (n, 3, h, w) float32
+            As :func:`fastconcept.encoders.preprocess.preprocess_image` returns them, stacked; n may be 0.
+        batch_size : int
+            Images per run.
+        out : (n, dim) float32, optional
+            Where to write.
+
+        Returns
+        -------
+        (n, dim) float32, C-contiguous
+            Unit rows; ``out`` if given.
+
+        Raises
+        ------
+        InputError
+            If the shape or dtype is another, or a pixel is not finite.
+        """
+        expected = (3, *self.size)
+        if not isinstance(pixels, np.ndarray) or pixels.ndim != 4 or pixels.shape[1:] != expected:
+            raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {np.shape(pixels)}")
+        if pixels.dtype != np.float32:
+            raise InputError(f"pixels must be float32, got {pixels.dtype}")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        shape = (len(pixels), self.dim)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32:
+            raise InputError(f"out must be float32 {shape}, got {out.dtype} {out.shape}")
+        for start in range(0, len(pixels), batch_size):
+            stop = start + batch_size
+            self._run(np.ascontiguousarray(pixels[start:stop]), out[start:stop])
+        return out
+
+
+class TextEncoder(_OnnxEncoder):
+    """Strings to unit rows.
+
+    Parameters
+    ----------
+    path : str or Path
+        A bundle's text encoder.
+    tokenizer : Tokenizer
+        The bundle's tokenizer.
+    dim, providers, num_threads
+        As for :class:`ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tokenizer: Tokenizer,
+        dim: int,
+        providers: Sequence[Provider] | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__(path, dim, providers, num_threads, input_rank=2)
+        self.tokenizer = tokenizer
+
+    def encode(
+        self, texts: Sequence[str], progress: Progress | None = None, batch_tokens: int = TEXT_BATCH_TOKENS
+    ) -> npt.NDArray[np.float32]:
+        """Encode texts, the short ones together, so that little is spent on padding.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one.
+        progress : callable, optional
+            Called as ``progress(done, total)`` after every batch.
+        batch_tokens : int
+            Most tokens of one run; a single text may exceed it.
+
+        Returns
+        -------
+        (n, dim) float32, C-contiguous
+            Unit rows in the order of ``texts``.
+
+        Raises
+        ------
+        InputError
+            As :meth:`fastconcept.encoders.tokenizer.Tokenizer.tokenize`.
+        """
+        rows = self.tokenizer.tokenize(texts)
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        embeddings = np.empty((len(rows), self.dim), np.float32)
+        start = 0
+        while start < len(order):
+            stop = self._batch_end(rows, order, start, batch_tokens)
+            chosen = order[start:stop]
+            batch = np.empty((len(chosen), self.dim), np.float32)
+            self._run(self.tokenizer.pad([rows[index] for index in chosen]), batch)
+            embeddings[chosen] = batch
+            start = stop
+            if progress is not None:
+                progress(stop, len(order))
+        return embeddings
+
+    def _batch_end(self, rows: list[list[int]], order: list[int], start: int, batch_tokens: int) -> int:
+        """First text after ``start`` that no longer fits; lengths only grow along ``order``."""
+        stop = start + 1
+        while stop < len(order):
+            length = len(rows[order[stop]]) if self.tokenizer.dynamic else self.tokenizer.context_length
+            if (stop + 1 - start) * length > batch_tokens:
+                break
+            stop += 1
+        return stop
