@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.load_profile("project")
 
 SHARED = Path(os.environ.get("FASTCONCEPT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. The rest is for people who work on fastconcept.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
+
+.PHONY: demo test lint unit bench clean test-asan
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+test: lint unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-asan: $(VENV)/.dev
+	PYTHON=$(BIN)/python tests/asan.sh
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+# An editable install compiles the core in place; it is repeated when a source of the core changes.
+$(VENV)/.dev: $(SOURCES) | $(VENV)/bin/pip
+	$(BIN)/pip install -q -e ".[dev]"
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/pip install -q -e ".[dev,bench]"
+	touch $@
+
+$(VENV)/.demo: $(SOURCES) | $(VENV)/bin/pip
+	$(BIN)/pip install -q -e ".[cpu]" "scikit-image>=0.24"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache build demo fastconcept.egg-info fastconcept/kernels/*.so
