@@ -1,0 +1,141 @@
+"""The vocabulary of sparse decompositions: words and their centred embeddings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import BundleError, ConceptError, InputError
+from .embeddings import Float32, check_names, unit_rows
+from .nearby import NearNames
+from .storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
+
+
+class Dictionary:
+    r"""Words with the rows C that SpLiCE decomposes over.
+
+    .. math:: C_j = \frac{t_j - \bar t}{\lVert t_j - \bar t \rVert}, \qquad \bar t = \frac 1 N \sum_j t_j,
+
+    where :math:`t_j` is the unit embedding of word j and the mean is over the chosen vocabulary.
+
+    Parameters
+    ----------
+    words : sequence of str
+        N distinct words.
+    embeddings : (N, d) floating
+        The centred rows C, scaled to length one here.
+    mean : (d,) floating
+        The mean text embedding that was taken off.
+
+    Raises
+    ------
+    InputError
+        The counts differ, a word is empty or occurs twice, or a row is zero or not finite.
+
+    Source: Bhalla et al., *Interpreting CLIP with Sparse Linear Concept Embeddings*, arXiv 2402.10376, section 4.
+
+    Examples
+    --------
+    >>> dictionary = Dictionary.from_embeddings(["cat", "dog"], np.eye(2))
+    >>> dictionary.embeddings.round(3), dictionary.mean
+    (array([[ 0.707, -0.707],
+            [-0.707,  0.707]], dtype=float32), array([0.5, 0.5], dtype=float32))
+    """
+
+    def __init__(self, words: Sequence[str], embeddings: ArrayLike, mean: ArrayLike) -> None:
+        rows = np.asarray(embeddings)
+        self._words = tuple(words)
+        check_names(self._words, len(rows) if rows.ndim else 0, "words")
+        self._embeddings = unit_rows(rows, self._words.__getitem__)
+        self._mean = np.array(mean, dtype=np.float32)
+        if self._mean.shape != self._embeddings.shape[1:] or not np.all(np.isfinite(self._mean)):
+            raise InputError(f"the mean must be {self._embeddings.shape[1]} finite numbers, not {self._mean.shape}")
+        self._mean.flags.writeable = False
+
+    @classmethod
+    def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike) -> Dictionary:
+        """Centre the text embeddings (N, d) of words on their own mean; rows are scaled to length one before and after.
+
+        Raises
+        ------
+        InputError
+            As for the class; also when a word lies exactly on the mean, where it has no direction.
+        """
+        words = tuple(words)
+        rows = np.asarray(embeddings)
+        check_names(words, len(rows) if rows.ndim else 0, "words")
+        unit = unit_rows(rows, words.__getitem__).astype(np.float64)
+        mean = unit.mean(axis=0)
+        centred = unit - mean
+        lost = np.flatnonzero(np.linalg.norm(centred, axis=1) < 1e-6)
+        if lost.size:
+            raise InputError(f"{words[lost[0]]!r} lies on the mean of all words and has no direction; leave it out")
+        return cls(words, centred, mean)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words, row by row."""
+        return self._words
+
+    @property
+    def embeddings(self) -> Float32:
+        """(N, d) float32, C-contiguous, unit rows, read-only: the matrix C."""
+        return self._embeddings
+
+    @property
+    def mean(self) -> Float32:
+        """(d,) float32: mean of the unit text embeddings before centring."""
+        return self._mean
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __repr__(self) -> str:
+        return f"Dictionary({len(self)} words, {self._mean.size} dimensions)"
+
+    @cached_property
+    def _by_word(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self._words)}
+
+    def index(self, word: str) -> int:
+        """The row of a word, exactly as it is written in the vocabulary.
+
+        Raises
+        ------
+        ConceptError
+            It is not in the vocabulary; ``suggestions`` holds near words.
+        """
+        found = self._by_word.get(word)
+        if found is None:
+            near = NearNames(self._words).find(word)
+            hint = f"near ones: {', '.join(near)}" if near else "there is none spelled alike"
+            raise ConceptError(f"{word!r} is not one of the {len(self):,} words of this dictionary; {hint}", near)
+        return found
+
+    def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
+        """Write one safetensors file: ``embeddings`` in float32 or, with ``half``, float16; ``mean``; ``words``."""
+        embeddings = self._embeddings.astype(np.float16 if half else np.float32)
+        tensors: Tensors = {"embeddings": embeddings, "mean": self._mean, "words": encode_lines(self._words, "words")}
+        write_tensors(path, tensors, {"kind": "dictionary"})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Dictionary:
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        BundleError
+            The file is missing or damaged, or its parts disagree.
+        """
+        tensors, metadata = read_tensors(path, ["embeddings", "mean", "words"])
+        embeddings, mean = tensors["embeddings"], tensors["mean"]
+        if metadata.get("kind") != "dictionary" or embeddings.ndim != 2 or mean.dtype != np.float32:
+            raise BundleError(f"{path}: kind {metadata.get('kind')!r}, embeddings {embeddings.shape}; not a dictionary")
+        try:
+            return cls(decode_lines(tensors["words"], len(embeddings), f"{path}: words"), embeddings, mean)
+        except InputError as error:
+            raise BundleError(f"{path}: {error}") from error

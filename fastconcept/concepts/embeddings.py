@@ -1,0 +1,52 @@
+"""Rows of embeddings as banks and dictionaries keep them: unit length, float32, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+
+Float32 = NDArray[np.float32]
+
+_ROWS_AT_ONCE = 8192
+
+
+def unit_rows(embeddings: ArrayLike, name: Callable[[int], str]) -> Float32:
+    """Scale every row of (N, d) floating-point numbers to length one, as float32, C-contiguous, read-only.
+
+    Raises
+    ------
+    InputError
+        The array is not two-dimensional and floating; or a row, called by its ``name``, is zero or not finite.
+    """
+    rows = np.asarray(embeddings)
+    if rows.ndim != 2 or rows.dtype.kind != "f" or rows.shape[1] == 0:
+        raise InputError(f"embeddings must be floating-point numbers of shape (N, d), not {rows.dtype} of {rows.shape}")
+    unit = np.empty(rows.shape, np.float32)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):  # a bank of all nouns stays within little more than its own memory
+        part = rows[start : start + _ROWS_AT_ONCE].astype(np.float64)
+        largest = np.abs(part).max(axis=1, keepdims=True)
+        bad = np.flatnonzero(~((largest > 0) & np.isfinite(largest)))
+        if bad.size:
+            found = "is all zeros" if largest[bad[0]] == 0 else "is not finite"
+            raise InputError(f"the embedding of {name(start + int(bad[0]))!r} (row {start + int(bad[0])}) {found}")
+        part /= largest  # so that squares neither overflow nor vanish
+        unit[start : start + _ROWS_AT_ONCE] = part / np.sqrt(np.einsum("ij,ij->i", part, part))[:, None]
+    unit.flags.writeable = False
+    return unit
+
+
+def check_names(names: tuple[str, ...], rows: int, what: str) -> None:
+    """Demand one distinct, non-empty name of one line for every row, or raise InputError."""
+    if len(names) != rows:
+        raise InputError(f"{len(names)} {what} but {rows} embeddings; every one needs its own row")
+    seen: set[str] = set()
+    for name in names:
+        if not name.strip() or "\n" in name or "\r" in name:
+            raise InputError(f"{what}: {name!r} is empty or has a line break")
+        if name in seen:
+            raise InputError(f"{what}: {name!r} occurs twice; keep one of them")
+        seen.add(name)

@@ -1,0 +1,138 @@
+"""Finding synsets by name, by word and by text: the dictionary side of a taxonomy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from .graph import Int32
+from .nearby import NearNames
+from .synsets import SynsetWords
+
+_SYNSET_LIKE = re.compile(r"(.+)\.([nvars])\.([0-9]+)", re.DOTALL | re.IGNORECASE)
+_DETACHED = (
+    ("s", ""),
+    ("ses", "s"),
+    ("ves", "f"),
+    ("xes", "x"),
+    ("zes", "z"),
+    ("ches", "ch"),
+    ("shes", "sh"),
+    ("men", "man"),
+    ("ies", "y"),
+)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What a text means to a taxonomy or a bank.
+
+    Attributes
+    ----------
+    kind : "synset", "wnid", "word" or "phrase"
+        A synset name, a WordNet id, a word or collocation of WordNet, or anything else.
+    index : int or None
+        The concept meant; None for a phrase, or for a synset of WordNet that is not in the bank: its embedding must
+        be computed.
+    note : str
+        A sentence for the user where a choice was made for them, else empty.
+    """
+
+    kind: Literal["synset", "wnid", "word", "phrase"]
+    index: int | None
+    note: str = ""
+
+
+def as_lemma(text: str) -> str:
+    """Spell a text as WordNet spells its lemmas, in lower case: ``"Polar  bear"`` gives ``"polar_bear"``."""
+    return "_".join(text.lower().split())
+
+
+def singulars(lemma: str) -> list[str]:
+    """Singular forms that WordNet's rules of detachment allow for a noun (morphy(7WN)).
+
+    Examples
+    --------
+    >>> singulars("churches"), singulars("dog")
+    (['churche', 'church'], [])
+    """
+    return [lemma[: -len(end)] + singular for end, singular in _DETACHED if lemma.endswith(end) and lemma != end]
+
+
+def split_synset_name(text: str) -> tuple[str, str, int] | None:
+    """Lemma, part of speech and sense of a text that looks like a synset name, else None.
+
+    Examples
+    --------
+    >>> split_synset_name("Dog.n.01"), split_synset_name("a dog. n. 1")
+    (('dog', 'n', 1), None)
+    """
+    match = _SYNSET_LIKE.fullmatch(text.strip())
+    return (as_lemma(match[1]), match[2].lower(), int(match[3][:9])) if match else None
+
+
+class LemmaIndex:
+    """From a lemma in lower case to the nodes it names, in the order of their senses.
+
+    Parameters
+    ----------
+    words : SynsetWords
+        The words of all synsets.
+    rows : (N,) int32
+        Where the words of each node are.
+    """
+
+    def __init__(self, words: SynsetWords, rows: Int32) -> None:
+        lemmas, nodes, senses = words.occurrences(rows)
+        by_sense = np.argsort(senses, kind="stable").tolist()
+        self._entries: dict[str, list[int]] = {}
+        for entry in by_sense:
+            self._entries.setdefault(lemmas[entry], []).append(entry)
+        self._nodes, self._senses, self._plurals = nodes, senses, words.plurals
+
+    @cached_property
+    def _near(self) -> NearNames:
+        lemmas = list(self._entries)
+        counts = np.fromiter(map(len, self._entries.values()), np.int64, len(lemmas))
+        return NearNames([lemmas[i] for i in np.argsort(-counts, kind="stable").tolist()])  # many senses: a common word
+
+    def nodes(self, lemma: str) -> list[int]:
+        """Nodes of a lemma in the order of their senses; empty if there are none."""
+        # A synset may hold one lemma in two spellings (Cat, CAT): it is named once.
+        return list(dict.fromkeys(self._nodes[self._entries.get(lemma, [])].tolist()))
+
+    def node(self, lemma: str, sense: int) -> int | None:
+        """The node of one sense of a lemma, or None."""
+        return next((int(self._nodes[k]) for k in self._entries.get(lemma, ()) if self._senses[k] == sense), None)
+
+    def base_forms(self, lemma: str) -> list[str]:
+        """The lemma and the singulars it may be a plural of, as far as they are known, in NLTK's order."""
+        forms = [lemma, *(self._plurals[lemma] if lemma in self._plurals else singulars(lemma))]
+        return [form for form in dict.fromkeys(forms) if form in self._entries]
+
+    def near(self, lemma: str, sense: int = 1, limit: int = 5) -> list[int]:
+        """Nodes that may have been meant: other senses of the lemma, or the same sense of lemmas spelled alike."""
+        if lemma in self._entries:
+            return self.nodes(lemma)[:limit]
+        found: dict[int, None] = {}
+        for other in (*self.base_forms(lemma), *self._near.find(lemma, limit)):
+            same = self.node(other, sense)
+            found[self.nodes(other)[0] if same is None else same] = None
+        return list(found)[:limit]
+
+    def search(self, lemma: str) -> Iterator[int]:
+        """Nodes with this lemma by sense, then with a lemma that starts with it (short ones first) or contains it.
+
+        A node comes once for every lemma that matches.
+        """
+        yield from self.nodes(lemma)
+        matches = [name for name in self._entries if lemma in name]
+        for name in sorted((name for name in matches if name.startswith(lemma)), key=lambda name: (len(name), name)):
+            yield from self.nodes(name)
+        for name in sorted(matches, key=lambda name: (len(name), name)):
+            yield from self.nodes(name)

@@ -1,0 +1,165 @@
+"""Safetensors files of the concepts room: bounded reading, byte-for-byte repeatable writing, packed text.
+
+The format is https://huggingface.co/docs/safetensors. Text travels inside it as ``uint8`` tensors: newline-joined
+UTF-8, plain or compressed with zlib. Nothing read here is trusted: every size is bounded before memory is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ..errors import BundleError, InputError
+
+Tensors = dict[str, NDArray[np.generic]]
+
+MAX_TEXT_BYTES = 64 << 20
+"""Largest block of text accepted after decompression; all noun definitions of WordNet 3.0 are 5 MB."""
+
+
+def read_tensors(path: str | os.PathLike[str], required: Iterable[str]) -> tuple[Tensors, dict[str, str]]:
+    """Read every tensor of a safetensors file, and its metadata.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, is not safetensors, or lacks one of the ``required`` tensors.
+    """
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = dict(file.metadata() or {})
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); is it the right path?") from error
+    except (SafetensorError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{path}: not a readable safetensors file ({error}); write it again") from error
+    missing = sorted(set(required) - set(tensors))
+    if missing:
+        raise BundleError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(sorted(tensors)) or 'no tensors'}")
+    return tensors, metadata
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file: same content, same bytes; a reader sees the old file or the whole new one."""
+    target = Path(path)
+    blob = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=dict(metadata))
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(_with_sorted_metadata(blob))
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _with_sorted_metadata(blob: bytes) -> bytes:
+    """The safetensors library writes metadata in random order; sort it so that equal content has equal bytes."""
+    length = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-len(text) % 8 + len(text))  # the format wants the data aligned to 8 bytes
+    return len(text).to_bytes(8, "little") + text + blob[8 + length :]
+
+
+def encode_lines(lines: Sequence[str], what: str) -> NDArray[np.uint8]:
+    """Join lines of text into one ``uint8`` tensor.
+
+    Raises
+    ------
+    InputError
+        A line is empty or holds a line break (``what`` says which list it is from).
+    """
+    for line in lines:
+        if not line or "\n" in line or "\r" in line:
+            raise InputError(f"{what}: {line!r} cannot be stored; give text of one line that is not empty")
+    try:
+        return np.frombuffer("\n".join(lines).encode(), dtype=np.uint8)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what}: {error.object[error.start : error.end]!r} is not valid text") from error
+
+
+def decode_lines(data: NDArray[np.generic] | bytes, count: int, where: str) -> list[str]:
+    """Split text back into exactly ``count`` lines that are not empty, or raise BundleError naming ``where``."""
+    if isinstance(data, np.ndarray) and (data.dtype != np.uint8 or data.ndim != 1):
+        raise BundleError(f"{where}: expected one row of uint8, found {data.dtype} of shape {data.shape}")
+    try:
+        text = bytes(data).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{where}: not UTF-8 text ({error})") from error
+    lines = text.split("\n") if text else []
+    if len(lines) != count or not all(lines):
+        found = f"{len(lines)} lines, {lines.count('')} of them empty"
+        raise BundleError(f"{where}: expected {count} lines that are not empty, found {found}")
+    return lines
+
+
+class PackedLines:
+    """Lines of text, compressed with zlib, decompressed once when they are first asked for.
+
+    Parameters
+    ----------
+    data : (n,) uint8
+        One zlib stream.
+    size : int
+        Bytes of the text; the stream must yield exactly as many.
+    count : int
+        Lines of the text.
+    where : str
+        Named in errors.
+
+    Raises
+    ------
+    BundleError
+        ``size`` is not plausible; or, at the first use of :attr:`lines`, the stream does not hold what was promised.
+    """
+
+    def __init__(self, data: NDArray[np.generic], size: int, count: int, where: str) -> None:
+        if not 0 <= size <= MAX_TEXT_BYTES:
+            raise BundleError(f"{where}: claims {size} bytes of text; at most {MAX_TEXT_BYTES} are accepted")
+        if data.dtype != np.uint8 or data.ndim != 1:
+            raise BundleError(f"{where}: expected one row of uint8, found {data.dtype} of shape {data.shape}")
+        self._data, self._size, self._count, self._where = data, size, count, where
+
+    @classmethod
+    def pack(cls, lines: Sequence[str], what: str) -> PackedLines:
+        """Compress lines of text."""
+        text = encode_lines(lines, what).tobytes()
+        return cls(np.frombuffer(zlib.compress(text, 9), dtype=np.uint8), len(text), len(lines), what)
+
+    @property
+    def data(self) -> NDArray[np.generic]:
+        """The zlib stream, (n,) uint8."""
+        return self._data
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text."""
+        return self._size
+
+    @property
+    def count(self) -> int:
+        """Number of lines."""
+        return self._count
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines."""
+        stream = zlib.decompressobj()
+        try:
+            text = stream.decompress(self._data.tobytes(), self._size + 1)  # one byte more shows an overlong stream
+        except zlib.error as error:
+            raise BundleError(f"{self._where}: damaged text ({error})") from error
+        if len(text) != self._size or not stream.eof or stream.unused_data:
+            raise BundleError(f"{self._where}: the text does not have the {self._size} bytes that were promised")
+        return decode_lines(text, self._count, self._where)

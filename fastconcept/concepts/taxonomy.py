@@ -1,0 +1,424 @@
+"""WordNet's nouns as a directed acyclic graph with names: the map by which concepts are found."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import BundleError, ConceptError, InputError
+from .graph import Csr, Int32, Int64, as_nodes
+from .search import LemmaIndex, Resolution, as_lemma, split_synset_name
+from .storage import read_tensors, write_tensors
+from .synsets import SynsetWords
+
+_BUILTIN = Path(__file__).parent.parent / "data" / "wordnet-3.0.safetensors"
+_EDGES = {"hypernym_counts": np.uint8, "hypernyms": np.int32, "instance_counts": np.uint8, "instances": np.int32}
+_TENSORS = ("offsets", "lemmas", "senses", "definitions", "plurals", *_EDGES)
+_MAX_SYNSETS = 10_000_000
+_WNID = re.compile(r"n(\d{8})", re.IGNORECASE | re.ASCII)
+_Entry = TypeVar("_Entry")
+
+
+class Taxonomy:
+    """Noun synsets, their words, and the edges from each to its hypernyms.
+
+    A node is an index in ``range(len(taxonomy))``; nodes are in the order of their WordNet offsets. A class has
+    *hypernyms* (``@`` in WordNet: a dog is a canine); an individual has *instance hypernyms* (``@i``: Einstein is a
+    physicist). Subtrees follow the first kind only, as ConVis does; paths to the root follow both.
+
+    Use :meth:`builtin`, :meth:`load` or :meth:`from_synsets`.
+
+    Source: Fellbaum, *WordNet: An Electronic Lexical Database*, 1998; files as in wndb(5WN).
+
+    Examples
+    --------
+    >>> wordnet = Taxonomy.builtin()
+    >>> dog = wordnet.index("dog.n.01")
+    >>> wordnet.wnids[dog], wordnet.lemmas(dog)
+    ('n02084071', ('dog', 'domestic_dog', 'Canis_familiaris'))
+    >>> [wordnet.names[i] for i in wordnet.parents(dog)]
+    ['canine.n.02', 'domestic_animal.n.01']
+    >>> len(wordnet), len(wordnet.subtree(wordnet.index("entity.n.01")))
+    (82115, 74374)
+    """
+
+    def __init__(
+        self, offsets: Int64, hypernyms: Csr, instances: Csr, words: SynsetWords, rows: Int32, version: str
+    ) -> None:
+        if not len(offsets) == len(hypernyms) == len(instances) == len(rows):
+            raise InputError("every synset needs an offset, a row of each kind of edge and an entry of words")
+        if offsets.size and (np.any(np.diff(offsets) <= 0) or offsets[0] < 0 or offsets[-1] > 99_999_999):
+            raise InputError("synset offsets must rise strictly and have at most eight digits")
+        self.offsets: Int64 = np.ascontiguousarray(offsets, dtype=np.int64)
+        self.offsets.flags.writeable = False
+        self.version = version
+        self._hypernyms, self._instances = hypernyms, instances
+        self._upward = hypernyms.merge(instances)
+        self._upward.depth  # noqa: B018 (raises InputError on a cycle, before anything walks the graph)
+        self._words, self._rows = words, rows
+        self._whole: Taxonomy = self
+
+    # -- from and to files ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_synsets(
+        cls,
+        offsets: ArrayLike,
+        lemmas: Sequence[Sequence[str]],
+        senses: Sequence[Sequence[int]],
+        definitions: Sequence[str],
+        hypernyms: Sequence[Sequence[int]],
+        instance_hypernyms: Sequence[Sequence[int]],
+        plurals: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        version: str = "3.0",
+    ) -> Taxonomy:
+        """Build from one entry per synset, in the order of offsets; hypernyms are given as indices.
+
+        ``plurals`` names the singulars of irregular plurals: ``{"mice": ["mouse"]}``.
+
+        Raises
+        ------
+        InputError
+            The lists disagree in length, an index is out of range, the hypernyms form a cycle, or a word cannot be
+            stored.
+        """
+        words = SynsetWords.pack(lemmas, senses, definitions, plurals)
+        rows = np.arange(len(lemmas), dtype=np.int32)
+        edges = Csr.from_rows(hypernyms), Csr.from_rows(instance_hypernyms)
+        return cls(np.asarray(offsets, dtype=np.int64), *edges, words, rows, version)
+
+    @classmethod
+    def builtin(cls) -> Taxonomy:
+        """All 82,115 nouns of WordNet 3.0, shipped with the package and read once per process."""
+        return _load_builtin()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Taxonomy:
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        BundleError
+            The file is missing or damaged, an edge points nowhere, or the edges form a cycle. Damage inside the
+            compressed text shows when the words are first used.
+        """
+        tensors, metadata = read_tensors(path, _TENSORS)
+        offsets = tensors["offsets"]
+        if metadata.get("kind") != "taxonomy":
+            raise BundleError(f"{path}: holds {metadata.get('kind', 'something else')!r}; expected a taxonomy")
+        if offsets.ndim != 1 or offsets.dtype != np.int32 or not 0 < offsets.size <= _MAX_SYNSETS:
+            raise BundleError(f"{path}: offsets are {offsets.dtype} of shape {offsets.shape}; expected a list of int32")
+        for name, dtype in _EDGES.items():
+            if tensors[name].dtype != dtype or tensors[name].ndim != 1:
+                raise BundleError(f"{path}: {name} are {tensors[name].dtype} of shape {tensors[name].shape}")
+        words = SynsetWords.from_tensors(tensors, metadata, offsets.size, str(path))
+        rows = np.arange(offsets.size, dtype=np.int32)
+        try:
+            hypernyms = Csr.from_counts(tensors["hypernym_counts"], tensors["hypernyms"])
+            instances = Csr.from_counts(tensors["instance_counts"], tensors["instances"])
+            return cls(offsets.astype(np.int64), hypernyms, instances, words, rows, metadata.get("wordnet", ""))
+        except InputError as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file; the same taxonomy gives the same bytes (with the same zlib)."""
+        words = self._words
+        if self._whole is not self:
+            rows = self._rows.tolist()
+            lemmas, senses = map(words.lemmas, rows), map(words.senses, rows)
+            words = SynsetWords.pack(lemmas, senses, self.definitions, words.plurals)
+        tensors, metadata = words.tensors()
+        for name, counts in (("hypernym", self._hypernyms.counts), ("instance", self._instances.counts)):
+            if counts.max(initial=0) > 255:
+                raise InputError(f"a synset has {counts.max()} {name} edges; at most 255 can be stored")
+            tensors[f"{name}_counts"] = counts.astype(np.uint8)
+        tensors["offsets"] = self.offsets.astype(np.int32)
+        tensors["hypernyms"], tensors["instances"] = self._hypernyms.indices, self._instances.indices
+        write_tensors(path, tensors, {"kind": "taxonomy", "wordnet": self.version, **metadata})
+
+    # -- words ---------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.offsets.size
+
+    def __repr__(self) -> str:
+        return f"Taxonomy({len(self)} nouns of WordNet {self.version})"
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Synset names as NLTK spells them, ``"dog.n.01"``."""
+        return self._selected(self._words.names)
+
+    @cached_property
+    def wnids(self) -> tuple[str, ...]:
+        """WordNet ids, ``"n02084071"``: the part of speech and the offset."""
+        return tuple(f"n{offset:08d}" for offset in self.offsets.tolist())
+
+    @cached_property
+    def definitions(self) -> tuple[str, ...]:
+        """Definitions, without the examples of usage."""
+        return self._selected(self._words.definitions)
+
+    def lemmas(self, i: int, spaces: bool = False) -> tuple[str, ...]:
+        """Lemmas of a synset as WordNet writes them (``polar_bear``), or for display, with spaces."""
+        lemmas = self._words.lemmas(int(self._rows[self._node(i)]))
+        return tuple(lemma.replace("_", " ") for lemma in lemmas) if spaces else lemmas
+
+    def _selected(self, entries: list[_Entry]) -> tuple[_Entry, ...]:
+        return tuple(entries) if self._whole is self else tuple(entries[row] for row in self._rows.tolist())
+
+    # -- the graph -----------------------------------------------------------------------------------------------
+
+    def _node(self, i: int) -> int:
+        if not 0 <= i < len(self):
+            raise InputError(f"synset index {i} is out of range; this taxonomy has 0..{len(self) - 1}")
+        return int(i)
+
+    @property
+    def parent_indptr(self) -> Int64:
+        """(N + 1,) int64: where each node's hypernyms start in :attr:`parent_indices`."""
+        return self._hypernyms.indptr
+
+    @property
+    def parent_indices(self) -> Int32:
+        """(E,) int32: hypernyms of every node, in WordNet's order."""
+        return self._hypernyms.indices
+
+    @cached_property
+    def _hyponyms(self) -> Csr:
+        return self._hypernyms.transpose()
+
+    @property
+    def child_indptr(self) -> Int64:
+        """(N + 1,) int64: where each node's hyponyms start in :attr:`child_indices`."""
+        return self._hyponyms.indptr
+
+    @property
+    def child_indices(self) -> Int32:
+        """(E,) int32: hyponyms of every node, ascending."""
+        return self._hyponyms.indices
+
+    @property
+    def depth(self) -> Int32:
+        """(N,) int32: edges on the longest path to a root, instance hypernyms included."""
+        return self._upward.depth
+
+    @cached_property
+    def order(self) -> Int32:
+        """(N,) int32: every node after all of its hyponyms and instances (by falling depth, then ascending)."""
+        return np.argsort(-self.depth, kind="stable").astype(np.int32)
+
+    def parents(self, i: int) -> Int32:
+        """Hypernyms of a node, in WordNet's order."""
+        return self._hypernyms.row(self._node(i))
+
+    def instance_parents(self, i: int) -> Int32:
+        """Instance hypernyms of a node, in WordNet's order; empty unless it is an individual."""
+        return self._instances.row(self._node(i))
+
+    def children(self, i: int) -> Int32:
+        """Hyponyms of a node, ascending, without its instances."""
+        return self._hyponyms.row(self._node(i))
+
+    def subtree(self, i: int) -> Int32:
+        """A node and all its descendants, ascending, without instances."""
+        return self._hyponyms.reach(np.array([self._node(i)], np.int32))
+
+    def leaves(self, i: int) -> Int32:
+        """The nodes of the subtree that have no hyponyms, ascending; a leaf is its own only leaf."""
+        nodes = self.subtree(i)
+        leaves: Int32 = nodes[self.child_indptr[nodes] == self.child_indptr[nodes + 1]]
+        return leaves
+
+    def closure(self, ids: ArrayLike) -> Int32:
+        """Nodes and all their hypernyms up to the roots, ascending, without instance hypernyms."""
+        return self._hypernyms.reach(np.unique(as_nodes(ids, len(self))))
+
+    def paths_to_root(self, i: int, limit: int = 1000) -> list[list[int]]:
+        """Paths from a node to a root, first hypernyms first, at most ``limit``; each starts at the node.
+
+        Examples
+        --------
+        >>> wordnet = Taxonomy.builtin()
+        >>> [len(path) for path in wordnet.paths_to_root(wordnet.index("dog.n.01"))]
+        [14, 9]
+        """
+        return self._upward.paths(self._node(i), limit)
+
+    def path_to_root(self, i: int) -> list[int]:
+        """The shortest path from a node to a root; of several, the one that takes the first hypernyms.
+
+        Examples
+        --------
+        >>> wordnet = Taxonomy.builtin()
+        >>> " ".join(wordnet.names[j] for j in wordnet.path_to_root(wordnet.index("cat.n.01")))
+        'cat.n.01 feline.n.01 carnivore.n.01 placental.n.01 mammal.n.01 vertebrate.n.01 chordate.n.01 animal.n.01
+        organism.n.01 living_thing.n.01 whole.n.02 object.n.01 physical_entity.n.01 entity.n.01'
+        """
+        came_from = {self._node(i): -1}
+        for node in (queue := [int(i)]):  # grows while it is read: breadth first
+            above = self._upward.row(node).tolist()
+            if not above:
+                break
+            for target in above:
+                if target not in came_from:
+                    came_from[target] = node
+                    queue.append(target)
+        path = [node]
+        while came_from[path[-1]] >= 0:
+            path.append(came_from[path[-1]])
+        return path[::-1]
+
+    def induced(self, ids: ArrayLike) -> Taxonomy:
+        """The taxonomy of some nodes: their words, and the edges between them.
+
+        A set that does not hold all its hypernyms falls apart where one is missing: no edge is made up.
+
+        Raises
+        ------
+        InputError
+            The indices are not strictly ascending, or out of range.
+        """
+        kept = as_nodes(ids, len(self))
+        if np.any(np.diff(kept) <= 0):
+            raise InputError("indices must rise strictly, because nodes are kept in the order of WordNet offsets")
+        edges = self._hypernyms.restrict(kept), self._instances.restrict(kept)
+        part = Taxonomy(self.offsets[kept], *edges, self._words, self._rows[kept], self.version)
+        part._whole = self._whole
+        return part
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _lemma_index(self) -> LemmaIndex:
+        return LemmaIndex(self._words, self._rows)
+
+    def index(self, name: str) -> int:
+        """The node of a synset name or wnid, in any case; any of its lemmas with its sense will do, as in NLTK.
+
+        Raises
+        ------
+        ConceptError
+            There is no such synset here. Its ``suggestions`` are near names, or, where the synset exists in
+            WordNet but not in this part of it, its nearest hypernyms here.
+
+        Examples
+        --------
+        >>> Taxonomy.builtin().index("dgo.n.01")
+        Traceback (most recent call last):
+            ...
+        fastconcept.errors.ConceptError: no noun synset 'dgo.n.01' in WordNet 3.0; near names: dog.n.01, ...
+        """
+        found = self._find(name)
+        if found is not None:
+            return found
+        if self._whole is not self and (elsewhere := self._whole._find(name)) is not None:
+            self._raise_outside(elsewhere)
+        lemma, _, sense = split_synset_name(name) or (as_lemma(name), "n", 1)
+        near = [self.names[i] for i in self._lemma_index.near(lemma, sense)]
+        hint = f"near names: {', '.join(near)}" if near else "names look like dog.n.01, wnids like n02084071"
+        raise ConceptError(f"no noun synset {name!r} in {self._described()}; {hint}", near)
+
+    def _find(self, name: str) -> int | None:
+        if match := _WNID.fullmatch(name.strip()):
+            i = int(np.searchsorted(self.offsets, int(match[1])))
+            return i if i < len(self) and self.offsets[i] == int(match[1]) else None
+        lemma, part_of_speech, sense = split_synset_name(name) or ("", "", 0)
+        return self._lemma_index.node(lemma, sense) if part_of_speech == "n" else None
+
+    def _described(self) -> str:
+        part = "" if self._whole is self else f"the {len(self):,} concepts taken from "
+        return f"{part}WordNet {self.version}"
+
+    def _raise_outside(self, elsewhere: int) -> None:
+        whole = self._whole
+        above = whole.closure([elsewhere])
+        kept = above[np.isin(whole.offsets[above], self.offsets)]
+        near = [whole.names[i] for i in sorted(kept.tolist(), key=lambda i: -int(whole.depth[i]))[:5]]
+        hint = f"more general and present: {', '.join(near)}" if near else "nothing more general is here either"
+        name = whole.names[elsewhere]
+        raise ConceptError(f"{name} is a noun of WordNet, but not one of {self._described()}; {hint}", near)
+
+    def resolve(self, text: str) -> Resolution:
+        """What a text means: a synset name, a wnid, a word of WordNet (its first noun sense), or a phrase.
+
+        In a part of WordNet the index is None for a synset that exists elsewhere, and a word takes its first sense
+        that is here.
+
+        Raises
+        ------
+        ConceptError
+            The text is empty, or looks like a synset name or wnid that WordNet has not.
+
+        Examples
+        --------
+        >>> Taxonomy.builtin().resolve("polar bears")
+        Resolution(kind='word', index=..., note="'polar bears' is taken as ice_bear.n.01 (...)")
+        >>> Taxonomy.builtin().resolve("a red ball")
+        Resolution(kind='phrase', index=None, note='')
+        """
+        if not text.strip():
+            raise ConceptError("an empty text names no concept; give a synset name, a word or a phrase")
+        is_wnid = _WNID.fullmatch(text.strip()) is not None
+        if is_wnid or split_synset_name(text):
+            found = self._find(text)
+            if found is None and self._whole is not self and (elsewhere := self._whole._find(text)) is not None:
+                note = f"{self._whole.names[elsewhere]} is a noun of WordNet, but not one of {self._described()}"
+                return Resolution("wnid" if is_wnid else "synset", None, note)
+            return Resolution("wnid" if is_wnid else "synset", self.index(text) if found is None else found)
+        lemma = as_lemma(text)
+        for form in self._lemma_index.base_forms(lemma):
+            i, *others = self._lemma_index.nodes(form)
+            here = "" if self._whole is self else " here"
+            rank = f"the first of {len(others) + 1} senses{here}" if others else f"its only sense{here}"
+            return Resolution("word", i, f"{text!r} is taken as {self.names[i]} ({rank}: {self.definitions[i]})")
+        return Resolution("phrase", None)
+
+    def senses(self, word: str) -> list[int]:
+        """All nodes that a word may mean: the senses of the word itself, then of the singulars it may be a plural of.
+
+        The same as ``wordnet.synsets(word, pos="n")`` in NLTK, except that a space counts as an underscore.
+
+        Examples
+        --------
+        >>> wordnet = Taxonomy.builtin()
+        >>> [wordnet.names[i] for i in wordnet.senses("mice")]
+        ['mouse.n.01', 'shiner.n.01', 'mouse.n.03', 'mouse.n.04']
+        """
+        forms = self._lemma_index.base_forms(as_lemma(word))
+        return list(dict.fromkeys(i for form in forms for i in self._lemma_index.nodes(form)))
+
+    def search(self, text: str, limit: int = 20) -> list[int]:
+        """Nodes that have to do with a text: its own lemma first, by sense; then lemmas that start with it, lemmas
+        that contain it, and definitions that contain it.
+
+        Examples
+        --------
+        >>> wordnet = Taxonomy.builtin()
+        >>> [wordnet.names[i] for i in wordnet.search("polar bear", limit=3)]
+        ['ice_bear.n.01', 'thalarctos.n.01']
+        """
+        if not text.strip() or limit < 1:
+            return []
+        phrase = " ".join(text.lower().split())
+        told = (i for i, definition in enumerate(self.definitions) if phrase in definition.lower())
+        found: dict[int, None] = {}
+        for i in chain(self._lemma_index.search(as_lemma(text)), told):
+            found[i] = None
+            if len(found) >= limit:
+                break
+        return list(found)
+
+
+@cache
+def _load_builtin() -> Taxonomy:
+    return Taxonomy.load(_BUILTIN)
