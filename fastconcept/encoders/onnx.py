@@ -178,11 +178,12 @@ class ImageEncoder(_OnnxEncoder):
     ) -> None:
         super().__init__(path, dim, providers, num_threads, input_rank=4)
         self.size: tuple[int, int] = tuple(self._input.shape[2:])
+        self.batch_size = IMAGE_BATCH
 
     def encode(
         self,
         pixels: npt.NDArray[np.float32],
-        batch_size: int = IMAGE_BATCH,
+        batch_size: int | None = None,
         out: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Encode images in bounded batches.
@@ -191,8 +192,8 @@ class ImageEncoder(_OnnxEncoder):
         ----------
         pixels : (n, 3, h, w) float32
             As :func:`fastconcept.encoders.preprocess.preprocess_image` returns them, stacked; n may be 0.
-        batch_size : int
-            Images per run.
+        batch_size : int, optional
+            Images per run; by default ``self.batch_size``.
         out : (n, dim) float32, optional
             Where to write.
 
@@ -211,6 +212,7 @@ class ImageEncoder(_OnnxEncoder):
             raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {np.shape(pixels)}")
         if pixels.dtype != np.float32:
             raise InputError(f"pixels must be float32, got {pixels.dtype}")
+        batch_size = self.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         shape = (len(pixels), self.dim)

@@ -22,6 +22,7 @@ from ..bundle import Preprocess
 from ..errors import InputError
 from . import patches
 from .result import ConceptMap, Explanation, View
+from .targets import Target
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,17 +34,6 @@ class ImageEncoder(Protocol):
 
     def encode(self, pixels: FloatArray) -> FloatArray:
         """(n, 3, h, w) float32 to unit rows (n, d) float32."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A concept to look for: rows of the bank (its subtree), or an embedding of its own (a phrase)."""
-
-    concept: str
-    name: str
-    note: str
-    members: npt.NDArray[np.int32] | None
-    embedding: FloatArray | None = None
 
 
 @dataclass(frozen=True)
