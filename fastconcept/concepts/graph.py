@@ -43,8 +43,8 @@ class Csr:
     """
 
     def __init__(self, indptr: ArrayLike, indices: ArrayLike) -> None:
-        self.indptr: Int64 = np.ascontiguousarray(indptr, dtype=np.int64)
-        self.indices: Int32 = np.ascontiguousarray(indices, dtype=np.int32)
+        self.indptr: Int64 = np.ascontiguousarray(indptr, dtype=np.int64).view()
+        self.indices: Int32 = np.ascontiguousarray(indices, dtype=np.int32).view()
         if self.indptr.ndim != 1 or self.indices.ndim != 1 or self.indptr.size == 0:
             raise InputError(f"edges need two flat arrays, not shapes {self.indptr.shape} and {self.indices.shape}")
         if self.indptr[0] != 0 or self.indptr[-1] != self.indices.size or np.any(np.diff(self.indptr) < 0):

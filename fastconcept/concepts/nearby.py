@@ -37,7 +37,7 @@ class NearNames:
         """(N, 32) int16: how often each letter occurs (letters that share their low five bits count together)."""
         letters = np.frombuffer("\n".join(self._folded).encode(errors="replace"), np.uint8)
         ends = letters == ord("\n")
-        places = np.cumsum(ends) * _BINS + letters % _BINS
+        places = np.cumsum(ends, dtype=np.int32) * _BINS + letters % _BINS
         size = len(self._folded)
         return np.bincount(places[~ends], minlength=size * _BINS).reshape(size, _BINS).astype(np.int16)
 

@@ -1,4 +1,4 @@
-"""WordNet's nouns as a directed acyclic graph with names: the map by which concepts are found."""
+"""WordNet's nouns: a hypernym graph with words, the map by which concepts are found."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import BundleError, ConceptError, InputError
 from .graph import Csr, Int32, Int64, as_nodes
+from .hierarchy import Hierarchy
 from .search import LemmaIndex, Resolution, as_lemma, split_synset_name
 from .storage import read_tensors, write_tensors
 from .synsets import SynsetWords
@@ -28,12 +29,11 @@ _WNID = re.compile(r"n(\d{8})", re.IGNORECASE | re.ASCII)
 _Entry = TypeVar("_Entry")
 
 
-class Taxonomy:
+class Taxonomy(Hierarchy):
     """Noun synsets, their words, and the edges from each to its hypernyms.
 
-    A node is an index in ``range(len(taxonomy))``; nodes are in the order of their WordNet offsets. A class has
-    *hypernyms* (``@`` in WordNet: a dog is a canine); an individual has *instance hypernyms* (``@i``: Einstein is a
-    physicist). Subtrees follow the first kind only, as ConVis does; paths to the root follow both.
+    A node is an index in ``range(len(taxonomy))``; nodes are in the order of their WordNet offsets. The graph itself
+    is described in :class:`~fastconcept.concepts.hierarchy.Hierarchy`.
 
     Use :meth:`builtin`, :meth:`load` or :meth:`from_synsets`.
 
@@ -54,16 +54,14 @@ class Taxonomy:
     def __init__(
         self, offsets: Int64, hypernyms: Csr, instances: Csr, words: SynsetWords, rows: Int32, version: str
     ) -> None:
-        if not len(offsets) == len(hypernyms) == len(instances) == len(rows):
+        super().__init__(hypernyms, instances)
+        if not len(offsets) == len(hypernyms) == len(rows):
             raise InputError("every synset needs an offset, a row of each kind of edge and an entry of words")
         if offsets.size and (np.any(np.diff(offsets) <= 0) or offsets[0] < 0 or offsets[-1] > 99_999_999):
             raise InputError("synset offsets must rise strictly and have at most eight digits")
-        self.offsets: Int64 = np.ascontiguousarray(offsets, dtype=np.int64)
+        self.offsets: Int64 = np.ascontiguousarray(offsets, dtype=np.int64).view()
         self.offsets.flags.writeable = False
         self.version = version
-        self._hypernyms, self._instances = hypernyms, instances
-        self._upward = hypernyms.merge(instances)
-        self._upward.depth  # noqa: B018 (raises InputError on a cycle, before anything walks the graph)
         self._words, self._rows = words, rows
         self._whole: Taxonomy = self
 
@@ -147,9 +145,6 @@ class Taxonomy:
 
     # -- words ---------------------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return self.offsets.size
-
     def __repr__(self) -> str:
         return f"Taxonomy({len(self)} nouns of WordNet {self.version})"
 
@@ -176,107 +171,7 @@ class Taxonomy:
     def _selected(self, entries: list[_Entry]) -> tuple[_Entry, ...]:
         return tuple(entries) if self._whole is self else tuple(entries[row] for row in self._rows.tolist())
 
-    # -- the graph -----------------------------------------------------------------------------------------------
-
-    def _node(self, i: int) -> int:
-        if not 0 <= i < len(self):
-            raise InputError(f"synset index {i} is out of range; this taxonomy has 0..{len(self) - 1}")
-        return int(i)
-
-    @property
-    def parent_indptr(self) -> Int64:
-        """(N + 1,) int64: where each node's hypernyms start in :attr:`parent_indices`."""
-        return self._hypernyms.indptr
-
-    @property
-    def parent_indices(self) -> Int32:
-        """(E,) int32: hypernyms of every node, in WordNet's order."""
-        return self._hypernyms.indices
-
-    @cached_property
-    def _hyponyms(self) -> Csr:
-        return self._hypernyms.transpose()
-
-    @property
-    def child_indptr(self) -> Int64:
-        """(N + 1,) int64: where each node's hyponyms start in :attr:`child_indices`."""
-        return self._hyponyms.indptr
-
-    @property
-    def child_indices(self) -> Int32:
-        """(E,) int32: hyponyms of every node, ascending."""
-        return self._hyponyms.indices
-
-    @property
-    def depth(self) -> Int32:
-        """(N,) int32: edges on the longest path to a root, instance hypernyms included."""
-        return self._upward.depth
-
-    @cached_property
-    def order(self) -> Int32:
-        """(N,) int32: every node after all of its hyponyms and instances (by falling depth, then ascending)."""
-        return np.argsort(-self.depth, kind="stable").astype(np.int32)
-
-    def parents(self, i: int) -> Int32:
-        """Hypernyms of a node, in WordNet's order."""
-        return self._hypernyms.row(self._node(i))
-
-    def instance_parents(self, i: int) -> Int32:
-        """Instance hypernyms of a node, in WordNet's order; empty unless it is an individual."""
-        return self._instances.row(self._node(i))
-
-    def children(self, i: int) -> Int32:
-        """Hyponyms of a node, ascending, without its instances."""
-        return self._hyponyms.row(self._node(i))
-
-    def subtree(self, i: int) -> Int32:
-        """A node and all its descendants, ascending, without instances."""
-        return self._hyponyms.reach(np.array([self._node(i)], np.int32))
-
-    def leaves(self, i: int) -> Int32:
-        """The nodes of the subtree that have no hyponyms, ascending; a leaf is its own only leaf."""
-        nodes = self.subtree(i)
-        leaves: Int32 = nodes[self.child_indptr[nodes] == self.child_indptr[nodes + 1]]
-        return leaves
-
-    def closure(self, ids: ArrayLike) -> Int32:
-        """Nodes and all their hypernyms up to the roots, ascending, without instance hypernyms."""
-        return self._hypernyms.reach(np.unique(as_nodes(ids, len(self))))
-
-    def paths_to_root(self, i: int, limit: int = 1000) -> list[list[int]]:
-        """Paths from a node to a root, first hypernyms first, at most ``limit``; each starts at the node.
-
-        Examples
-        --------
-        >>> wordnet = Taxonomy.builtin()
-        >>> [len(path) for path in wordnet.paths_to_root(wordnet.index("dog.n.01"))]
-        [14, 9]
-        """
-        return self._upward.paths(self._node(i), limit)
-
-    def path_to_root(self, i: int) -> list[int]:
-        """The shortest path from a node to a root; of several, the one that takes the first hypernyms.
-
-        Examples
-        --------
-        >>> wordnet = Taxonomy.builtin()
-        >>> " ".join(wordnet.names[j] for j in wordnet.path_to_root(wordnet.index("cat.n.01")))
-        'cat.n.01 feline.n.01 carnivore.n.01 placental.n.01 mammal.n.01 vertebrate.n.01 chordate.n.01 animal.n.01
-        organism.n.01 living_thing.n.01 whole.n.02 object.n.01 physical_entity.n.01 entity.n.01'
-        """
-        came_from = {self._node(i): -1}
-        for node in (queue := [int(i)]):  # grows while it is read: breadth first
-            above = self._upward.row(node).tolist()
-            if not above:
-                break
-            for target in above:
-                if target not in came_from:
-                    came_from[target] = node
-                    queue.append(target)
-        path = [node]
-        while came_from[path[-1]] >= 0:
-            path.append(came_from[path[-1]])
-        return path[::-1]
+    # -- parts and finding --------------------------------------------------------------------------------------------
 
     def induced(self, ids: ArrayLike) -> Taxonomy:
         """The taxonomy of some nodes: their words, and the edges between them.
@@ -295,8 +190,6 @@ class Taxonomy:
         part = Taxonomy(self.offsets[kept], *edges, self._words, self._rows[kept], self.version)
         part._whole = self._whole
         return part
-
-    # -- finding -------------------------------------------------------------------------------------------------
 
     @cached_property
     def _lemma_index(self) -> LemmaIndex:
