@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..concepts.taxonomy import Taxonomy
 from ..errors import ExportError
 
-_USUAL_PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/local/WordNet-3.0/dict", "/opt/homebrew/opt/wordnet/dict")
+_USUAL_PLACES = ("/usr/share/wordnet", "/usr/local/WordNet-3.0/dict", "/opt/homebrew/opt/wordnet/dict")
 _INSTALL = "install Debian's wordnet-base, or run: python -m nltk.downloader wordnet"
 _QUOTED = re.compile(r'"[^"]*"')
 _VERSION = re.compile(r"WordNet (\d+(?:\.\d+)*) Copyright")
@@ -47,7 +47,7 @@ class Database:
                     return archive.read(f"{self.path.stem}/{name}").decode("utf-8")
             return (self.path / name).read_text("utf-8")
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise ExportError(f"{self.path}: no readable {name}; give the directory of a WordNet database, or {_INSTALL}") from error
+            raise ExportError(f"{self.path}: no readable {name}; name a WordNet database, or {_INSTALL}") from error
         except UnicodeDecodeError as error:
             raise ExportError(f"{self.path}: {name} is not UTF-8 text ({error})") from error
 
@@ -71,12 +71,13 @@ def find_database(path: str | Path | None = None) -> Database:
         if not database.path.exists():
             raise ExportError(f"{path}: no such WordNet database; {_INSTALL}")
         if database.path.suffix != ".zip" and not (database.path / "data.noun").is_file():
-            raise ExportError(f"{path}: holds no data.noun; give the directory of a WordNet database, or {_INSTALL}")
+            raise ExportError(f"{path}: holds no data.noun; name the directory of a WordNet database, or {_INSTALL}")
         return database
     for place in (*_nltk_places(), *map(Path, _USUAL_PLACES)):
         if place.suffix == ".zip" or (place / "data.noun").is_file():
             return Database(place)
-    raise ExportError(f"no WordNet database in NLTK's data nor in {', '.join(_USUAL_PLACES)}; {_INSTALL}, or name its directory")
+    places = ", ".join(_USUAL_PLACES)
+    raise ExportError(f"no WordNet database in NLTK's data nor in {places}; {_INSTALL}, or name its directory")
 
 
 def _nltk_places() -> list[Path]:
@@ -140,7 +141,7 @@ def read_senses(database: Database) -> dict[str, list[int]]:
 
 
 def read_plurals(database: Database) -> dict[str, list[str]]:
-    """``noun.exc``: from an irregular plural to its singulars. Of a plural listed twice the last line counts, as in NLTK."""
+    """``noun.exc``: from an irregular plural to its singulars (the last line on it counts, as in NLTK)."""
     return {plural: singulars for plural, *singulars in (line.split() for _, line in database.records("noun.exc"))}
 
 
@@ -151,10 +152,11 @@ def read_licence(database: Database) -> str:
 
 
 def noun_lemmas_by_count(database: Database) -> list[str]:
-    """Lemmas of nouns by falling frequency: tags in the semantic concordance (``cntlist.rev``), then alphabetically.
+    """All noun lemmas, spaces for underscores, by falling frequency.
 
-    A lemma counts once for each of its tagged senses; spaces stand for underscores. Lemmas never tagged come last, in
-    the order of the index. WordNet 3.0 tags about 12,000 of its 117,798.
+    The frequency is how often the semantic concordance (``cntlist.rev``) uses the lemma, in any of its noun senses.
+    It is small: it has 11,908 of the 117,798 lemmas of WordNet 3.0, and many only once. Of equally frequent lemmas,
+    those with many senses come first (they are the commoner words), then short ones, then by the alphabet.
     """
     counts: dict[str, int] = {}
     for number, line in database.records("cntlist.rev"):
@@ -165,11 +167,14 @@ def noun_lemmas_by_count(database: Database) -> list[str]:
                 counts[lemma] = counts.get(lemma, 0) + int(count)
         except ValueError as error:
             raise ExportError(f"{database.path}: cntlist.rev, line {number}: {error}; is the file whole?") from error
-    lemmas = read_senses(database)
-    return [lemma.replace("_", " ") for lemma in sorted(lemmas, key=lambda lemma: (-counts.get(lemma, 0), lemma))]
+    senses = read_senses(database)
+    ranks = {lemma: (-counts.get(lemma, 0), -len(synsets), len(lemma), lemma) for lemma, synsets in senses.items()}
+    return [lemma.replace("_", " ") for lemma in sorted(ranks, key=ranks.__getitem__)]
 
 
-def words_closure(taxonomy: Taxonomy, words: Iterable[str], root: str = "entity.n.01") -> tuple[NDArray[np.int32], list[str]]:
+def words_closure(
+    taxonomy: Taxonomy, words: Iterable[str], root: str = "entity.n.01"
+) -> tuple[NDArray[np.int32], list[str]]:
     """ConVis's concept set: all noun senses of all words, and all their hypernyms up to the root.
 
     A sense that does not reach the root by ``@`` alone (Lake Superior, an instance) is left out, as in the reference.
@@ -197,7 +202,8 @@ def nouns(taxonomy: Taxonomy) -> NDArray[np.int32]:
 
 def descendants(taxonomy: Taxonomy, roots: Iterable[str]) -> NDArray[np.int32]:
     """The given synsets and everything below them, ascending, or ConceptError for a name that is not there."""
-    return np.unique(np.concatenate([taxonomy.subtree(taxonomy.index(root)) for root in roots] or [np.zeros(0, np.int32)]))
+    below = [taxonomy.subtree(taxonomy.index(root)) for root in roots]
+    return np.unique(np.concatenate([np.zeros(0, np.int32), *below]))
 
 
 def read_taxonomy(database: Database) -> Taxonomy:
@@ -230,12 +236,12 @@ def read_taxonomy(database: Database) -> Taxonomy:
             version[1] if version else "",
         )
     except (KeyError, ValueError) as error:
-        raise ExportError(f"{database.path}: data.noun and index.noun do not agree ({error}); use files of one release") from error
+        raise ExportError(f"{database.path}: data.noun and index.noun do not agree ({error}); is one damaged?") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the taxonomy file, and the licence of the database beside it."""
-    parser = argparse.ArgumentParser(prog="python -m fastconcept.export.wordnet", description="Write a taxonomy of WordNet's nouns.")
+    parser = argparse.ArgumentParser("python -m fastconcept.export.wordnet", description="Write a taxonomy of nouns.")
     parser.add_argument("database", nargs="?", help="directory of the database; by default NLTK's or the system's")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the .safetensors file to write")
     options = parser.parse_args(arguments)

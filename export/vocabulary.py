@@ -1,0 +1,74 @@
+"""Lists of words and phrases: the vocabulary of a dictionary, the phrases of a bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ExportError
+from .wordnet import Database, noun_lemmas_by_count
+
+_MAX_BYTES = 64 << 20
+
+
+def read_phrases(path: str | Path) -> list[str]:
+    """Words or phrases of a UTF-8 text file, one a line, in the order of the file.
+
+    White space around a line is dropped and so are empty lines; of equal lines the last one stays. Case is kept. Only
+    line feeds end a line (with or without a carriage return), so that no character inside a phrase can split it.
+
+    Raises
+    ------
+    ExportError
+        The file cannot be read, is not UTF-8, is larger than 64 MB, or holds no phrase.
+    """
+    try:
+        size = Path(path).stat().st_size
+        if size > _MAX_BYTES:
+            raise ExportError(f"{path}: {size} bytes; a list of words has at most {_MAX_BYTES}")
+        text = Path(path).read_text("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ExportError(f"{path}: cannot be read ({reason}); give a text file, one phrase a line") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ExportError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8, one phrase a line") from error
+    lines = [line.strip() for line in text.split("\n")]
+    phrases = list(dict.fromkeys(line for line in reversed(lines) if line))[::-1]
+    if not phrases:
+        raise ExportError(f"{path}: holds no phrases; expected one a line")
+    return phrases
+
+
+def read_vocabulary(path: str | Path, size: int | None = None) -> list[str]:
+    """The last ``size`` distinct words of a list that is sorted from rare to frequent, in the order of the file.
+
+    This is SpLiCE's rule: of its ``laion.txt`` the last 10,000 lines are used. A shorter list is taken whole, and so
+    is any list without a ``size``. Lines are read as in :func:`read_phrases`.
+
+    Raises
+    ------
+    ExportError
+        As in :func:`read_phrases`; or ``size`` is not positive.
+
+    Source: Bhalla et al., *Interpreting CLIP with Sparse Linear Concept Embeddings*, arXiv 2402.10376, section 4.1.
+    """
+    if size is not None and size < 1:
+        raise ExportError(f"a vocabulary of {size} words; ask for at least 1")
+    words = read_phrases(path)
+    return words if size is None else words[-size:]
+
+
+def noun_vocabulary(database: Database, size: int = 10_000) -> list[str]:
+    """The ``size`` most frequent nouns of WordNet, the most frequent first, as ``noun_lemmas_by_count`` ranks them.
+
+    Words and collocations as they are written, with spaces: ``"person"``, ``"motor vehicle"``.
+
+    Raises
+    ------
+    ExportError
+        ``size`` is not positive, or more than WordNet has nouns.
+    """
+    ranked = noun_lemmas_by_count(database)
+    if not 1 <= size <= len(ranked):
+        raise ExportError(f"a vocabulary of {size} nouns; WordNet has {len(ranked)}, so ask for 1 to {len(ranked)}")
+    return ranked[:size]
