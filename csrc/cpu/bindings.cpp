@@ -4,7 +4,15 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
 #include "blas.h"
+#include "ranks.h"
+#include "resize.h"
+#include "saliency.h"
+#include "simd.h"
 
 namespace py = pybind11;
 using namespace fastconcept;
@@ -16,9 +24,175 @@ void set_blas(uintptr_t sgemm, uintptr_t sgemv) {
     blas().sgemv = reinterpret_cast<Sgemv>(sgemv);
 }
 
+// C-contiguous array of exactly this type; with noconvert() nothing else is accepted.
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+void require_threads(int num_threads) { require(num_threads >= 1 && num_threads <= 1024, "num_threads: 1 to 1024"); }
+
+template <class T>
+void require_shape(const Array<T>& array, std::initializer_list<int64_t> shape, const char* name) {
+    bool equal = array.ndim() == static_cast<py::ssize_t>(shape.size());
+    py::ssize_t axis = 0;
+    for (const int64_t size : shape) {
+        equal = equal && (size < 0 || array.shape(axis) == size);
+        ++axis;
+    }
+    if (!equal) throw std::invalid_argument(std::string(name) + " has the wrong shape");
+}
+
+Rows rows_of(const Array<float>& matrix, int64_t dims, const char* name) {
+    require_shape(matrix, {-1, dims}, name);
+    return {matrix.data(), matrix.shape(0), matrix.shape(1)};
+}
+
+// BLAS counts in int: no factor and no row stride may pass it.
+void require_products_fit(const Rows& patches, const Rows& bank, const Rows& queries) {
+    constexpr int64_t most = int64_t{1} << 30;
+    require(bank.rows + queries.rows < most && bank.dims < most && patches.rows < most,
+            "patches, bank and queries must have fewer than 2^30 rows and columns");
+    require(bank.dims >= 1, "embeddings must have at least one dimension");
+    require(blas().sgemm != nullptr, "no BLAS: import fastconcept.kernels.cpu");
+}
+
+Lists lists_of(const Array<int64_t>& indptr, const Array<int64_t>& indices) {
+    require(indptr.ndim() == 1 && indptr.shape(0) >= 1 && indices.ndim() == 1, "indptr and indices must be vectors");
+    return {indptr.data(), indices.data(), indptr.shape(0) - 1, indices.shape(0)};
+}
+
+py::tuple bind_subtree_ranks(const Array<float>& patches, const Array<float>& bank, const Array<int64_t>& indptr,
+                             const Array<int64_t>& indices, const Array<float>& queries, int num_threads) {
+    require_threads(num_threads);
+    const Rows bank_rows = rows_of(bank, -1, "bank"), query_rows = rows_of(queries, bank_rows.dims, "queries");
+    const Rows patch_rows = rows_of(patches, bank_rows.dims, "patches");
+    const Lists subtrees = lists_of(indptr, indices);
+    require_products_fit(patch_rows, bank_rows, query_rows);
+    const int64_t concepts = subtrees.count + query_rows.rows;
+    Array<int32_t> ranks({patch_rows.rows, concepts});
+    Array<float> similarities({patch_rows.rows, concepts});
+    int32_t* rank = ranks.mutable_data();
+    float* similarity = similarities.mutable_data();
+    {
+        py::gil_scoped_release release;
+        subtree_ranks(patch_rows, bank_rows, subtrees, query_rows, rank, similarity, num_threads);
+    }
+    return py::make_tuple(ranks, similarities);
+}
+
+Array<int32_t> bind_all_ranks(const Array<float>& patches, const Array<float>& bank,
+                              const Array<int64_t>& child_indptr, const Array<int64_t>& child_indices,
+                              const Array<int64_t>& order, int num_threads) {
+    require_threads(num_threads);
+    const Rows bank_rows = rows_of(bank, -1, "bank"), patch_rows = rows_of(patches, bank_rows.dims, "patches");
+    const Lists children = lists_of(child_indptr, child_indices);
+    require(children.count == bank_rows.rows, "child_indptr must have one entry more than the bank has rows");
+    require_shape(order, {bank_rows.rows}, "order");
+    require_products_fit(patch_rows, bank_rows, {});
+    Array<int32_t> ranks({patch_rows.rows, bank_rows.rows});
+    int32_t* rank = ranks.mutable_data();
+    {
+        py::gil_scoped_release release;
+        all_ranks(patch_rows, bank_rows, children, order.data(), rank, num_threads);
+    }
+    return ranks;
+}
+
+template <class Value>
+py::tuple bind_saliency_maps(const Array<Value>& values, const Array<int32_t>& boxes, const Array<double>& weights,
+                             int64_t height, int64_t width, int num_threads) {
+    require_threads(num_threads);
+    require_shape(values, {-1, -1}, "values");
+    const int64_t count = values.shape(0), concepts = values.shape(1);
+    require_shape(boxes, {count, 4}, "boxes");
+    require_shape(weights, {count}, "weights");
+    require(height >= 1 && width >= 1 && height <= (1 << 24) / width, "shape must be 1 to 2^24 cells");
+    Array<float> maps({concepts, height, width});
+    Array<double> low(concepts), high(concepts);
+    float* map = maps.mutable_data();
+    double *least = low.mutable_data(), *most = high.mutable_data();
+    {
+        py::gil_scoped_release release;
+        saliency_maps(values.data(), concepts, {boxes.data(), weights.data(), count}, height, width, map, least, most,
+                      num_threads);
+    }
+    return py::make_tuple(maps, low, high);
+}
+
+void bind_resize_patches(const Array<uint8_t>& image, const Array<int32_t>& boxes, const Array<double>& mean,
+                         const Array<double>& std, bool bicubic, Array<float>& out, int num_threads) {
+    require_threads(num_threads);
+    require_shape(image, {-1, -1, 3}, "image");
+    require_shape(boxes, {-1, 4}, "boxes");
+    require_shape(mean, {3}, "mean");
+    require_shape(std, {3}, "std");
+    require_shape(out, {boxes.shape(0), 3, -1, -1}, "out");
+    Target target{out.shape(2), out.shape(3), bicubic ? Filter::kBicubic : Filter::kBilinear, {}, {}};
+    require(target.height >= 1 && target.height <= 1 << 14 && target.width >= 1 && target.width <= 1 << 14,
+            "size must be 1 to 16384 on each side");
+    for (int channel = 0; channel < 3; ++channel) {
+        target.mean[channel] = mean.at(channel);
+        target.deviation[channel] = std.at(channel);
+    }
+    const Image source{image.data(), image.shape(0), image.shape(1)};
+    float* result = out.mutable_data();
+    py::gil_scoped_release release;
+    resize_patches(source, boxes.data(), boxes.shape(0), target, result, num_threads);
+}
+
+// Instruction sets of this CPU that matter here, and which clone of the kernels (simd.h) the loader picked.
+py::dict bind_cpu_features() {
+    py::dict features;
+    const char* clone = "baseline";
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    features["sse4.2"] = __builtin_cpu_supports("sse4.2") != 0;
+    features["avx2"] = __builtin_cpu_supports("avx2") != 0;
+    features["fma"] = __builtin_cpu_supports("fma") != 0;
+    features["avx512f"] = __builtin_cpu_supports("avx512f") != 0;
+    features["avx512bw"] = __builtin_cpu_supports("avx512bw") != 0;
+    features["avx512vnni"] = __builtin_cpu_supports("avx512vnni") != 0;
+#if FASTCONCEPT_HAS_CLONES
+    clone = __builtin_cpu_supports("x86-64-v4")   ? "x86-64-v4"
+            : __builtin_cpu_supports("x86-64-v3") ? "x86-64-v3"
+                                                  : "x86-64-v2";
+#endif
+#elif defined(__aarch64__)
+    features["neon"] = true;
+#endif
+    features["clone"] = clone;
+    return features;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
     m.doc() = "Compiled CPU kernels of fastconcept; call them through fastconcept.kernels.cpu.";
     m.def("set_blas", &set_blas, py::arg("sgemm"), py::arg("sgemv"), "Addresses of cblas_sgemm and cblas_sgemv.");
+    // What a kernel rejects is an error of ours in Python.
+    py::register_local_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) std::rethrow_exception(pointer);
+        } catch (const std::invalid_argument& error) {
+            const py::object type = py::module_::import("fastconcept.errors").attr("InputError");
+            PyErr_SetString(type.ptr(), error.what());
+        }
+    });
+    using py::arg;
+    m.def("cpu_features", &bind_cpu_features);
+    m.def("subtree_ranks", &bind_subtree_ranks, arg("patches").noconvert(), arg("bank").noconvert(),
+          arg("indptr").noconvert(), arg("indices").noconvert(), arg("queries").noconvert(), arg("num_threads"));
+    m.def("all_ranks", &bind_all_ranks, arg("patches").noconvert(), arg("bank").noconvert(),
+          arg("child_indptr").noconvert(), arg("child_indices").noconvert(), arg("order").noconvert(),
+          arg("num_threads"));
+    m.def("saliency_maps", &bind_saliency_maps<float>, arg("values").noconvert(), arg("boxes").noconvert(),
+          arg("weights").noconvert(), arg("height"), arg("width"), arg("num_threads"));
+    m.def("saliency_maps", &bind_saliency_maps<int32_t>, arg("values").noconvert(), arg("boxes").noconvert(),
+          arg("weights").noconvert(), arg("height"), arg("width"), arg("num_threads"));
+    m.def("resize_patches", &bind_resize_patches, arg("image").noconvert(), arg("boxes").noconvert(),
+          arg("mean").noconvert(), arg("std").noconvert(), arg("bicubic"), arg("out").noconvert(),
+          arg("num_threads"));
 }

@@ -1,3 +1,40 @@
 """Types of the compiled CPU module (csrc/cpu/bindings.cpp)."""
 
+import numpy as np
+import numpy.typing as npt
+
+def cpu_features() -> dict[str, bool | str]: ...
 def set_blas(sgemm: int, sgemv: int) -> None: ...
+def subtree_ranks(
+    patches: npt.NDArray[np.float32],
+    bank: npt.NDArray[np.float32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int64],
+    queries: npt.NDArray[np.float32],
+    num_threads: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
+def all_ranks(
+    patches: npt.NDArray[np.float32],
+    bank: npt.NDArray[np.float32],
+    child_indptr: npt.NDArray[np.int64],
+    child_indices: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
+    num_threads: int,
+) -> npt.NDArray[np.int32]: ...
+def saliency_maps(
+    values: npt.NDArray[np.floating] | npt.NDArray[np.integer],
+    boxes: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float64],
+    height: int,
+    width: int,
+    num_threads: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def resize_patches(
+    image: npt.NDArray[np.uint8],
+    boxes: npt.NDArray[np.int32],
+    mean: npt.NDArray[np.float64],
+    std: npt.NDArray[np.float64],
+    bicubic: bool,
+    out: npt.NDArray[np.float32],
+    num_threads: int,
+) -> None: ...
