@@ -1,0 +1,52 @@
+"""The command line: one verb per file, the same words as the Python interface."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ..errors import FastconceptError
+from . import bench, concepts, decompose, explain, export, info, output
+
+app = typer.Typer(
+    help="Explain what a CLIP model sees, in words.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("explain")(explain.command)
+app.command("decompose")(decompose.command)
+app.command("export")(export.command)
+app.command("bench")(bench.command)
+app.command("concepts")(concepts.command)
+app.command("info")(info.command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code: 0, or 2 with one line on stderr (one document under --json)."""
+    from click.exceptions import Abort, ClickException, Exit
+
+    as_json = "--json" in arguments
+    try:
+        code = app(args=list(arguments), prog_name="fastconcept", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except Exit as stop:
+        return stop.exit_code
+    except FastconceptError as error:
+        return output.report_error(type(error).__name__, str(error), as_json)
+    except ClickException as error:
+        return output.report_error(type(error).__name__, error.format_message(), as_json)
+    except (KeyboardInterrupt, Abort):
+        output.report_error("Interrupted", "interrupted; nothing half-written was left", as_json)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our pipe has gone: nobody is left to tell
+        return 141
+
+
+def main() -> None:
+    """Entry point of the ``fastconcept`` command."""
+    sys.exit(run(sys.argv[1:]))

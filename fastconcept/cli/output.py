@@ -1,0 +1,97 @@
+"""What every verb prints: one JSON document or a rich table on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+
+from ..errors import InputError
+
+Progress = Callable[[int, int], None]
+
+
+def console() -> Console:
+    """Where tables and bars go: stdout, plain when it is not a terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def report_error(kind: str, message: str, as_json: bool) -> int:
+    """Say what went wrong in one line (or one document) and return the exit code 2."""
+    if as_json:
+        print_json({"error": {"type": kind, "message": message}})
+    else:
+        sys.stderr.write("fastconcept: " + " ".join(message.split()) + "\n")
+    return 2
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Progress]:
+    """A progress bar on stderr that is called with (done, total); silent where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file so that it appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the directory does not exist or cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+        raise
+
+
+def save_picture(picture: Any, path: Path) -> None:
+    """Save a Pillow image in the format of the file's ending.
+
+    Raises
+    ------
+    InputError
+        If the ending names no format that Pillow writes, or the file cannot be written.
+    """
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise InputError(f"{path}: cannot write pictures as {path.suffix or 'a file without ending'}; try .png")
+    with whole_file(path) as stream:
+        picture.save(stream, kind)

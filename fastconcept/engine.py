@@ -1,0 +1,426 @@
+"""Engine: the one door for users. It opens a bundle and offers explain, decompose and the encoders."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels as backends
+from .bundle import Bundle, find_bundle
+from .concepts.bank import ConceptBank
+from .concepts.dictionary import Dictionary
+from .encoders import onnx
+from .encoders.preprocess import MAX_PIXELS, load_image, preprocess_image
+from .encoders.tokenizer import Tokenizer
+from .errors import BundleError, InputError
+from .kernels.threads import check_num_threads
+from .saliency.explain import Options, explain_image
+from .saliency.result import Explanation
+from .saliency.targets import resolve_targets
+from .sparse import decompose as sparse
+from .sparse.result import AverageWeights, Decompositions
+
+if TYPE_CHECKING:
+    from .encoders.preprocess import ImageLike
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Engine:
+    """A CLIP model ready to explain: encoders, concept bank, dictionary and image mean of one bundle.
+
+    Files are read when first needed: decomposing never opens the concept bank, explaining synsets never opens the
+    text encoder.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    device : str
+        ``"cpu"`` or ``"cuda:N"``. The device asked for is the device used, or a :class:`DeviceError` says what is
+        missing.
+    providers : sequence, optional
+        ONNX Runtime execution providers, passed through unchanged; None chooses by device.
+    bank, dictionary : str, optional
+        Which concept bank and dictionary of the bundle to use; None means the first.
+    num_threads : int, optional
+        CPU threads of the encoders and kernels; None means all the control group grants.
+    max_pixels : int
+        Largest image that is decoded, in pixels.
+
+    Attributes
+    ----------
+    bundle : Bundle
+    device : str
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "cpu",
+        providers: Sequence[Any] | None = None,
+        bank: str | None = None,
+        dictionary: str | None = None,
+        num_threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.bundle = bundle
+        self.device = device
+        self.num_threads = check_num_threads(num_threads)
+        self.max_pixels = max_pixels
+        self.providers = list(providers) if providers is not None else onnx.device_providers(device)
+        self._kernels = backends.backend(device.split(":")[0])
+        self._bank_name, self._dictionary_name = bank, dictionary
+
+    def __repr__(self) -> str:
+        return f"Engine({str(self.bundle.path)!r}, model={self.bundle.manifest.model!r}, device={self.device!r})"
+
+    # What the bundle holds ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def image_encoder(self) -> onnx.ImageEncoder:
+        """The image tower."""
+        manifest = self.bundle.manifest
+        path = self.bundle.file(manifest.image_encoder)
+        return onnx.ImageEncoder(path, manifest.embedding_dim, self.providers, num_threads=self.num_threads)
+
+    @cached_property
+    def text_encoder(self) -> onnx.TextEncoder:
+        """The text tower with its tokenizer."""
+        manifest = self.bundle.manifest
+        tokenizer = Tokenizer(
+            self.bundle.file(manifest.tokenizer),
+            manifest.context_length,
+            manifest.tokenizer_clean,
+            manifest.text_length == "dynamic",
+        )
+        path = self.bundle.file(manifest.text_encoder)
+        return onnx.TextEncoder(path, tokenizer, manifest.embedding_dim, self.providers, self.num_threads)
+
+    @cached_property
+    def bank(self) -> ConceptBank:
+        """The concepts that ranks count over."""
+        bank = ConceptBank.load(self.bundle.bank(self._bank_name))
+        self._check_dim(bank.embeddings)
+        return bank
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """The vocabulary as SpLiCE uses it: words and centred unit rows."""
+        dictionary = Dictionary.load(self.bundle.dictionary(self._dictionary_name))
+        self._check_dim(dictionary.embeddings)
+        return dictionary
+
+    @cached_property
+    def image_mean(self) -> FloatArray:
+        """Mean of unit image embeddings over a large set of images, (d,) float32."""
+        name = self.bundle.manifest.image_mean
+        if name is None:
+            raise BundleError(f"{self.bundle.path} has no image mean; export with --mean-images or --image-mean")
+        from safetensors.numpy import load_file
+
+        mean = load_file(self.bundle.file(name)).get("mean")
+        if mean is None or mean.shape != (self.bundle.manifest.embedding_dim,) or not np.isfinite(mean).all():
+            raise BundleError(f"{self.bundle.path / name} does not hold a finite mean of the model's dimension")
+        return np.ascontiguousarray(mean, np.float32)
+
+    def _check_dim(self, embeddings: FloatArray) -> None:
+        dim = self.bundle.manifest.embedding_dim
+        if embeddings.shape[1] != dim:
+            raise BundleError(f"{self.bundle.path}: embeddings are {embeddings.shape[1]} wide, the model's are {dim}")
+
+    # Encoders -------------------------------------------------------------------------------------------------------
+
+    def load_image(self, image: ImageLike) -> npt.NDArray[np.uint8]:
+        """Decode an image to (H, W, 3) uint8 RGB under this engine's pixel limit."""
+        return load_image(image, self.max_pixels)
+
+    def encode_image(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
+        """Embed whole images, preprocessed as open_clip does.
+
+        Parameters
+        ----------
+        images : image, or iterable of images
+            See :func:`fastconcept.encoders.preprocess.load_image`. They are decoded batch by batch.
+
+        Returns
+        -------
+        (n, d) float32, unit rows
+        """
+        parts = [embeddings for embeddings, _ in self._encode_batches(_as_images(images))]
+        return np.concatenate(parts) if parts else np.empty((0, self.bundle.manifest.embedding_dim), np.float32)
+
+    def _encode_batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[FloatArray, int]]:
+        config, batch = self.bundle.manifest.preprocess, []
+        for image in images:
+            batch.append(preprocess_image(self.load_image(image), config))
+            if len(batch) == self.image_encoder.batch_size:
+                yield self.image_encoder.encode(np.stack(batch)), len(batch)
+                batch = []
+        if batch:
+            yield self.image_encoder.encode(np.stack(batch)), len(batch)
+
+    def encode_text(self, texts: str | Sequence[str]) -> FloatArray:
+        """Embed texts as they are, without a template.
+
+        Returns
+        -------
+        (n, d) float32, unit rows
+        """
+        return self.text_encoder.encode([texts] if isinstance(texts, str) else list(texts))
+
+    # Explain --------------------------------------------------------------------------------------------------------
+
+    def explain(self, image: ImageLike, concepts: str | Sequence[str], **options: Any) -> Explanation:
+        """Where in the image is each concept? (ConVis)
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image or uint8 (H, W, 3)
+        concepts : str or sequence of str
+            Synset names (``"dog.n.01"``), wnids (``"n02084071"``), words of WordNet (the first noun sense is taken
+            and the result's ``note`` says so), or free phrases (ranked against the bank).
+        **options
+            Fields of :class:`fastconcept.saliency.explain.Options`: fit, border, aggregate, scale_weights, score,
+            sizes, stride, seed.
+
+        Returns
+        -------
+        Explanation
+            ``maps`` (k, H, W) float32 in [0, 1] at working resolution, and per concept box, scores and overlay.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        ConceptError
+            If no concept is given or a synset is unknown; ``suggestions`` has near names.
+        InputError
+            If an option is unknown or out of range.
+        """
+        chosen = _options(options)
+        targets = resolve_targets(concepts, self.bank, self.encode_text)
+        timings: dict[str, float] = {}
+        began = time.perf_counter()
+        pixels = self.load_image(image)
+        timings["decode"] = (time.perf_counter() - began) * 1e3
+        began = time.perf_counter()
+        whole = self.image_encoder.encode(preprocess_image(pixels, self.bundle.manifest.preprocess)[None])
+        timings["encode"] = (time.perf_counter() - began) * 1e3
+        return explain_image(
+            pixels,
+            targets,
+            self.bank.embeddings,
+            whole,
+            self.image_encoder,
+            self.bundle.manifest.preprocess,
+            chosen,
+            self._kernels,
+            self.num_threads,
+            timings,
+        )
+
+    # Decompose ------------------------------------------------------------------------------------------------------
+
+    def decompose(
+        self,
+        images: ImageLike | Sequence[ImageLike] | None = None,
+        *,
+        embeddings: npt.ArrayLike | None = None,
+        texts: str | Sequence[str] | None = None,
+        l1_penalty: float | None = None,
+        l0: int | None = None,
+    ) -> Any:
+        """Which few words add up to this embedding? (SpLiCE)
+
+        Parameters
+        ----------
+        images : image or sequence of images, optional
+        embeddings : (d,) or (n, d) array, optional
+            Image embeddings; rows are normalised.
+        texts : str or sequence of str, optional
+            Texts are centred by the mean of the dictionary instead of the image mean.
+        l1_penalty : float, optional
+            Weight of the l1 norm, as in SpLiCE; typical 0.15 to 0.35. The default is 0.25 where ``l0`` is not given.
+        l0 : int, optional
+            About how many words to use, instead of a penalty.
+
+        Returns
+        -------
+        Decomposition or Decompositions
+            One for a single image, text or (d,) embedding; a batch for a sequence.
+
+        Raises
+        ------
+        InputError
+            If not exactly one of images, embeddings and texts is given, or a value is out of range.
+        """
+        given = [item is not None for item in (images, embeddings, texts)]
+        if sum(given) != 1:
+            raise InputError("give exactly one of images, embeddings and texts")
+        mean = self.dictionary.mean if texts is not None else self.image_mean
+        if images is not None:
+            single, rows = _is_single_image(images), self.encode_image(images)
+        elif texts is not None:
+            single, rows = isinstance(texts, str), self.encode_text(texts)
+        else:
+            array = np.asarray(embeddings, np.float32)
+            single, rows = array.ndim == 1, np.atleast_2d(array)
+        found = self._decompose(rows, mean, l1_penalty, l0)
+        return found[0] if single else found
+
+    def _decompose(
+        self, rows: FloatArray, mean: FloatArray, l1_penalty: float | None, l0: int | None
+    ) -> Decompositions:
+        penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
+        return sparse.decompose(
+            rows,
+            self.dictionary,
+            mean,
+            self._kernels,
+            l1_penalty=penalty,
+            l0=l0,
+            num_threads=self.num_threads,
+        )
+
+    def recompose(self, weights: Mapping[str, float], *, kind: str = "image") -> FloatArray:
+        """The embedding that words with weights add up to: ``norm(norm(C^T w) + mean)``.
+
+        Parameters
+        ----------
+        weights : mapping of word to weight
+            Words of the dictionary.
+        kind : {"image", "text"}
+            Which mean to add back.
+
+        Returns
+        -------
+        (d,) float32, unit length
+        """
+        if kind not in ("image", "text"):
+            raise InputError(f"kind must be image or text, got {kind!r}")
+        return sparse.recompose(weights, self.dictionary, self.image_mean if kind == "image" else self.dictionary.mean)
+
+    def average(
+        self,
+        images: Iterable[ImageLike],
+        labels: Sequence[Hashable] | None = None,
+        *,
+        l1_penalty: float | None = None,
+        l0: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> dict[Hashable, AverageWeights]:
+        """Mean weights per class, or over a whole dataset: which words does a set of images consist of?
+
+        Parameters
+        ----------
+        images : iterable of images
+            Decoded batch by batch; only one batch is in memory at a time.
+        labels : sequence, optional
+            One per image; None puts all images under the label ``"all"``.
+        l1_penalty, l0
+            As in :meth:`decompose`.
+        progress : callable, optional
+            Called after each batch with the number of images done.
+
+        Returns
+        -------
+        dict of label to AverageWeights
+            In the order in which labels first occur.
+
+        Raises
+        ------
+        InputError
+            If there are fewer labels than images.
+        """
+        penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
+        return sparse.average(
+            self._labelled_batches(images, labels),
+            self.dictionary,
+            self.image_mean,
+            self._kernels,
+            l1_penalty=penalty,
+            l0=l0,
+            num_threads=self.num_threads,
+            progress=progress,
+        )
+
+    def _labelled_batches(
+        self, images: Iterable[ImageLike], labels: Sequence[Hashable] | None
+    ) -> Iterator[tuple[FloatArray, Sequence[Hashable]]]:
+        start = 0
+        for embeddings, count in self._encode_batches(images):
+            chosen = ["all"] * count if labels is None else labels[start : start + count]
+            if len(chosen) < count:
+                raise InputError(f"there are only {len(labels or ())} labels for more than {start} images")
+            yield embeddings, chosen
+            start += count
+
+
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "cpu",
+    providers: Sequence[Any] | None = None,
+    bank: str | None = None,
+    dictionary: str | None = None,
+    num_threads: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Engine:
+    """Open a bundle and return its engine.
+
+    Parameters
+    ----------
+    bundle : str or path, optional
+        A directory, the name of an installed bundle, or ``hf-hub:owner/name``; None means ``FASTCONCEPT_BUNDLE`` or
+        the built-in bundle.
+    device, providers, bank, dictionary, num_threads, max_pixels
+        See :class:`Engine`.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    BundleError
+        If there is no such bundle or it is damaged.
+    DeviceError
+        If the device or a provider is not available.
+    """
+    return Engine(
+        Bundle(find_bundle(bundle)),
+        device=device,
+        providers=providers,
+        bank=bank,
+        dictionary=dictionary,
+        num_threads=num_threads,
+        max_pixels=max_pixels,
+    )
+
+
+def _is_single_image(images: object) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim == 3
+    return isinstance(images, (str, os.PathLike, bytes)) or not isinstance(images, Iterable)
+
+
+def _as_images(images: Any) -> Iterable[Any]:
+    return [images] if _is_single_image(images) else images
+
+
+def _options(options: dict[str, Any]) -> Options:
+    unknown = set(options) - set(Options.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(Options.__dataclass_fields__)
+        raise InputError(f"unknown option {', '.join(sorted(unknown))}; there are: {known}")
+    if "sizes" in options:
+        sizes = options["sizes"]
+        options = {**options, "sizes": (sizes,) if isinstance(sizes, int) else tuple(sizes)}
+    return Options(**options)

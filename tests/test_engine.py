@@ -1,0 +1,165 @@
+"""The engine on real photographs: equal to a naive ConVis, lawful, deterministic, and clear about bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastconcept as fc
+from fastconcept.encoders.preprocess import preprocess_image
+from fastconcept.engine import Engine
+from fastconcept.errors import BundleError, ConceptError, DeviceError, ImageError, InputError
+from tests.saliency.naive_convis import naive_maps
+
+CONCEPTS = ["bird.n.01", "goldfinch.n.02", "entity.n.01", "dog.n.01", "artifact.n.01"]
+
+
+@pytest.fixture(scope="module")
+def engine(teacher_bundle: Path) -> Engine:
+    return fc.load(teacher_bundle)
+
+
+def photos(shared: Path, subset: str, count: int) -> list[Path]:
+    entries = json.loads((shared / "data/dev/annotations.json").read_text())
+    return [shared / "data/dev" / entry["file"] for entry in entries if entry["subset"] == subset][:count]
+
+
+@pytest.mark.parametrize("photo", range(2))
+def test_equal_to_naive_convis(engine: Engine, shared: Path, photo: int) -> None:
+    path = photos(shared, "nips17_ccby", 2)[photo]
+    seen = engine.explain(path, CONCEPTS, fit="crop", seed=5)
+
+    def encode(patches: list[Image.Image]) -> np.ndarray:
+        config = engine.bundle.manifest.preprocess
+        return engine.image_encoder.encode(np.stack([preprocess_image(np.asarray(patch), config) for patch in patches]))
+
+    subtrees = [engine.bank.subtree(concept) for concept in CONCEPTS]
+    expected = naive_maps(engine.load_image(path), encode, engine.bank.embeddings, subtrees, seed=5)
+    np.testing.assert_allclose(seen.maps, expected, rtol=0, atol=1e-6)
+    assert seen["entity.n.01"].constant and (seen["entity.n.01"].map == 1).all()
+    assert seen["entity.n.01"].rank == 0 and seen["entity.n.01"].score == 1.0
+
+
+def test_a_wider_concept_never_ranks_worse(engine: Engine, shared: Path) -> None:
+    chain = ["goldfinch.n.02", "finch.n.01", "bird.n.01", "vertebrate.n.01", "entity.n.01"]
+    seen = engine.explain(photos(shared, "coco", 1)[0], chain)
+    scores = [found.score for found in seen]
+    assert scores == sorted(scores)
+
+
+def test_same_input_same_bytes_for_any_thread_count(engine: Engine, teacher_bundle: Path, shared: Path) -> None:
+    path, concepts = photos(shared, "coco", 1)[0], ["dog.n.01", "a red ball"]
+    first = engine.explain(path, concepts)
+    assert (engine.explain(path, concepts).maps == first.maps).all()
+    assert (fc.load(teacher_bundle).explain(path, concepts).maps == first.maps).all()
+    assert (engine.explain(path, concepts, seed=1).maps != first.maps).any()
+
+
+def test_one_pass_serves_all_concepts(engine: Engine, shared: Path) -> None:
+    path, concepts = photos(shared, "coco", 1)[0], ["a red ball", "dog.n.01", "bird.n.01", "a blue sky"]
+    together = engine.explain(path, concepts, fit="crop")
+    for concept in concepts:
+        alone = engine.explain(path, concept, fit="crop")[0]
+        np.testing.assert_allclose(alone.cells, together[concept].cells, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"border": "constant"},
+        {"border": "reflect"},
+        {"border": "inside"},
+        {"aggregate": "mean-then-best"},
+        {"scale_weights": "equal"},
+        {"score": "log-rank"},
+        {"score": "similarity"},
+        {"sizes": 96, "stride": 32},
+        {"aggregate": "mean-then-best", "score": "similarity", "border": "inside"},
+    ],
+)
+def test_every_option_gives_a_map(engine: Engine, shared: Path, options: dict[str, object]) -> None:
+    image = engine.load_image(photos(shared, "coco", 1)[0])
+    seen = engine.explain(image, ["dog.n.01", "entity.n.01", "a red ball"], **options)
+    assert seen.maps.min() >= 0 and seen.maps.max() == 1 and not np.isnan(seen.maps).any()
+    assert (seen[0].cells != engine.explain(image, "dog.n.01")[0].cells).any()
+    if options.get("score") != "similarity":
+        assert seen["entity.n.01"].constant
+
+
+def test_how_concepts_are_understood(engine: Engine, shared: Path) -> None:
+    path = photos(shared, "coco", 1)[0]
+    asked = ["n02084071", "dog", "Polar Bear", "a dog that wears a red hat"]
+    found = engine.explain(path, asked, sizes=128, stride=64)
+    assert [concept.name for concept in found][:2] == ["dog.n.01", "dog.n.01"] and "bear" in found[2].name
+    assert "first" in found["dog"].note and not found["n02084071"].note
+    assert "phrase" in found[3].note and found[3].rank >= 0
+
+
+def test_bad_concepts_images_and_options(engine: Engine, shared: Path, tmp_path: Path) -> None:
+    path = photos(shared, "coco", 1)[0]
+    with pytest.raises(ConceptError) as caught:
+        engine.explain(path, "dgo.n.01")
+    assert "dog.n.01" in caught.value.suggestions
+    for empty in ([], "", ["dog", " "]):
+        with pytest.raises(ConceptError):
+            engine.explain(path, empty)
+    with pytest.raises(ImageError, match="no image file"):
+        engine.explain(tmp_path / "absent.jpg", "dog")
+    for options in ({"fit": "wide"}, {"sizes": ()}, {"stride": 0}, {"stride": 300}, {"seed": -1}, {"size": 64}):
+        with pytest.raises(InputError):
+            engine.explain(path, "dog", **options)
+    with pytest.raises(DeviceError):
+        fc.load(engine.bundle.path, device="tpu")
+    with pytest.raises(DeviceError):
+        fc.load(engine.bundle.path, providers=["NoSuchProvider"]).encode_text("dog")
+    with pytest.raises(BundleError, match="no concept bank"):
+        _ = fc.load(engine.bundle.path, bank="absent").bank
+
+
+def test_decompose_images_texts_embeddings(engine: Engine, shared: Path) -> None:
+    paths = photos(shared, "coco", 3)
+    batch = engine.decompose(paths, l1_penalty=0.25)
+    one = engine.decompose(str(paths[0]))
+    assert len(batch) == 3 and one.top(3) == batch[0].top(3)
+    assert one.gap <= 1e-6 and 0 < one.l0 < 100 and 0 < one.cosine <= 1
+    rows = engine.encode_image(paths)
+    np.testing.assert_array_equal(engine.decompose(embeddings=rows).codes.indices, batch.codes.indices)
+    assert engine.decompose(embeddings=rows[0]).top() == one.top()
+    assert engine.decompose(paths[0], l0=5).l0 <= 5
+    assert engine.decompose(texts="a dog on a beach").l0 > 0
+    word = one.top(1)[0][0]
+    np.testing.assert_allclose(engine.recompose(dict(one.top())), one.embedding, atol=1e-6)
+    assert word not in dict(one.without(word).top())
+
+
+def test_averages(engine: Engine, shared: Path) -> None:
+    paths, seen = photos(shared, "coco", 5), []
+    averages = engine.average(paths, ["a", "b", "a", "b", "a"], progress=seen.append)
+    assert list(averages) == ["a", "b"] and averages["a"].count == 3 and seen[-1] == 5
+    whole = engine.average(paths)["all"]
+    expected = engine.decompose(paths).mean()
+    np.testing.assert_allclose(whole.weights.values, expected.weights.values, rtol=1e-9)
+    with pytest.raises(InputError, match="only 1 labels"):
+        engine.average(paths, ["a"])
+
+
+def test_bad_decompositions(engine: Engine) -> None:
+    row = engine.encode_text("dog")
+    with pytest.raises(InputError, match="exactly one"):
+        engine.decompose()
+    with pytest.raises(InputError, match="exactly one"):
+        engine.decompose(embeddings=row, texts="dog")
+    with pytest.raises(InputError):
+        engine.decompose(embeddings=row, l1_penalty=0.25, l0=3)
+    with pytest.raises(InputError):
+        engine.decompose(embeddings=np.full_like(row, np.nan))
+    with pytest.raises(InputError):
+        engine.decompose(embeddings=row[:, :5])
+    with pytest.raises(InputError):
+        engine.decompose(embeddings=row, l1_penalty=-1.0)
+    with pytest.raises(InputError):
+        engine.recompose({"dog": 1.0}, kind="sound")
