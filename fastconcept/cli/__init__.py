@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from ..errors import FastconceptError
 from . import bench, concepts, decompose, explain, export, info, output
+
+# Typer may carry a copy of click of its own; this is the base of whichever it raises.
+_CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 app = typer.Typer(
     help="Explain what a CLIP model sees, in words.",
@@ -27,19 +31,17 @@ app.command("info")(info.command)
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code: 0, or 2 with one line on stderr (one document under --json)."""
-    from click.exceptions import Abort, ClickException, Exit
-
     as_json = "--json" in arguments
     try:
         code = app(args=list(arguments), prog_name="fastconcept", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
     except FastconceptError as error:
         return output.report_error(type(error).__name__, str(error), as_json)
-    except ClickException as error:
+    except _CLICK_EXCEPTION as error:
         return output.report_error(type(error).__name__, error.format_message(), as_json)
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         output.report_error("Interrupted", "interrupted; nothing half-written was left", as_json)
         return 130
     except BrokenPipeError:

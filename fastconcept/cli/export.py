@@ -27,7 +27,7 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn an open_clip model into a bundle (needs the [export] extra)."""
+    """Turn an open_clip model into a bundle (needs the extra named export)."""
     from fastconcept.export.build import export_bundle
 
     bundle = export_bundle(

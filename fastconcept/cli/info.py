@@ -41,7 +41,8 @@ def command(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {item}" for name, item in value.items() if item is not False)
+            flags = {name: "" if item is True else f" {item}" for name, item in value.items() if item is not False}
+            value = ", ".join(f"{name}{item}" for name, item in flags.items())
         elif isinstance(value, list):
             value = "\n".join(_line(item) for item in value) or "none"
         table.add_row(f"[bold]{key.replace('_', ' ')}[/bold]", str(value))
