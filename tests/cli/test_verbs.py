@@ -1,0 +1,138 @@
+"""The command line as a user meets it: documents with stable keys, pictures, exit codes, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastconcept.cli import run
+
+Json = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> Json:
+    """Run a verb on the tiny bundle with --json and give its document, expecting an exit code."""
+    monkeypatch.setenv("FASTCONCEPT_BUNDLE", str(tiny_bundle))
+
+    def call(*arguments: object, code: int = 0) -> dict[str, Any]:
+        assert run([*map(str, arguments), "--json"]) == code
+        captured = capsys.readouterr()
+        assert not captured.err
+        document = json.loads(captured.out)
+        assert isinstance(document, dict)
+        return document
+
+    return call
+
+
+QUICK = ("--size", 128, "--stride", 64)
+
+
+def test_explain_document_picture_and_maps(ask: Json, photo: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    out, npy = tmp_path / "out.png", tmp_path / "maps.npy"
+    document = ask("explain", photo, "-c", "dog.n.01", "-c", "a red ball", "-o", out, "--npy", npy, *QUICK)
+    assert list(document) == ["image", "bundle", "device", "mode", "concepts", "timings_ms"]
+    assert document["bundle"] == str(tiny_bundle) and document["device"] == "cpu"
+    first = document["concepts"][0]
+    assert first["concept"] == "dog.n.01" and 0 <= first["score"] <= 1
+    x0, y0, x1, y1 = first["box"]
+    assert 0 <= x0 < x1 <= 90 and 0 <= y0 < y1 <= 60
+    assert set(document["timings_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
+    maps = np.load(npy, allow_pickle=False)
+    assert maps.dtype == np.float32 and maps.shape[0] == 2 and maps.max() == 1
+    assert Image.open(out).mode == "RGB"
+
+
+def test_decompose_document_and_chart(ask: Json, photo: Path, tmp_path: Path) -> None:
+    document = ask("decompose", photo, photo, "--l1", 0.2, "-o", tmp_path / "bars.png")
+    assert list(document) == ["bundle", "l1_penalty", "images", "timings_ms"] and document["l1_penalty"] == 0.2
+    one, two = document["images"]
+    assert {"image", "l0", "cosine", "gap", "words"} <= set(one) and one == two
+    weights = [weight for _, weight in one["words"]]
+    assert weights == sorted(weights, reverse=True) and len(weights) == one["l0"]
+    assert Image.open(tmp_path / "bars.png").width > 100
+    assert ask("decompose", photo, "--l0", 3)["images"][0]["l0"] <= 3
+
+
+def test_concepts_and_info(ask: Json) -> None:
+    found = ask("concepts", "polar bear")["concepts"][0]
+    assert found["wnid"] == "n02134084" and found["path"][-1] == "entity.n.01"
+    facts = ask("info")
+    assert {"python", "packages", "instruction_sets", "num_threads", "providers", "bundles"} <= set(facts)
+    assert "CPUExecutionProvider" in facts["providers"]
+
+
+def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
+    arguments = ("bench", "--size", "64x48", "--repeats", 1, "--batch-size", 1, "-c", "dog.n.01")
+    report = ask(*arguments)
+    stages = report["latency"]["64x48"]["explain"]["stages_ms"]
+    assert stages["total"]["p50"] == pytest.approx(sum(stages[s]["p50"] for s in stages if s != "total"), rel=1e-3)
+    assert report["throughput"]["encode"]["1"] > 0 and report["peak_memory_mb"] > 0 and "environment" in report
+    (tmp_path / "earlier.json").write_text(json.dumps(report))
+    rows = ask(*arguments, "--compare", tmp_path / "earlier.json")["comparison"]
+    assert {"image", "method", "stage", "before_ms", "now_ms", "ratio"} == set(rows[0])
+    assert ask("bench", "--size", "huge", code=2)["error"]["type"] == "InputError"
+    (tmp_path / "other.json").write_text("[]")
+    assert ask("bench", "--compare", tmp_path / "other.json", code=2)["error"]["type"] == "InputError"
+
+
+@pytest.mark.parametrize(
+    "arguments, kind",
+    [
+        (("explain", "absent.jpg", "-c", "dog"), "ImageError"),
+        (("explain", "{photo}"), "ConceptError"),
+        (("explain", "{photo}", "-c", "dgo.n.01"), "ConceptError"),
+        (("explain", "{photo}", "-c", "dog", "--fit", "wide"), "InputError"),
+        (("explain", "{photo}", "-c", "dog", "--bundle", "absent"), "BundleError"),
+        (("explain", "{photo}", "-c", "dog", "--device", "tpu"), "DeviceError"),
+        (("explain", "{photo}", "-c", "dog", "-o", "out.docx"), "InputError"),
+        (("decompose", "{photo}", "--l1", "0.2", "--l0", "3"), "InputError"),
+        (("decompose", "{photo}", "--l1", "-1"), "InputError"),
+        (("decompose",), "MissingParameter"),
+        (("explain", "{photo}", "--no-such-option"), "NoSuchOption"),
+    ],
+)
+def test_errors_are_one_document_with_exit_code_2(
+    ask: Json, photo: Path, arguments: tuple[str, ...], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    document = ask(*(part.format(photo=photo) for part in arguments), *(QUICK if "-o" in arguments else ()), code=2)
+    assert document["error"]["type"] == kind and document["error"]["message"]
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_without_json_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "absent.jpg", "-c", "dog", "-b", "no/such/bundle"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and "no bundle at" in captured.err
+
+
+def test_as_a_process_in_a_pipe(photo: Path, tiny_bundle: Path) -> None:
+    command = [Path(sys.executable).with_name("fastconcept"), "decompose", photo, "-b", tiny_bundle]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and result.stderr == "" and "cosine" in result.stdout
+
+
+def test_import_needs_no_torch_and_no_onnxruntime() -> None:
+    heavy = "('torch', 'onnxruntime', 'ftfy', 'cupy')"
+    program = f"import sys, fastconcept, fastconcept.engine; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
