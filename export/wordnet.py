@@ -44,7 +44,8 @@ class Database:
         try:
             if self.path.suffix == ".zip":
                 with zipfile.ZipFile(self.path) as archive:
-                    return archive.read(f"{self.path.stem}/{name}").decode("utf-8")
+                    inside = next((entry for entry in archive.namelist() if entry.split("/")[-1] == name), name)
+                    return archive.read(inside).decode("utf-8")
             return (self.path / name).read_text("utf-8")
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise ExportError(f"{self.path}: no readable {name}; name a WordNet database, or {_INSTALL}") from error
@@ -236,7 +237,7 @@ def read_taxonomy(database: Database) -> Taxonomy:
             version[1] if version else "",
         )
     except (KeyError, ValueError) as error:
-        raise ExportError(f"{database.path}: data.noun and index.noun do not agree ({error}); is one damaged?") from error
+        raise ExportError(f"{database.path}: data.noun disagrees with index.noun or itself ({error})") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

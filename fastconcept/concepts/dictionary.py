@@ -63,7 +63,7 @@ class Dictionary:
         Raises
         ------
         InputError
-            As for the class; also when a word lies exactly on the mean, where it has no direction.
+            As for the class; also when all words have the same embedding, so that centring leaves none a direction.
         """
         words = tuple(words)
         rows = np.asarray(embeddings)
@@ -73,7 +73,7 @@ class Dictionary:
         centred = unit - mean
         lost = np.flatnonzero(np.linalg.norm(centred, axis=1) < 1e-6)
         if lost.size:
-            raise InputError(f"{words[lost[0]]!r} lies on the mean of all words and has no direction; leave it out")
+            raise InputError(f"the words are all alike: {words[lost[0]]!r} is their mean; add different words")
         return cls(words, centred, mean)
 
     @property

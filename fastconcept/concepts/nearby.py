@@ -35,7 +35,7 @@ class NearNames:
     @cached_property
     def _histograms(self) -> NDArray[np.int16]:
         """(N, 32) int16: how often each letter occurs (letters that share their low five bits count together)."""
-        letters = np.frombuffer("\n".join(self._folded).encode(errors="replace"), np.uint8)
+        letters = _code_points("\n".join(self._folded))
         ends = letters == ord("\n")
         places = np.cumsum(ends, dtype=np.int32) * _BINS + letters % _BINS
         size = len(self._folded)
@@ -51,7 +51,7 @@ class NearNames:
         if not text or not self._names:
             return []
         bound = max(1, min(3, len(text) // 3))
-        letters = np.bincount(np.frombuffer(text.encode(errors="replace"), np.uint8) % _BINS, minlength=_BINS)
+        letters = np.bincount(_code_points(text) % _BINS, minlength=_BINS)
         apart = np.abs(self._histograms - letters.astype(np.int16)).sum(1, dtype=np.int32)
         survivors = np.flatnonzero(apart <= 2 * bound)
         survivors = survivors[np.argsort(apart[survivors], kind="stable")][:_EXAMINED]
@@ -63,6 +63,10 @@ class NearNames:
             longer = (name for name, folded in zip(self._names, self._folded, strict=True) if folded.startswith(text))
             near += [name for name in sorted(longer, key=len)[: limit + len(near)] if name not in near]
         return near[:limit]
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def edit_distance(a: str, b: str, bound: int) -> int:

@@ -24,7 +24,7 @@ from .synsets import SynsetWords
 _BUILTIN = Path(__file__).parent.parent / "data" / "wordnet-3.0.safetensors"
 _EDGES = {"hypernym_counts": np.uint8, "hypernyms": np.int32, "instance_counts": np.uint8, "instances": np.int32}
 _TENSORS = ("offsets", "lemmas", "senses", "definitions", "plurals", *_EDGES)
-_MAX_SYNSETS = 10_000_000
+_MAX_SYNSETS = 1_000_000
 _WNID = re.compile(r"n(\d{8})", re.IGNORECASE | re.ASCII)
 _Entry = TypeVar("_Entry")
 

@@ -1,0 +1,115 @@
+"""The dictionary of sparse decompositions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from fastconcept.concepts.dictionary import Dictionary
+from fastconcept.errors import BundleError, ConceptError, InputError
+
+WORDS = ["kitten", "Kitten", "dog leash", "größe", "two-tone"]
+
+
+def vectors(count: int, dim: int = 6) -> np.ndarray:
+    return np.random.default_rng(dim).normal(size=(count, dim)) + 1
+
+
+@pytest.fixture
+def dictionary() -> Dictionary:
+    return Dictionary.from_embeddings(WORDS, vectors(len(WORDS)))
+
+
+@given(st.integers(2, 30), st.integers(2, 12), st.sampled_from([np.float16, np.float32, np.float64]))
+def test_rows_are_centred_on_the_mean_of_the_unit_vectors(count: int, dim: int, dtype: type) -> None:
+    given_rows = vectors(count, dim).astype(dtype)
+    dictionary = Dictionary.from_embeddings([f"w{i}" for i in range(count)], given_rows)
+    unit = given_rows.astype(np.float64) / np.linalg.norm(given_rows.astype(np.float64), axis=1, keepdims=True)
+    centred = unit - unit.mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    far = lengths[:, 0] > 1e-2  # nearer ones magnify the rounding to float32
+    assert np.abs(dictionary.embeddings - centred / lengths)[far].max(initial=0) < 2e-5
+    assert np.abs(dictionary.mean - unit.mean(axis=0)).max() < 1e-6
+    assert dictionary.embeddings.dtype == dictionary.mean.dtype == np.float32
+    assert dictionary.embeddings.flags.c_contiguous
+
+
+def test_words_that_are_all_alike_have_no_direction() -> None:
+    with pytest.raises(InputError, match="'twin'"):
+        Dictionary.from_embeddings(["twin", "other"], np.ones((2, 4)) * [[1], [3]])
+    with pytest.raises(InputError, match="'only'"):
+        Dictionary.from_embeddings(["only"], np.ones((1, 4)))
+
+
+def test_words_are_found_as_they_are_written(dictionary: Dictionary) -> None:
+    assert len(dictionary) == 5
+    assert dictionary.words == tuple(WORDS)
+    assert [dictionary.index(word) for word in WORDS] == [0, 1, 2, 3, 4]
+    with pytest.raises(ConceptError) as caught:
+        dictionary.index("kiten")
+    assert caught.value.suggestions == ("kitten", "Kitten")
+    with pytest.raises(ConceptError):
+        dictionary.index("")
+
+
+@pytest.mark.parametrize("words", [["a"], ["a", "a"], ["a", ""], ["a", "b\n"]])
+def test_bad_words_are_refused(words: list[str]) -> None:
+    with pytest.raises(InputError):
+        Dictionary.from_embeddings(words, vectors(2))
+
+
+@pytest.mark.parametrize("mean", [np.zeros(5), np.zeros((1, 6)), np.full(6, np.nan)])
+def test_a_bad_mean_is_refused(mean: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        Dictionary(["a", "b"], vectors(2), mean)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_dictionary_comes_back_from_its_file(dictionary: Dictionary, tmp_path: Path, half: bool) -> None:
+    path = tmp_path / "words.safetensors"
+    dictionary.save(path, half=half)
+    first = path.read_bytes()
+    loaded = Dictionary.load(path)
+    assert loaded.words == dictionary.words
+    assert np.array_equal(loaded.mean, dictionary.mean)
+    assert np.abs(loaded.embeddings - dictionary.embeddings).max() < (5e-4 if half else 1e-7)
+    dictionary.save(path, half=half)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("words", np.frombuffer(b"a\nb", np.uint8)),
+        ("words", np.frombuffer(b"a\na\nb\nc\nd", np.uint8)),
+        ("words", np.zeros((2, 2), np.uint8)),
+        ("words", np.zeros(9, np.float32)),
+        ("mean", np.zeros(5, np.float32)),
+        ("mean", np.zeros(6)),
+        ("mean", np.full(6, np.inf, np.float32)),
+        ("embeddings", np.zeros((5, 6), np.float32)),
+        ("embeddings", np.full((5, 6), np.nan, np.float32)),
+        ("embeddings", np.ones(6, np.float32)),
+        ("embeddings", np.ones((5, 6), np.int32)),
+    ],
+)
+def test_damage_is_a_bundle_error_that_names_the_file(
+    dictionary: Dictionary, tmp_path: Path, name: str, value: np.ndarray
+) -> None:
+    path = tmp_path / "words.safetensors"
+    dictionary.save(path)
+    save_file(load_file(path) | {name: value}, path, metadata={"kind": "dictionary"})
+    with pytest.raises(BundleError, match="words"):
+        Dictionary.load(path)
+
+
+def test_another_kind_of_file_is_a_bundle_error(dictionary: Dictionary, tmp_path: Path) -> None:
+    dictionary.save(tmp_path / "words.safetensors")
+    save_file(load_file(tmp_path / "words.safetensors"), tmp_path / "other", metadata={"kind": "phrases"})
+    with pytest.raises(BundleError, match="other"):
+        Dictionary.load(tmp_path / "other")
