@@ -1,0 +1,180 @@
+"""Training crops made on tensors: any box of a photograph, noise outside it, mixtures, colours; with soft labels.
+
+ConVis asks the encoder about patches of 64 and 128 px of a 224-px photograph, padded with uniform noise. So crops
+cover 8 % to 100 % of the area, some reach beyond the photograph and see noise there, a few see only noise, and some
+carry a second photograph pasted in. What a crop shows decides its label: the teacher's evidence in the cells under it
+(`regions`), blended with the label of the whole photograph in proportion to the share of it that is seen. The cells
+saw a 128-px copy, the label of the whole was read from the original; its square root therefore serves as a prior for
+the cells.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from .photos import Photos
+from .regions import region_weights
+
+
+class Crops:
+    """An endless stream of (images, class probabilities).
+
+    Parameters
+    ----------
+    photos : Photos
+        The photographs.
+    regions : ndarray of float16 (n, 49, 1000)
+        The teacher's class evidence per cell.
+    settings : dict
+        The ``image`` part of the configuration.
+    mean, std : list of float
+        Normalisation of the three channels in [0, 1].
+    seed : int
+        Seed of this stream.
+    device : str
+        Where crops are made.
+    """
+
+    def __init__(
+        self,
+        photos: Photos,
+        regions: Any,
+        settings: dict[str, Any],
+        mean: list[float],
+        std: list[float],
+        seed: int,
+        device: str,
+    ) -> None:
+        self._photos, self._regions, self._settings, self._device = photos, regions, settings, device
+        self._draw = np.random.default_rng(seed)
+        self._noise = torch.Generator(device=device).manual_seed(seed)
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        known = np.asarray(photos.probabilities, np.float32).mean(0)
+        self._prior = torch.from_numpy(0.5 * known / known.sum() + 0.5 / 1000).to(device)
+        self._decks: dict[str, Any] = {}
+
+    def batch(self, size: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return normalised images (size, 3, resolution, resolution) and probabilities (size, 1000)."""
+        small = round(size * self._settings["small_photo_share"])
+        large = size - small
+        parts = [self._large(large, resolution), self._small(small, resolution)]
+        images, labels = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        images, labels = self._mix(images, labels)
+        images = self._colour(images)
+        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last), labels
+
+    def _deal(self, name: str, count: int, total: int) -> Any:
+        """Draw without replacement until every photograph was seen."""
+        deck = self._decks.get(name, np.empty(0, np.int64))
+        while len(deck) < count:
+            deck = np.concatenate([deck, self._draw.permutation(total)])
+        self._decks[name] = deck[count:]
+        return np.sort(deck[:count])
+
+    def _boxes(self, count: int, low: float, high: float, border: float) -> torch.Tensor:
+        share, least = self._settings["large_crops"]
+        least = np.where(self._draw.random(count) < share, np.maximum(least, low), low)
+        area = np.exp(self._draw.uniform(np.log(least), math.log(high)))
+        shape = np.exp(self._draw.uniform(-0.25, 0.25, count))
+        width, height = np.minimum(np.sqrt(area * shape), 1), np.minimum(np.sqrt(area / shape), 1)
+        left, top = (1 - width) * self._draw.random(count), (1 - height) * self._draw.random(count)
+        out = self._draw.random(count) < border
+        side = np.where(out, np.sqrt(area) * self._draw.uniform(1, 1.4, count), 0)
+        width, height = np.where(out, side, width), np.where(out, side, height)
+        left = np.where(
+            out, self._draw.uniform(-0.6, 1.6, count) * (1 - width) - 0.2 * self._draw.normal(size=count), left
+        )
+        top = np.where(
+            out, self._draw.uniform(-0.6, 1.6, count) * (1 - height) - 0.2 * self._draw.normal(size=count), top
+        )
+        return torch.from_numpy(np.stack([left, top, left + width, top + height], 1)).float().to(self._device)
+
+    def _cut(self, pixels: torch.Tensor, boxes: torch.Tensor, resolution: int) -> torch.Tensor:
+        """Sample boxes of photographs bilinearly (mirrored at random); outside them is uniform noise."""
+        count = len(pixels)
+        images = pixels.permute(0, 3, 1, 2).float().div_(255)
+        flip = torch.from_numpy(np.where(self._draw.random(count) < 0.5, -1.0, 1.0)).float().to(self._device)
+        theta = torch.zeros(count, 2, 3, device=self._device)
+        theta[:, 0, 0] = (boxes[:, 2] - boxes[:, 0]) * flip
+        theta[:, 1, 1] = boxes[:, 3] - boxes[:, 1]
+        theta[:, 0, 2] = boxes[:, 2] + boxes[:, 0] - 1
+        theta[:, 1, 2] = boxes[:, 3] + boxes[:, 1] - 1
+        grid = torch.nn.functional.affine_grid(theta, [count, 3, resolution, resolution], align_corners=False)
+        found = torch.nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        outside = (grid.abs() > 1).any(-1)
+        touched = outside.flatten(1).any(1)
+        if touched.any():
+            number = int(touched.sum())
+            side = resolution if self._draw.random() < 0.5 else resolution * 2 // 3
+            noise = torch.rand(number, 3, side, side, generator=self._noise, device=self._device)
+            noise = torch.nn.functional.interpolate(noise, size=resolution, mode="bilinear")
+            found[touched] = torch.where(outside[touched][:, None], noise, found[touched])
+        return found
+
+    def _large(self, count: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self._deal("large", count, len(self._photos.large))
+        low, high = self._settings["crop_area"]
+        boxes = self._boxes(count, low, high, self._settings["noise_border"])
+        alone = self._draw.random(count) < self._settings["pure_noise"]
+        boxes[torch.from_numpy(alone).to(self._device)] += 3.0
+        images = self._cut(torch.from_numpy(self._photos.large[rows]).to(self._device), boxes, resolution)
+        weights = region_weights(boxes)
+        evidence = torch.from_numpy(np.asarray(self._regions[rows])).to(self._device).float()
+        given = torch.from_numpy(np.asarray(self._photos.probabilities[rows])).to(self._device).float()
+        local = torch.einsum("nc,nck->nk", weights, evidence) + 0.5 * (given + 0.01).log()
+        inside = boxes.clamp(0, 1)
+        seen = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])
+        whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        label = seen[:, None] * given + (1 - seen[:, None]) * local.softmax(1)
+        visible = (seen / whole).clamp(0, 1).sqrt()[:, None]
+        return images, visible * label + (1 - visible) * self._prior
+
+    def _small(self, count: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self._deal("small", count, len(self._photos.small))
+        boxes = self._boxes(count, 0.3, 1.0, 0.15)
+        images = self._cut(torch.from_numpy(self._photos.small[rows]).to(self._device), boxes, resolution)
+        labels = (0.15 * self._prior).repeat(count, 1)
+        classes = torch.from_numpy(np.asarray(self._photos.small_classes[rows]).astype(np.int64)).to(self._device)
+        labels[torch.arange(count), classes] += 0.85
+        inside = boxes.clamp(0, 1)
+        seen = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])
+        whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        visible = (seen / whole).clamp(0, 1).sqrt()[:, None]
+        return images, visible * labels + (1 - visible) * self._prior
+
+    def _mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Paste a shrunken other crop into some crops; labels mix by area."""
+        count, resolution = len(images), images.shape[-1]
+        chosen = np.flatnonzero(self._draw.random(count) < self._settings["mixture"])
+        if len(chosen) == 0:
+            return images, labels
+        side = int(resolution * self._draw.uniform(0.35, 0.75))
+        top, left = self._draw.integers(0, resolution - side + 1, 2)
+        here = torch.from_numpy(chosen).to(self._device)
+        other = torch.from_numpy(self._draw.permutation(count)[: len(chosen)]).to(self._device)
+        pasted = torch.nn.functional.interpolate(images[other], size=side, mode="bilinear", antialias=True)
+        mixed, share = images.clone(), side * side / resolution**2
+        mixed[here, :, top : top + side, left : left + side] = pasted
+        blended = labels.clone()
+        blended[here] = (1 - share) * labels[here] + share * labels[other]
+        return mixed, blended
+
+    def _colour(self, images: torch.Tensor) -> torch.Tensor:
+        count = len(images)
+
+        def factor(spread: float) -> torch.Tensor:
+            return (
+                torch.from_numpy(self._draw.uniform(1 - spread, 1 + spread, (count, 1, 1, 1))).float().to(self._device)
+            )
+
+        images = images * factor(0.25)
+        middle = images.mean((1, 2, 3), keepdim=True)
+        images = middle + (images - middle) * factor(0.25)
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * factor(0.3)
+        return images.clamp_(0, 1)

@@ -1,0 +1,195 @@
+"""Judge nano against its teacher on ``../shared/data/dev``: ranks of definitions, zero-shot, localisation.
+
+``python -m fastconcept.export.nano.evaluate --shared ../shared --checkpoint DIR --localisation 60``. Both models run
+through open_clip in fp32; a row of the shipped bundle is added with ``--bundle`` (needs the runtime's engine).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .localise import boxes_in_square, embed_patches, iou, max_box_accuracy, overlaps, rank_map
+from .synsets import Nouns, read_nouns
+from .texts import concept_set, embed, first_lemma, imagenet_classes, prompt, tokenize
+from .zeroshot import crop_and_resize
+
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Judged:
+    """A model under evaluation: images in [0, 1] and texts to unit rows."""
+
+    def __init__(
+        self, name: str, size: int, encode_image: Encode, encode_text: Callable[[list[str]], torch.Tensor]
+    ) -> None:
+        self.name, self.size, self.encode_image, self.encode_text = name, size, encode_image, encode_text
+
+
+def from_checkpoint(name: str, folder: Path, size: int | None = None) -> Judged:
+    """Load an open_clip checkpoint directory; `size` overrides the input side of the image tower."""
+    import open_clip
+
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    mean = torch.tensor(config["preprocess_cfg"]["mean"]).view(1, 3, 1, 1)
+    std = torch.tensor(config["preprocess_cfg"]["std"]).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return model.encode_image(images, normalize=True)
+
+    model.visual.to(memory_format=torch.channels_last)
+    return Judged(
+        name,
+        size or config["model_cfg"]["vision_cfg"]["image_size"],
+        encode,
+        lambda texts: embed(model, tokenize(tokenizer, texts)),
+    )
+
+
+def from_bundle(name: str, folder: Path) -> Judged:
+    """Wrap a shipped bundle; images go through the engine's own encoder as uint8."""
+    import fastconcept
+
+    engine = fastconcept.load(folder)
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        return torch.from_numpy(np.asarray(engine.encode_image([np.ascontiguousarray(p) for p in pixels])))
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    size = manifest.get("preprocess", {}).get("size", 96)
+    size = size[0] if isinstance(size, list) else size
+    return Judged(name, size, encode, lambda texts: torch.from_numpy(np.asarray(engine.encode_text(texts))))
+
+
+def label_entries(shared: Path, subset: str = "ilsvrc_val") -> list[dict[str, Any]]:
+    """Return the evaluation photographs of a subset that have a class of ImageNet-1k."""
+    entries = json.loads((shared / "data" / "dev" / "annotations.json").read_text())
+    return [e for e in entries if e["subset"].startswith(subset) and "imagenet_index" in e]
+
+
+def subtree(nouns: Nouns, root: int, among: list[int]) -> np.ndarray:
+    """Return the positions in `among` (sorted offsets) of `root` and its descendants."""
+    below: dict[int, bool] = {}
+
+    def reaches(offset: int) -> bool:
+        if offset not in below:
+            below[offset] = offset == root or any(reaches(parent) for parent in nouns.parents[offset])
+        return below[offset]
+
+    return np.flatnonzero([reaches(offset) for offset in among])
+
+
+def evaluate(judged: Judged, shared: Path, localisation: int) -> dict[str, float]:
+    """Return the numbers of one model.
+
+    ``top20``: true definition among the 20 best of S (S with the true class added). ``definition``, ``prompt``:
+    zero-shot top-1 over 1000 classes. ``box``: MaxBoxAcc at IoU 0.5 on the first `localisation` photographs with
+    boxes.
+    """
+    nouns, classes = read_nouns(), imagenet_classes(shared)
+    concepts, class_offsets = concept_set(shared, nouns), [int(c["wnid"][1:]) for c in classes]
+    everything = sorted({*concepts, *class_offsets})
+    place = {offset: i for i, offset in enumerate(everything)}
+    texts = judged.encode_text([nouns.definitions[offset] for offset in everything])
+    definitions = texts[[place[offset] for offset in class_offsets]]
+    prompts = judged.encode_text([prompt(first_lemma(c)) for c in classes])
+    in_set = texts[[place[offset] for offset in concepts]]
+    entries, dev = label_entries(shared), shared / "data" / "dev"
+    rows = []
+    for start in range(0, len(entries), 64):
+        images = [
+            np.asarray(crop_and_resize(Image.open(dev / e["file"]), judged.size)) for e in entries[start : start + 64]
+        ]
+        rows.append(judged.encode_image(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255))
+    found = torch.cat(rows)
+    true = torch.tensor([e["imagenet_index"] for e in entries])
+    own = (found * definitions[true]).sum(1, keepdim=True)
+    ahead = (found @ in_set.T > own + 1e-6).sum(1)
+    numbers = {
+        "images": len(entries),
+        "first": float((ahead == 0).float().mean()),
+        "top5": float((ahead < 5).float().mean()),
+        "top20": float((ahead < 20).float().mean()),
+        "definition": float(((found @ definitions.T).argmax(1) == true).float().mean()),
+        "prompt": float(((found @ prompts.T).argmax(1) == true).float().mean()),
+        "prompt5": float(((found @ prompts.T).topk(5, 1).indices == true[:, None]).any(1).float().mean()),
+    }
+    if localisation:
+        numbers |= _localise(judged, dev, entries, nouns, everything, texts, localisation)
+    return numbers
+
+
+def _localise(
+    judged: Judged,
+    dev: Path,
+    entries: list[dict[str, Any]],
+    nouns: Nouns,
+    everything: list[int],
+    texts: torch.Tensor,
+    most: int,
+) -> dict[str, float]:
+    scores, centred, whole = [], [], []
+    side = 224 * (1 - 0.5**0.5) / 2
+    middle = np.array([side, side, 224 - side, 224 - side])
+    for entry in entries:
+        if len(scores) >= most:
+            break
+        if not entry.get("boxes"):
+            continue
+        boxes = boxes_in_square(entry["boxes"], entry["width"], entry["height"])
+        if len(boxes) == 0:
+            continue
+        members = subtree(nouns, int(entry["wnid"][1:]), everything)
+        patches = embed_patches(Image.open(dev / entry["file"]), judged.encode_image, judged.size)
+        scores.append(overlaps(rank_map(patches, texts, members), boxes))
+        centred.append(iou(middle, boxes).max() > 0.5)
+        whole.append(iou(np.array([0, 0, 224, 224]), boxes).max() > 0.5)
+    table = np.stack(scores)
+    return {
+        "box_images": len(scores),
+        "box": max_box_accuracy(table),
+        "box_v2": float(np.mean([max_box_accuracy(table, at) for at in (0.3, 0.5, 0.7)])),
+        "box_centred": float(np.mean(centred)),
+        "box_whole": float(np.mean(whole)),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, print one JSON object per model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--checkpoint", type=Path, help="open_clip checkpoint directory of nano")
+    parser.add_argument("--bundle", type=Path, help="bundle as shipped")
+    parser.add_argument("--teacher", action="store_true", help="also judge the teacher (slow: 224 px per patch)")
+    parser.add_argument("--localisation", type=int, default=0, help="photographs to localise on (0: none)")
+    parser.add_argument("--size", type=int, help="input side of nano, if not that of its config")
+    parser.add_argument("--threads", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    models: list[Judged] = []
+    if asked.teacher:
+        models.append(from_checkpoint("teacher", asked.shared / "models" / "teacher"))
+    if asked.checkpoint:
+        models.append(from_checkpoint("nano fp32", asked.checkpoint, asked.size))
+    if asked.bundle:
+        models.append(from_bundle("nano shipped", asked.bundle))
+    for judged in models:
+        numbers = evaluate(judged, asked.shared, asked.localisation)
+        print(json.dumps({"model": judged.name} | {k: round(v, 4) for k, v in numbers.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Class evidence of the teacher at every place of a photograph: one forward pass labels all crops of it.
+
+The teacher's 1280 trunk features are averaged over the image before its 1001-way classifier, and averaging commutes
+with that linear map. So the classifier applied to each cell of the last feature map gives logits whose mean over any
+region is the logit of that region (class activation maps). A crop is labelled by the mean over the cells it covers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+CELLS = 7
+
+
+def load_region_logits(shared: Path, out: Path, photos: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.float16]:
+    """Return logits (n, 49, 1000) of every cell of every photograph, computed once and cached under `out`."""
+    path = out / "regions.npy"
+    if not path.exists():
+        partial = out / "regions.partial.npy"
+        array = np.lib.format.open_memmap(partial, "w+", np.float16, (len(photos), CELLS * CELLS, 1000))
+        _label(shared, photos, array, device)
+        array.flush()
+        partial.rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+@torch.inference_mode()
+def _label(shared: Path, photos: NDArray[np.uint8], array: NDArray[np.float16], device: str) -> None:
+    import open_clip
+
+    teacher = shared / "models" / "teacher"
+    model = open_clip.create_model(f"local-dir:{teacher}", device=device).eval()
+    trunk = model.visual.trunk.to(memory_format=torch.channels_last)
+    with np.load(teacher / "classifier_head.npz") as head:
+        weight, bias = (torch.from_numpy(np.ascontiguousarray(x)).float().to(device) for x in _matrix_and_bias(head))
+    for start in range(0, len(photos), 32):
+        images = torch.from_numpy(photos[start : start + 32]).to(device).permute(0, 3, 1, 2).float()
+        images = torch.nn.functional.interpolate(images, size=224, mode="bicubic", antialias=False).clamp(0, 255)
+        features = trunk.forward_features((images - 128) / 128)
+        cells = features.flatten(2).transpose(1, 2)
+        logits = cells @ weight + bias
+        array[start : start + 32] = logits[..., 1:].half().cpu().numpy()
+        if start % 1024 == 0:
+            print(f"regions {start}/{len(photos)}", flush=True)
+
+
+def _matrix_and_bias(head: np.lib.npyio.NpzFile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    arrays = [head[name] for name in head.files]
+    matrix = next(a for a in arrays if a.ndim == 2)
+    bias = next(a for a in arrays if a.ndim == 1 and a.shape[0] in (1001,))
+    return (matrix if matrix.shape[0] == 1280 else matrix.T), bias
+
+
+def region_weights(boxes: torch.Tensor) -> torch.Tensor:
+    """Return the share (n, 49) of each cell in boxes (n, 4) given as x0, y0, x1, y1 in units of the photograph."""
+    edges = torch.arange(CELLS + 1, dtype=boxes.dtype, device=boxes.device) / CELLS
+    spans = []
+    for low, high in ((boxes[:, 1], boxes[:, 3]), (boxes[:, 0], boxes[:, 2])):
+        overlap = torch.minimum(high[:, None], edges[1:]) - torch.maximum(low[:, None], edges[:-1])
+        spans.append(overlap.clamp_min(0))
+    weights = (spans[0][:, :, None] * spans[1][:, None, :]).flatten(1)
+    return weights / weights.sum(1, keepdim=True).clamp_min(1e-6)

@@ -1,0 +1,153 @@
+"""Train nano's image tower onto the teacher's view of every crop."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .average import Average
+from .crops import Crops
+from .model import create
+from .photos import load_photos
+from .regions import load_region_logits
+from .schedule import Schedule, stage
+from .texts import class_targets, imagenet_classes
+from .zeroshot import load_views, top1
+
+
+class Objective(torch.nn.Module):
+    """Cosine to the mixed class anchors, and two cross-entropies over the classes with learned scales.
+
+    With probabilities p of the crop and unit rows a_k (anchor), d_k (definition), q_k (prompt) the loss of a unit
+    embedding z is ``w_c (1 - z . normalise(sum_k p_k a_k)) + w_d H(p, softmax(s_d z d)) + w_p H(p, softmax(s_p z q))``.
+    """
+
+    def __init__(self, targets: dict[str, torch.Tensor], settings: dict[str, Any]) -> None:
+        super().__init__()
+        for name, rows in targets.items():
+            self.register_buffer(name, rows)
+        self._weights = tuple(settings[f"{name}_weight"] for name in ("cosine", "definition", "prompt"))
+        self.scales = torch.nn.Parameter(torch.tensor([3.0, 3.0]))
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of unit rows against class probabilities."""
+        wanted = torch.nn.functional.normalize(labels @ self.anchor, dim=1)
+        cosine = 1 - (embeddings * wanted).sum(1).mean()
+        scales = self.scales.clamp(max=4.2).exp()
+        cross = [
+            -(labels * (scale * embeddings @ rows.T).log_softmax(1)).sum(1).mean()
+            for scale, rows in ((scales[0], self.definition), (scales[1], self.prompt))
+        ]
+        return self._weights[0] * cosine + self._weights[1] * cross[0] + self._weights[2] * cross[1]
+
+
+def train_image(config: dict[str, Any], shared: Path, out: Path, device: str, hours: float, tiny: Path | None) -> None:
+    """Train (or go on training) until the deadline; the average of the weights goes to ``image.pt``.
+
+    Parameters
+    ----------
+    config : dict
+        See ``config.json``.
+    shared, out : Path
+        Directory of the teacher and data, and working directory.
+    device : str
+        ``cpu`` or ``cuda``.
+    hours : float
+        Time budget.
+    tiny : Path or None
+        Git directory of Tiny ImageNet; see :func:`load_photos`.
+    """
+    settings, folder = config["image"], out / "image"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config["seed"])
+    photos = load_photos(shared, out, tiny, [c["wnid"] for c in imagenet_classes(shared)])
+    regions = load_region_logits(shared, out, photos.large, device)
+    share = config["text"]["definition_share_of_names"]
+    targets = {n: rows.to(device) for n, rows in class_targets(shared, out, device, share).items()}
+    objective = Objective(targets, settings).to(device)
+    model = create(config).visual.to(device).to(memory_format=torch.channels_last).train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1] + list(objective.parameters())
+    groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0, betas=(0.9, 0.99))
+    average = Average(model, settings["ema_decay"])
+    resume, progress, step, seen = folder / "resume.pt", 0.0, 0, 0
+    if resume.exists():
+        saved = torch.load(resume, map_location=device, weights_only=True)
+        model.load_state_dict(saved["model"])
+        objective.load_state_dict(saved["objective"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average.restore(saved["average"])
+        progress, step, seen = saved["progress"], saved["step"], saved["seen"]
+    normal = (config["preprocess_cfg"]["mean"], config["preprocess_cfg"]["std"])
+    crops = Crops(photos, regions, settings, *normal, config["seed"] + step, device)
+    views = load_views(shared, out, config["model_cfg"]["vision_cfg"]["image_size"], *normal)
+    schedule = Schedule(folder, hours, progress)
+    log = (folder / "log.jsonl").open("a")
+    wrote, mark, losses = time.time(), (time.time(), seen), []
+    while schedule.advance() < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(settings["learning_rate"], settings["warmup"])
+        resolution = stage(settings["resolutions"], schedule.progress)
+        images, labels = crops.batch(settings["batch_size"], resolution)
+        loss = objective(torch.nn.functional.normalize(model(images), dim=1), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(decayed, 2.0)
+        optimizer.step()
+        average.update(model)
+        step, seen = step + 1, seen + len(images)
+        losses.append(float(loss.detach()))
+        if step % 100 == 0:
+            rate = (seen - mark[1]) / (time.time() - mark[0])
+            mark = (time.time(), seen)
+            print(
+                f"image step {step} seen {seen} progress {schedule.progress:.3f} px {resolution} "
+                f"lr {optimizer.param_groups[0]['lr']:.5f} loss {np.mean(losses[-200:]):.4f} images/s {rate:.0f}",
+                flush=True,
+            )
+        if time.time() - wrote > 300 or schedule.progress >= 1:
+            wrote = time.time()
+            row = {
+                "step": step,
+                "seen": seen,
+                "progress": round(schedule.progress, 4),
+                "loss": float(np.mean(losses[-200:])),
+            }
+            row |= _measure(model, average, views, targets, device)
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            print(row, flush=True)
+            torch.save(average.state, out / "image.pt.partial")
+            (out / "image.pt.partial").rename(out / "image.pt")
+            state = {
+                "model": model.state_dict(),
+                "objective": objective.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            state |= {"average": average.saved(), "progress": schedule.progress, "step": step, "seen": seen}
+            torch.save(state, f"{resume}.partial")
+            Path(f"{resume}.partial").rename(resume)
+
+
+@torch.no_grad()
+def _measure(
+    model: Any, average: Average, views: Any, targets: dict[str, torch.Tensor], device: str
+) -> dict[str, float]:
+    """Zero-shot accuracy of the averaged weights on the evaluation photographs, against the teacher's texts."""
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average.state)
+    model.eval()
+    pixels, classes = views
+    found = torch.cat([torch.nn.functional.normalize(model(batch.to(device)), dim=1) for batch in pixels.split(128)])
+    model.load_state_dict(kept)
+    model.train()
+    return {
+        "top1_definition": top1(found, targets["definition"], classes),
+        "top1_prompt": top1(found, targets["prompt"], classes),
+    }

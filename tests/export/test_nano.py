@@ -1,0 +1,114 @@
+"""nano's training room: crops and their labels, the schedule, the maps it is judged by, the checkpoint's layout."""
+
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("scipy")
+crops = pytest.importorskip("fastconcept.export.nano.crops")
+
+from fastconcept.export.nano import localise, photos, regions, schedule, synsets  # noqa: E402
+from fastconcept.export.nano.model import read_config  # noqa: E402
+
+
+@pytest.fixture
+def stream():
+    draw = np.random.default_rng(0)
+    pack = photos.Photos(
+        large=draw.integers(0, 256, (12, 128, 128, 3), dtype=np.uint8),
+        probabilities=np.full((12, 1000), 1e-3, np.float16),
+        small=draw.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8),
+        small_classes=np.arange(12, dtype=np.int16),
+    )
+    evidence = draw.normal(size=(12, 49, 1000)).astype(np.float16)
+    normal = ([0.5] * 3, [0.25] * 3)
+    return lambda: crops.Crops(pack, evidence, read_config()["image"], *normal, seed=3, device="cpu")
+
+
+def test_crops_are_finite_and_labels_are_probabilities(stream):
+    images, labels = stream().batch(16, 64)
+    assert images.shape == (16, 3, 64, 64) and torch.isfinite(images).all()
+    assert (labels >= 0).all()
+    torch.testing.assert_close(labels.sum(1), torch.ones(16), atol=2e-3, rtol=0)
+
+
+def test_same_seed_same_crops(stream):
+    first, second = stream().batch(8, 64), stream().batch(8, 64)
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+
+
+def test_region_weights_follow_the_box():
+    boxes = torch.tensor(
+        [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1 / 7, 1 / 7], [-1.0, 0.0, 0.5 / 7, 1 / 7], [3.0, 3.0, 4.0, 4.0]]
+    )
+    weights = regions.region_weights(boxes)
+    torch.testing.assert_close(weights[0], torch.full((49,), 1 / 49))
+    torch.testing.assert_close(weights[1:3, 0], torch.ones(2))
+    assert weights[3].sum() == 0
+
+
+def test_schedule_ends_at_its_deadline_even_when_it_moves(tmp_path):
+    plan = schedule.Schedule(tmp_path, hours=1.0)
+    plan.advance()
+    assert plan.progress < 0.01
+    assert plan.rate(1.0, warmup=0.5) < 0.1
+    (tmp_path / "deadline").write_text(f"{time.time() - 1:.0f}")
+    assert plan.advance() == 1.0
+    assert plan.rate(1.0, warmup=0.5) == pytest.approx(0)
+
+
+def test_stage_is_the_last_that_has_begun():
+    stages = [[0.0, 64], [0.6, 96]]
+    assert [schedule.stage(stages, p) for p in (0.0, 0.59, 0.6, 1.0)] == [64, 64, 96, 96]
+
+
+def test_only_730_patches_touch_the_photograph():
+    assert len(localise.patch_places()) == 730
+
+
+def test_map_lights_up_where_the_concept_wins():
+    places = localise.patch_places()
+    inside = torch.tensor([[float(128 <= t < 200 and 128 <= left < 200), 0.5] for _, t, left in places])
+    cells = localise.rank_map(inside, torch.eye(2), np.array([0]))
+    assert cells.shape == (14, 14) and cells.min() == 0 and cells.max() == 1
+    assert cells[:4, :4].mean() > cells[-4:, -4:].mean()
+    flat = localise.rank_map(torch.ones(len(places), 2), torch.eye(2), np.array([0, 1]))
+    assert (flat == 1).all()
+
+
+def test_iou_of_known_boxes():
+    found = localise.iou(np.array([0, 0, 10, 10]), np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]))
+    np.testing.assert_allclose(found, [1, 1 / 3, 0])
+
+
+def test_soft_labels_mix_in_the_true_class():
+    index = np.arange(10, dtype=np.uint16)[None].repeat(2, 0)
+    rows = photos.soft_labels(index, np.full((2, 10), 0.1, np.float16), np.array([-1, 500], np.int16))
+    np.testing.assert_allclose(rows.sum(1), 1, atol=2e-3)
+    assert rows[1, 500] == pytest.approx(0.3, abs=1e-3) and rows[0, 500] < 1e-3
+
+
+def test_closure_leaves_instances_out():
+    nouns = synsets.Nouns(
+        lemmas={1: ["entity"], 2: ["animal"], 3: ["dog"], 4: ["Rex"]},
+        parents={1: [], 2: [1], 3: [2], 4: []},
+        senses={"dog": [3], "rex": [4]},
+    )
+    assert nouns.closure(["dogs", "Rex"]) == [1, 2, 3]
+
+
+def test_config_is_a_model_of_the_promised_size():
+    pytest.importorskip("open_clip")
+    from fastconcept.export.nano.model import create
+
+    config = read_config()
+    model = create(config)
+    image = sum(p.numel() for p in model.visual.parameters())
+    whole = sum(p.numel() for p in model.parameters())
+    assert image <= 4e6 and 2 * whole <= 40e6
+    side = config["model_cfg"]["vision_cfg"]["image_size"]
+    model.eval()
+    with torch.inference_mode():
+        assert model.encode_image(torch.zeros(1, 3, side, side)).shape == (1, config["model_cfg"]["embed_dim"])
