@@ -121,7 +121,9 @@ def _parse_synset(line: str) -> _Synset:
     synset = _Synset(int(fields[0]), lemmas, definition=definition_of(gloss))
     start = 5 + 2 * n_lemmas
     pointers = fields[start : start + 4 * int(fields[start - 1])]
-    for symbol, offset, part_of_speech, _ in zip(*[iter(pointers)] * 4, strict=True):
+    if len(pointers) != 4 * int(fields[start - 1]):
+        raise ValueError("fewer pointers than promised")
+    for symbol, offset, part_of_speech in zip(pointers[::4], pointers[1::4], pointers[2::4], strict=True):
         if symbol == "@" and part_of_speech == "n":
             synset.hypernyms.append(int(offset))
         elif symbol == "@i" and part_of_speech == "n":
