@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
+DEFAULT_L1_PENALTY = 0.25  # of SpLiCE's own examples
+
 
 class Engine:
     """A CLIP model ready to explain: encoders, concept bank, dictionary and image mean of one bundle.
@@ -278,7 +280,7 @@ class Engine:
     def _decompose(
         self, rows: FloatArray, mean: FloatArray, l1_penalty: float | None, l0: int | None
     ) -> Decompositions:
-        penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
+        penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
         return sparse.decompose(
             rows,
             self.dictionary,
@@ -339,7 +341,7 @@ class Engine:
         InputError
             If there are fewer labels than images.
         """
-        penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
+        penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
         return sparse.average(
             self._labelled_batches(images, labels),
             self.dictionary,

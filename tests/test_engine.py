@@ -15,7 +15,7 @@ from fastconcept.engine import Engine
 from fastconcept.errors import BundleError, ConceptError, DeviceError, ImageError, InputError
 from tests.saliency.naive_convis import naive_maps
 
-CONCEPTS = ["bird.n.01", "goldfinch.n.02", "entity.n.01", "dog.n.01", "artifact.n.01"]
+CONCEPTS = ["bird.n.01", "owl.n.01", "entity.n.01", "dog.n.01", "artifact.n.01"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_equal_to_naive_convis(engine: Engine, shared: Path, photo: int) -> None
 
 
 def test_a_wider_concept_never_ranks_worse(engine: Engine, shared: Path) -> None:
-    chain = ["goldfinch.n.02", "finch.n.01", "bird.n.01", "vertebrate.n.01", "entity.n.01"]
+    chain = ["macaw.n.01", "parrot.n.01", "bird.n.01", "vertebrate.n.01", "entity.n.01"]
     seen = engine.explain(photos(shared, "coco", 1)[0], chain)
     scores = [found.score for found in seen]
     assert scores == sorted(scores)

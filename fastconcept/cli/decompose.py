@@ -11,7 +11,7 @@ from rich.bar import Bar
 from rich.table import Table
 
 from .. import viz
-from ..engine import Engine
+from ..engine import DEFAULT_L1_PENALTY, Engine
 from ..sparse.result import Decomposition
 from . import output
 from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
@@ -31,12 +31,13 @@ def command(
 ) -> None:
     """Say an image in a few words: a sparse, nonnegative code over the vocabulary."""
     engine = open_engine(bundle, device, provider, threads)
+    penalty = DEFAULT_L1_PENALTY if l1 is None and l0 is None else l1  # with l0 every image has its own
     timings: dict[str, float] = {}
     began = time.perf_counter()
-    embeddings = engine.encode_image([str(path) for path in images])
+    embeddings = engine.encode_image(images)
     timings["encode"] = (time.perf_counter() - began) * 1e3
     began = time.perf_counter()
-    found = list(engine.decompose(embeddings=embeddings, l1_penalty=l1, l0=l0))
+    found = list(engine.decompose(embeddings=embeddings, l1_penalty=penalty, l0=l0))
     timings["solve"] = (time.perf_counter() - began) * 1e3
     if out is not None:
         output.save_picture(_charts(engine, images, found, top), out)
@@ -44,7 +45,7 @@ def command(
         output.print_json(
             {
                 "bundle": str(engine.bundle.path),
-                "l1_penalty": found[0].l1_penalty if l0 is not None and len(found) == 1 else (l1 or 0.25),
+                "l1_penalty": penalty,
                 "images": [
                     {"image": str(path), **words.to_dict()} for path, words in zip(images, found, strict=True)
                 ],
