@@ -1,0 +1,72 @@
+"""Embeddings that were computed elsewhere: ``.npy``, ``.npz`` (never pickled) and, with pyarrow, ``.parquet``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, MissingDependencyError
+from .datasets import Item
+
+
+def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
+    """Rows of embeddings with their labels and attributes.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npy``: (n, d) floats. ``.npz``: an array ``embeddings`` (n, d), optionally ``label`` (or ``labels``) and
+        any other arrays of n numbers or strings. ``.parquet``: a column ``embedding`` of lists, optionally ``label``
+        and others.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, pickled, or of another shape.
+    MissingDependencyError
+        If it is parquet and pyarrow is not installed.
+    """
+    columns = _parquet(path) if path.suffix == ".parquet" else _numpy(path)
+    rows = columns.pop("embeddings", None)
+    if rows is None or rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
+        found = "none" if rows is None else f"{rows.dtype} {rows.shape}"
+        raise InputError(f"{path}: embeddings must be floats of shape (n, d), found {found}")
+    labels = columns.pop("label", columns.pop("labels", None))
+    items = []
+    for row in range(len(rows)):
+        attributes = {name: str(values[row]) for name, values in columns.items() if values.shape[:1] == (len(rows),)}
+        label = None if labels is None else str(labels[row])
+        items.append(Item(f"{path.name}[{row}]", label=label, attributes=attributes, row=row))
+    if labels is not None and len(labels) != len(rows):
+        raise InputError(f"{path}: {len(labels)} labels for {len(rows)} embeddings")
+    return items, rows
+
+
+def _numpy(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        if path.suffix == ".npy":
+            return {"embeddings": np.load(path, mmap_mode="r", allow_pickle=False)}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as {path.suffix[1:]} without pickles: {error}") from None
+
+
+def _parquet(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        raise MissingDependencyError("pyarrow", "evaluate") from None
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as parquet: {error}") from None
+    columns = {name: np.asarray(table.column(name).to_pylist()) for name in table.column_names if name != "embedding"}
+    if "embedding" in table.column_names:
+        rows = table.column("embedding").to_pylist()
+        if rows and len({len(row or ()) for row in rows}) == 1:
+            columns["embeddings"] = np.asarray(rows, np.float32)
+    return columns

@@ -1,0 +1,156 @@
+"""Maps of any concepts and any choice of score out of one set of patch embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..saliency.patches import PatchGrid
+from ..saliency.targets import Target
+from .patch_embeddings import PatchEmbeddings
+
+FloatArray = npt.NDArray[np.float32]
+Columns = tuple[npt.NDArray[np.int32], FloatArray]
+_FINER = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How patch embeddings are read into a map; the defaults are those of ``explain``.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Patch sizes that count, among those that were embedded; () means all.
+    inside : bool
+        Leave out patches that hang over the edge.
+    aggregate, scale_weights, score
+        As in :class:`~fastconcept.saliency.explain.Options`.
+    smooth : bool
+        Interpolate between the centres of cells (bilinear) instead of taking the cells as they are.
+    """
+
+    sizes: tuple[int, ...] = ()
+    inside: bool = False
+    aggregate: str = "best-then-mean"
+    scale_weights: str = "area"
+    score: str = "rank"
+    smooth: bool = False
+
+    def __post_init__(self) -> None:
+        if self.score not in ("rank", "log-rank", "similarity"):
+            raise InputError(f"score must be rank, log-rank or similarity, got {self.score!r}")
+        if self.aggregate not in ("best-then-mean", "mean-then-best"):
+            raise InputError(f"aggregate must be best-then-mean or mean-then-best, got {self.aggregate!r}")
+
+    def describe(self) -> str:
+        """The choices in one line."""
+        sizes = "+".join(map(str, self.sizes)) or "all sizes"
+        place = ", inside" if self.inside else ""
+        return f"{sizes}{place}, {self.score}, {self.aggregate}, {self.scale_weights}{', smooth' * self.smooth}"
+
+
+class PatchScores:
+    """Ranks and similarities of concepts at every patch of an image, computed once and read in many ways.
+
+    Parameters
+    ----------
+    embedded : PatchEmbeddings
+    targets : sequence of Target
+        k concepts.
+    bank : (N, d) float32
+        Unit rows that ranks count over.
+    kernels : module
+        A backend of :mod:`fastconcept.kernels`.
+    num_threads : int, optional
+    """
+
+    def __init__(
+        self,
+        embedded: PatchEmbeddings,
+        targets: Sequence[Target],
+        bank: FloatArray,
+        kernels: ModuleType,
+        num_threads: int | None = None,
+    ) -> None:
+        self._embedded, self._targets, self._bank = embedded, list(targets), bank
+        self._kernels, self._threads = kernels, num_threads
+        columns = [self._best(target) for target in self._targets]
+        self._ranks = np.concatenate([ranks for ranks, _ in columns], axis=1)
+        self._similarities = np.concatenate([similarities for _, similarities in columns], axis=1)
+
+    def _best(self, target: Target) -> Columns:
+        """The best rank and similarity of a concept's subtree at every patch, (n, 1) each."""
+        if target.members is None:
+            return self._columns([], np.ascontiguousarray(target.embedding, np.float32)[None])
+        return self._columns([target.members])
+
+    def _columns(self, groups: Sequence[npt.NDArray[np.int32]], queries: FloatArray | None = None) -> Columns:
+        indptr = np.cumsum([0, *map(len, groups)], dtype=np.int64)
+        indices = np.concatenate([np.zeros(0, np.int32), *groups]).astype(np.int32)
+        found = self._kernels.subtree_ranks(
+            self._embedded.rows, self._bank, indptr, indices, queries, num_threads=self._threads
+        )
+        return found.ranks, found.similarities
+
+    def maps(self, reading: Reading) -> FloatArray:
+        """Maps of all concepts, (k, h, w) float32 in [0, 1], high is salient; ones where a map is constant."""
+        chosen = self._embedded.chosen(reading.sizes, reading.inside)
+        grid = self._embedded.subgrid(chosen, reading.scale_weights)
+        if reading.aggregate == "best-then-mean":
+            maps = self._mean(_values(self._ranks[chosen], self._similarities[chosen], reading.score), grid)[0]
+        else:
+            maps = np.stack([self._best_of_means(target, chosen, grid, reading.score) for target in self._targets])
+        return smoothed(maps) if reading.smooth else maps
+
+    def _mean(self, values: npt.NDArray[Any], grid: PatchGrid) -> tuple[FloatArray, FloatArray]:
+        """Maps of values, and the means that they were stretched from, (k, h, w) each."""
+        found = self._kernels.saliency_maps(values, grid.cells, grid.weights, grid.shape, num_threads=self._threads)
+        low, high = found.low[:, None, None], found.high[:, None, None]
+        return found.maps, (high - found.maps * (high - low)).astype(np.float32)
+
+    def _best_of_means(self, target: Target, chosen: npt.NDArray[np.bool_], grid: PatchGrid, score: str) -> FloatArray:
+        """Mean over patches for each member of the subtree, then the best member of every cell."""
+        members = [] if target.members is None else [np.array([member], np.int32) for member in target.members]
+        queries = None if target.embedding is None else np.ascontiguousarray(target.embedding, np.float32)[None]
+        ranks, similarities = self._columns(members, queries)
+        best = self._mean(_values(ranks[chosen], similarities[chosen], score), grid)[1].min(axis=0)
+        low, high = best.min(), best.max()
+        return 1 - (best - low) / (high - low) if high > low else np.ones_like(best)
+
+
+def _values(ranks: npt.NDArray[np.int32], similarities: FloatArray, score: str) -> npt.NDArray[Any]:
+    """What is averaged over patches; low is salient."""
+    if score == "rank":
+        return np.ascontiguousarray(ranks)
+    return np.log1p(ranks, dtype=np.float32) if score == "log-rank" else -np.asarray(similarities, np.float32)
+
+
+def smoothed(maps: FloatArray) -> FloatArray:
+    """Maps on a grid eight times as fine, bilinear between the centres of cells, stretched to [0, 1] again.
+
+    Parameters
+    ----------
+    maps : (k, h, w) float32
+
+    Returns
+    -------
+    (k, 8 h, 8 w) float32
+
+    Examples
+    --------
+    >>> smoothed(np.array([[[0.0, 1.0]]], np.float32))[0, 0].round(2)[4:12]
+    array([0.06, 0.19, 0.31, 0.44, 0.56, 0.69, 0.81, 0.94], dtype=float32)
+    """
+    from PIL import Image
+
+    size = (maps.shape[2] * _FINER, maps.shape[1] * _FINER)
+    fine = np.stack([np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR)) for cells in maps])
+    low, high = fine.min(axis=(1, 2), keepdims=True), fine.max(axis=(1, 2), keepdims=True)
+    return np.where(high > low, (fine - low) / np.where(high > low, high - low, 1), 1).astype(np.float32)
