@@ -12,6 +12,7 @@ import torch
 
 from .average import Average
 from .crops import Crops
+from .depthwise import speed_up
 from .model import create
 from .photos import load_photos
 from .regions import load_region_logits
@@ -71,10 +72,12 @@ def train_image(config: dict[str, Any], shared: Path, out: Path, device: str, ho
     targets = {n: rows.to(device) for n, rows in class_targets(shared, out, device, share).items()}
     objective = Objective(targets, settings).to(device)
     model = create(config).visual.to(device).to(memory_format=torch.channels_last).train()
+    if device == "cpu":
+        speed_up(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1] + list(objective.parameters())
     groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=0, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(groups, lr=0, betas=(0.9, 0.99), fused=True)
     average = Average(model, settings["ema_decay"])
     resume, progress, step, seen = folder / "resume.pt", 0.0, 0, 0
     if resume.exists():
@@ -100,7 +103,8 @@ def train_image(config: dict[str, Any], shared: Path, out: Path, device: str, ho
         loss.backward()
         torch.nn.utils.clip_grad_norm_(decayed, 2.0)
         optimizer.step()
-        average.update(model)
+        if step % 4 == 0:
+            average.update(model)
         step, seen = step + 1, seen + len(images)
         losses.append(float(loss.detach()))
         if step % 100 == 0:
