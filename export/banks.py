@@ -14,12 +14,12 @@ import numpy.typing as npt
 from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
 from ..errors import ExportError
-from . import wordnet
+from .vocabulary import read_phrases
+from .wordnet import descendants, words_closure
 
 DEFAULT_ROOTS = ("physical_entity.n.01",)
 """What is encoded when nobody chooses: everything one can touch or see, 39,000 of WordNet's 82,115 nouns."""
 
-_MAX_LIST_BYTES = 64 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -85,29 +85,25 @@ def plan_banks(
         if words:
             plans.append(BankPlan("convis", taxonomy.induced(_closure(taxonomy, Path(words)))))
         if roots:
-            lemmas = [root.split(".")[0] for root in roots]
-            plans.append(BankPlan(safe_name("-".join(["roots", *lemmas])), taxonomy.induced(_below(taxonomy, roots))))
+            name = safe_name("-".join(["roots", *(root.split(".")[0] for root in roots)]))
+            plans.append(BankPlan(name, taxonomy.induced(descendants(taxonomy, roots))))
         if nouns:
             plans.append(BankPlan("nouns", taxonomy))
     if phrases:
         name = safe_name(Path(phrases).stem)
         taken = {plan.name for plan in plans}
-        plans.append(BankPlan(f"phrases-{name}" if name in taken else name, phrases=tuple(read_lines(Path(phrases)))))
+        plans.append(BankPlan(f"phrases-{name}" if name in taken else name, phrases=tuple(read_phrases(phrases))))
     return plans
 
 
 def _closure(taxonomy: Taxonomy, file: Path) -> npt.NDArray[np.int32]:
-    nodes, unknown = wordnet.words_closure(taxonomy, read_lines(file))
+    nodes, unknown = words_closure(taxonomy, read_phrases(file))
     if not len(nodes):
         raise ExportError(f"{file}: none of its words is a noun of WordNet; for other phrases use --phrases")
     if unknown:
         shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         _log.warning("%s: %d words are not in WordNet and were left out: %s", file, len(unknown), shown)
     return nodes
-
-
-def _below(taxonomy: Taxonomy, roots: Sequence[str]) -> npt.NDArray[np.int32]:
-    return wordnet.descendants(taxonomy, roots)
 
 
 def safe_name(text: str) -> str:
@@ -119,17 +115,3 @@ def safe_name(text: str) -> str:
     'my-words-2'
     """
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:60] or "unnamed"
-
-
-def read_lines(file: Path) -> list[str]:
-    """Distinct lines of a UTF-8 text file, without surrounding white space and empty ones, in their order."""
-    try:
-        if file.stat().st_size > _MAX_LIST_BYTES:
-            raise ExportError(f"{file} is larger than {_MAX_LIST_BYTES >> 20} MiB; expected one word or phrase a line")
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{file} cannot be read as UTF-8 text: {error}") from None
-    lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
-    if not lines:
-        raise ExportError(f"{file} holds no line of text")
-    return lines

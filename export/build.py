@@ -17,23 +17,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import bundle as bundles
 from ..bundle import MANIFEST, Bundle, Manifest, sha256_of
 from ..concepts.dictionary import Dictionary
+from ..concepts.storage import write_tensors
 from ..concepts.taxonomy import Taxonomy
 from ..encoders.onnx import ImageEncoder, TextEncoder
 from ..encoders.preprocess import load_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError, ImageError
-from .banks import BankPlan, plan_banks, read_lines, safe_name
+from .banks import BankPlan, plan_banks, safe_name
 from .clip import ClipModel, export_image, export_text, load_clip
 from .mean import compute_image_mean, find_images, read_image_mean
 from .parity import MIN_COSINE, check_parity, measure_parity, parity_images, parity_texts
 from .progress import Stages
 from .tokenizer import convert_tokenizer
+from .vocabulary import noun_vocabulary, read_phrases, read_vocabulary
+from .wordnet import Database, find_database, read_taxonomy
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"
 IMAGE_MEAN, PARITY = "image_mean.safetensors", "parity.json"
 _PARITY_PHOTOS = 32  # of --mean-images, beside the synthetic pictures
+_FREQUENT_NOUNS = Path(bundles.__file__).parent / "data" / "wordnet-3.0-frequent-nouns.txt"
 _WORDNET_LICENCE = "WordNet 3.0, Princeton University (WordNet licence): names and definitions of the concepts"
 _PACKAGES = ("fastconcept", "torch", "open_clip_torch", "timm", "onnx", "onnxruntime", "tokenizers", "ftfy", "regex")
 
@@ -77,9 +82,9 @@ def export_bundle(
         ``physical_entity.n.01``.
     vocabulary : path, optional
         The dictionary of sparse decompositions: a text file, one word a line, sorted by rising frequency, of which
-        the last ``vocabulary_size`` are taken.
+        the last ``vocabulary_size`` are taken. By default the most frequent nouns of WordNet.
     vocabulary_size : int
-        Words in the dictionary; 0 for none.
+        Most words in the dictionary; 0 for no dictionary.
     mean_images : path, optional
         A directory whose images give the mean embedding that sparse decompositions subtract.
     mean_limit : int, optional
@@ -117,8 +122,9 @@ def export_bundle(
     _check_output(target, overwrite)
     if mean_images and image_mean:
         raise ExportError("--mean-images and --image-mean exclude each other; give one")
-    plans = plan_banks(words, roots, nouns, phrases, _taxonomy(wordnet))
-    chosen_words = _words(vocabulary, vocabulary_size)
+    database = find_database(wordnet) if wordnet else None
+    plans = plan_banks(words, roots, nouns, phrases, _taxonomy(database))
+    chosen_words = _words(vocabulary, vocabulary_size, database)
     photos = find_images(Path(mean_images), mean_limit) if mean_images else []
     stages = Stages(progress)
     with stages.stage(f"loading {model}"):
@@ -126,8 +132,7 @@ def export_bundle(
     with _staging(target, overwrite) as folder:
         work = _Export(clip, folder, stages, num_threads)
         work.write_encoders()
-        texts = [text for plan in plans for text in plan.texts]
-        work.write_parity([*texts, *chosen_words], photos, min_cosine)
+        work.write_parity([*chosen_words, *(text for plan in plans for text in plan.texts)], photos, min_cosine)
         for plan in plans:
             work.write_bank(plan)
         if chosen_words:
@@ -137,27 +142,35 @@ def export_bundle(
         elif image_mean:
             mean = read_image_mean(Path(image_mean), clip.embedding_dim, image_mean_name).mean
             work.save_tensors(IMAGE_MEAN, {"mean": mean})
-        work.write_manifest()
+        from_wordnet = vocabulary is None or any(plan.taxonomy for plan in plans)
+        work.write_manifest((_WORDNET_LICENCE,) if from_wordnet else ())
     return Bundle(target)
 
 
-def _taxonomy(wordnet: str | Path | None) -> Taxonomy | None:
+def _taxonomy(database: Database | None) -> Taxonomy | None:
     """The nouns of a database on disk, which must be of the version that the runtime knows."""
-    if wordnet is None:
+    if database is None:
         return None
-    from .wordnet import find_database, read_taxonomy
-
-    taxonomy = read_taxonomy(find_database(wordnet))
-    known = Taxonomy.builtin().version
+    taxonomy, known = read_taxonomy(database), Taxonomy.builtin().version
     if taxonomy.version != known:
-        raise ExportError(f"{wordnet} is WordNet {taxonomy.version or 'of unknown version'}, banks need {known}")
+        raise ExportError(f"{database.path} is WordNet {taxonomy.version or 'unknown'}, banks are read with {known}")
     return taxonomy
 
 
-def _words(vocabulary: str | Path | None, size: int) -> list[str]:
+def _words(vocabulary: str | Path | None, size: int, database: Database | None) -> list[str]:
+    """The vocabulary of the dictionary; none if ``size`` is 0."""
     if size < 0:
         raise ExportError(f"--vocabulary-size must be 0 or more, got {size}")
-    return read_lines(Path(vocabulary))[-size:] if vocabulary and size else []
+    if size == 0:
+        return []
+    if vocabulary is not None:
+        return read_vocabulary(vocabulary, size)
+    if database is not None:
+        return noun_vocabulary(database, size)
+    words = read_phrases(_FREQUENT_NOUNS)
+    if size > len(words):
+        raise ExportError(f"{len(words)} nouns come with the package, not {size}; give --wordnet or --vocabulary")
+    return words[:size]
 
 
 class _Export:
@@ -217,11 +230,9 @@ class _Export:
     def save_tensors(
         self, name: str, tensors: dict[str, npt.NDArray[np.float32]], metadata: dict[str, str] | None = None
     ) -> None:
-        from ..concepts.storage import write_tensors
-
         write_tensors(self.folder / name, tensors, metadata or {})
 
-    def write_manifest(self) -> None:
+    def write_manifest(self, licences: tuple[str, ...]) -> None:
         """Checksums of everything, made durable before the bundle gets its name."""
         clip = self.clip
         with self.stages.stage("checksums"):
@@ -229,7 +240,6 @@ class _Export:
             for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
                 files[path.relative_to(self.folder).as_posix()] = (sha256_of(path), path.stat().st_size)
                 _sync(path)
-            wordnet = any("offsets" in name or self.banks for name in self.banks)
             manifest = Manifest(
                 model=clip.name,
                 pretrained=clip.pretrained,
@@ -247,7 +257,7 @@ class _Export:
                 dictionaries=self.dictionaries,
                 files=files,
                 parity=_summary(self.parity),
-                licences=(_WORDNET_LICENCE,) if wordnet else (),
+                licences=licences,
                 created_with=_versions(),
             )
             (self.folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

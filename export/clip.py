@@ -65,15 +65,19 @@ def load_clip(model: str, pretrained: str | None = None) -> ClipModel:
         package = {"torch": "torch"}.get(error.name or "", "open_clip_torch")
         raise MissingDependencyError(package, "export") from None
     has_schema = model.startswith(("hf-hub:", "local-dir:"))
-    _check_name(open_clip, model, pretrained, has_schema)
+    quick_gelu = not has_schema and _check_name(open_clip, model.replace("/", "-"), pretrained)
+    if has_schema and pretrained:
+        raise ExportError(f"{model} brings its own weights; leave --pretrained {pretrained} out")
     try:
-        with _quiet(logging.getLogger()):
+        with _quiet():
             network, _, transform = open_clip.create_model_and_transforms(
-                model, pretrained=pretrained, precision="fp32", device="cpu", require_pretrained=True
+                model, pretrained=pretrained, require_pretrained=True, force_quick_gelu=quick_gelu
             )
             tokenizer = open_clip.get_tokenizer(model)
     except ImportError as error:
-        raise ExportError(f"{model} needs another package: {error}") from None
+        raise ExportError(
+            f"{model} needs another package ({error}); pip install {error.name or 'transformers'}"
+        ) from None
     except Exception as error:  # open_clip, the hub and torch raise many kinds
         raise ExportError(f"{model} cannot be loaded: {error}") from error
     network.eval()
@@ -96,11 +100,8 @@ def load_clip(model: str, pretrained: str | None = None) -> ClipModel:
     )
 
 
-def _check_name(open_clip: Any, model: str, pretrained: str | None, has_schema: bool) -> None:
-    if has_schema and pretrained:
-        raise ExportError(f"{model} brings its own weights; leave --pretrained {pretrained} out")
-    if has_schema:
-        return
+def _check_name(open_clip: Any, model: str, pretrained: str | None) -> bool:
+    """Check an architecture and its weights; whether these weights were trained with QuickGELU."""
     if model not in open_clip.list_models():
         raise ExportError(
             f"open_clip has no model {model!r}; see open_clip.list_models(), or use hf-hub:owner/name or local-dir:path"
@@ -108,11 +109,19 @@ def _check_name(open_clip: Any, model: str, pretrained: str | None, has_schema: 
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none; give a checkpoint file"
         raise ExportError(f"{model} is an architecture without weights; choose --pretrained from: {tags}")
+    configured = bool(open_clip.get_model_config(model).get("quick_gelu", False))
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    trained = bool(tag.get("quick_gelu", False)) if tag else configured
+    # open_clip only warns of the wrong activation, whose embeddings are wrong as well.
+    if configured and not trained:
+        raise ExportError(f"the weights {pretrained} were not trained with QuickGELU; use the model without -quickgelu")
+    return trained
 
 
 @contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep chatter of other packages off the terminal; what fails raises."""
+    logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -244,17 +253,15 @@ def export_text(clip: ClipModel, path: Path) -> list[str]:
     return _export(text_module(clip), example, path, "tokens", axes)
 
 
-def _export(
-    module: torch.nn.Module, example: torch.Tensor, path: Path, name: str, axes: dict[int, str]
-) -> list[str]:
+def _export(module: torch.nn.Module, example: torch.Tensor, path: Path, name: str, axes: dict[int, str]) -> list[str]:
     """One module with one input and one output to one ONNX file."""
     import torch
 
-    dynamic = {axis: torch.export.Dim.DYNAMIC for axis in axes}
+    dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it is a fused operator that ONNX does not know
     try:
-        with torch.inference_mode(), _quiet(logging.getLogger("torch.onnx")):
+        with torch.inference_mode(), _quiet():
             program = torch.onnx.export(
                 module,
                 (example,),

@@ -18,19 +18,59 @@ MIN_COSINE = 0.99999  # of float32 embeddings, over every image and every text
 MIN_IMAGES, MIN_TEXTS = 64, 256
 _BATCH = 16
 _EDGE_TEXTS = (
-    "", " ", "a", "I", "?", "!!!", "...", "'s", "don't won't we've I'm they'll he'd you're", "a  b\t\tc\n\nd",
-    "UPPER lower MiXeD", "café Ångström Straße Łódź", "ŉ İstanbul ſ ß ẞ ǅ", "ﬁ ﬂ ﬆ ligatures", "ｆｕｌｌ ｗｉｄｔｈ",
-    "&amp;lt;b&amp;gt; &lt;i&gt; &quot;q&quot; &#39;", "â€œmojibakeâ€\x9d sÃ£o", "日本語の文章です", "中文字符测试", "한국어 문장",
-    "العربية نص", "עברית", "हिन्दी पाठ", "ไทย", "🙂 🙃 👩‍👩‍👧‍👦 🇩🇪 🏳️‍🌈", "e\u0301 combining n\u0303", "\u200bzero\u200dwidth\ufeff",
-    "<start_of_text> a dog <end_of_text>", "<end_of_text>", "!<end_of_text>!", "<START_OF_TEXT>", "1234567890 3.14 1,000 ½ ²",
-    "x" * 400, "word " * 300, "!?" * 200, "a.b.c.d/e\\f", "https://example.org/?q=1&r=2", "under_score-hyphen", "\x00\x1f\x7f",
-    "(parentheses) [brackets] {braces}", "$100 €50 £20 100% #1 @home", "\u2028line\u2029separators", "K kelvin Å angstrom",
-)  # fmt: skip
-_NOUNS = "dog cat bird tree house car boat river mountain chair table lamp book phone flower bridge".split()
+    "",
+    " ",
+    "a",
+    "I",
+    "?",
+    "!!!",
+    "...",
+    "'s",
+    "don't won't we've I'm they'll he'd you're",
+    "a  b\t\tc\n\nd",
+    "UPPER lower MiXeD",
+    "café Ångström Straße Łódź",
+    "ŉ İstanbul ſ ß ẞ ǅ",
+    "ﬁ ﬂ ﬆ ligatures",
+    "ｆｕｌｌ ｗｉｄｔｈ",
+    "&amp;lt;b&amp;gt; &lt;i&gt; &quot;q&quot; &#39;",
+    "â€œmojibakeâ€\x9d sÃ£o",
+    "日本語の文章です",
+    "中文字符测试",
+    "한국어 문장",
+    "العربية نص",
+    "עברית",
+    "हिन्दी पाठ",
+    "ไทย",
+    "🙂 🙃 👩‍👩‍👧‍👦 🇩🇪 🏳️‍🌈",
+    "e\u0301 combining n\u0303",
+    "\u200bzero\u200dwidth\ufeff",
+    "<start_of_text> a dog <end_of_text>",
+    "<end_of_text>",
+    "!<end_of_text>!",
+    "<START_OF_TEXT>",
+    "1234567890 3.14 1,000 ½ ²",
+    "x" * 400,
+    "word " * 300,
+    "!?" * 200,
+    "a.b.c.d/e\\f",
+    "https://example.org/?q=1&r=2",
+    "under_score-hyphen",
+    "\x00\x1f\x7f",
+    "(parentheses) [brackets] {braces}",
+    "$100 €50 £20 100% #1 @home",
+    "\u2028line\u2029separators",
+    "K kelvin Å angstrom",
+)
+_NOUNS = ("dog", "cat", "bird", "tree", "house", "car", "boat", "river", "mountain", "chair", "table", "lamp")
 _TEMPLATES = (
-    "{}", "a photo of a {}", "a blurry photo of two {}s at night", "any of various {}s with a {}", "A {} next to a {}.",
+    "{}",
+    "a photo of a {}",
+    "a blurry photo of two {}s at night",
+    "any of various {}s with a {}",
+    "A {} next to a {}.",
     "a long description of a {} that stands beside a {} while a third {} can be seen far behind it, near the old {}",
-)  # fmt: skip
+)
 
 
 def parity_images(count: int = MIN_IMAGES, seed: int = 0) -> list[npt.NDArray[np.uint8]]:

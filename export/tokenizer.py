@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def _merge_by_rank(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     """Pieces of one word after every merge that applies, lowest rank first."""
     pieces = [*word[:-1], word[-1] + "</w>"]
     while True:
-        pairs = [(ranks.get(pair, len(ranks)), at) for at, pair in enumerate(zip(pieces, pieces[1:], strict=False))]
+        pairs = [(ranks.get(pair, len(ranks)), at) for at, pair in enumerate(pairwise(pieces))]
         rank, at = min(pairs)
         if rank == len(ranks):
             return pieces

@@ -253,6 +253,8 @@ class Bundle:
             if sha256_of(file) != self.manifest.files[name][0]:
                 raise BundleError(f"{file} is damaged: its sha256 is not the manifest's; copy or export it again")
             self._verified.add(name)
+        if f"{name}.data" in self.manifest.files:  # an encoder's weights, where they do not fit into one file
+            self.file(f"{name}.data")
         return file
 
     def verify(self) -> None:

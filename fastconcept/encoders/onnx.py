@@ -260,7 +260,7 @@ class TextEncoder(_OnnxEncoder):
         texts : sequence of str
             At least one.
         progress : callable, optional
-            Called as ``progress(done, total)`` after every batch.
+            Called as ``progress(done, total)`` after every batch, counting distinct texts.
         batch_tokens : int
             Most tokens of one run; a single text may exceed it.
 
@@ -274,7 +274,8 @@ class TextEncoder(_OnnxEncoder):
         InputError
             As :meth:`fastconcept.encoders.tokenizer.Tokenizer.tokenize`.
         """
-        rows = self.tokenizer.tokenize(texts)
+        tokens = [tuple(row) for row in self.tokenizer.tokenize(texts)]
+        rows = list(dict.fromkeys(tokens))  # equal texts are encoded once, so that they tie to the last bit
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         embeddings = np.empty((len(rows), self.dim), np.float32)
         start = 0
@@ -287,9 +288,12 @@ class TextEncoder(_OnnxEncoder):
             start = stop
             if progress is not None:
                 progress(stop, len(order))
-        return embeddings
+        if len(rows) == len(tokens):
+            return embeddings
+        place = {row: index for index, row in enumerate(rows)}
+        return embeddings[[place[row] for row in tokens]]
 
-    def _batch_end(self, rows: list[list[int]], order: list[int], start: int, batch_tokens: int) -> int:
+    def _batch_end(self, rows: list[tuple[int, ...]], order: list[int], start: int, batch_tokens: int) -> int:
         """First text after ``start`` that no longer fits; lengths only grow along ``order``."""
         stop = start + 1
         while stop < len(order):
