@@ -27,14 +27,15 @@ def unit_rows(embeddings: ArrayLike, name: Callable[[int], str]) -> Float32:
         raise InputError(f"embeddings must be floating-point numbers of shape (N, d), not {rows.dtype} of {rows.shape}")
     unit = np.empty(rows.shape, np.float32)
     for start in range(0, len(rows), _ROWS_AT_ONCE):  # a bank of all nouns stays within little more than its own memory
-        part = rows[start : start + _ROWS_AT_ONCE].astype(np.float64)
-        largest = np.abs(part).max(axis=1, keepdims=True)
-        bad = np.flatnonzero(~((largest > 0) & np.isfinite(largest)))
+        part = rows[start : start + _ROWS_AT_ONCE]
+        part = part.astype(np.float32) if part.dtype == np.float16 else part  # float16 is slow to compute with
+        lengths = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64))
+        bad = np.flatnonzero(~((lengths > 0) & np.isfinite(lengths)))
         if bad.size:
-            found = "is all zeros" if largest[bad[0]] == 0 else "is not finite"
-            raise InputError(f"the embedding of {name(start + int(bad[0]))!r} (row {start + int(bad[0])}) {found}")
-        part /= largest  # so that squares neither overflow nor vanish
-        unit[start : start + _ROWS_AT_ONCE] = part / np.sqrt(np.einsum("ij,ij->i", part, part))[:, None]
+            i = start + int(bad[0])
+            found = "not finite" if lengths[bad[0]] else "all zeros"
+            raise InputError(f"the embedding of {name(i)!r} (row {i}) is {found}")
+        np.divide(part, lengths[:, None], out=unit[start : start + _ROWS_AT_ONCE], casting="same_kind")
     unit.flags.writeable = False
     return unit
 

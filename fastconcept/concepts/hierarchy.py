@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import index
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,9 +41,10 @@ class Hierarchy:
         return len(self._hypernyms)
 
     def _node(self, i: int) -> int:
-        if not 0 <= i < len(self):
-            raise InputError(f"synset index {i} is out of range; this taxonomy has 0..{len(self) - 1}")
-        return int(i)
+        node = index(i)  # a TypeError for anything but an integer
+        if not 0 <= node < len(self):
+            raise InputError(f"synset index {node} is out of range; this taxonomy has 0..{len(self) - 1}")
+        return node
 
     @property
     def parent_indptr(self) -> Int64:
@@ -127,8 +129,9 @@ class Hierarchy:
         'cat.n.01 feline.n.01 carnivore.n.01 placental.n.01 mammal.n.01 vertebrate.n.01 chordate.n.01 animal.n.01
         organism.n.01 living_thing.n.01 whole.n.02 object.n.01 physical_entity.n.01 entity.n.01'
         """
-        came_from = {self._node(i): -1}
-        for node in (queue := [int(i)]):  # grows while it is read: breadth first
+        start = self._node(i)
+        came_from = {start: -1}
+        for node in (queue := [start]):  # grows while it is read: breadth first
             above = self._upward.row(node).tolist()
             if not above:
                 break

@@ -76,6 +76,10 @@ def split_synset_name(text: str) -> tuple[str, str, int] | None:
     return (as_lemma(match[1]), match[2].lower(), int(match[3][:9])) if match else None
 
 
+def _name(lemma: str, sense: int) -> str:
+    return f"{lemma}.n.{sense:02d}"
+
+
 class LemmaIndex:
     """From a lemma in lower case to the nodes it names, in the order of their senses.
 
@@ -115,15 +119,16 @@ class LemmaIndex:
         forms = [lemma, *(self._plurals[lemma] if lemma in self._plurals else singulars(lemma))]
         return [form for form in dict.fromkeys(forms) if form in self._entries]
 
-    def near(self, lemma: str, sense: int = 1, limit: int = 5) -> list[int]:
-        """Nodes that may have been meant: other senses of the lemma, or the same sense of lemmas spelled alike."""
+    def near(self, lemma: str, sense: int, limit: int = 5) -> list[str]:
+        """Names that may have been meant: other senses of the lemma, or the same sense of lemmas spelled alike.
+
+        They are spelled with the lemma that is near, ``polar_bear.n.01``, also where another one names the synset.
+        """
         if lemma in self._entries:
-            return self.nodes(lemma)[:limit]
-        found: dict[int, None] = {}
-        for other in (*self.base_forms(lemma), *self._near.find(lemma, limit)):
-            same = self.node(other, sense)
-            found[self.nodes(other)[0] if same is None else same] = None
-        return list(found)[:limit]
+            return list(dict.fromkeys(_name(lemma, self._senses[k]) for k in self._entries[lemma]))[:limit]
+        near = dict.fromkeys((*self.base_forms(lemma), *self._near.find(lemma, limit)))
+        senses = {other: [self._senses[k] for k in self._entries[other]] for other in near}
+        return [_name(other, sense if sense in senses[other] else senses[other][0]) for other in near][:limit]
 
     def search(self, lemma: str) -> Iterator[int]:
         """Nodes with this lemma by sense, then with a lemma that starts with it (short ones first) or contains it.

@@ -30,7 +30,7 @@ _Entry = TypeVar("_Entry")
 
 
 class Taxonomy(Hierarchy):
-    """Noun synsets, their words, and the edges from each to its hypernyms.
+    """Noun synsets with their words, in a graph of hypernyms.
 
     A node is an index in ``range(len(taxonomy))``; nodes are in the order of their WordNet offsets. The graph itself
     is described in :class:`~fastconcept.concepts.hierarchy.Hierarchy`.
@@ -171,7 +171,7 @@ class Taxonomy(Hierarchy):
     def _selected(self, entries: list[_Entry]) -> tuple[_Entry, ...]:
         return tuple(entries) if self._whole is self else tuple(entries[row] for row in self._rows.tolist())
 
-    # -- parts and finding --------------------------------------------------------------------------------------------
+    # -- parts and finding ---------------------------------------------------------------------------------------
 
     def induced(self, ids: ArrayLike) -> Taxonomy:
         """The taxonomy of some nodes: their words, and the edges between them.
@@ -217,7 +217,7 @@ class Taxonomy(Hierarchy):
         if self._whole is not self and (elsewhere := self._whole._find(name)) is not None:
             self._raise_outside(elsewhere)
         lemma, _, sense = split_synset_name(name) or (as_lemma(name), "n", 1)
-        near = [self.names[i] for i in self._lemma_index.near(lemma, sense)]
+        near = self._lemma_index.near(lemma, sense)
         hint = f"near names: {', '.join(near)}" if near else "names look like dog.n.01, wnids like n02084071"
         raise ConceptError(f"no noun synset {name!r} in {self._described()}; {hint}", near)
 
@@ -268,13 +268,13 @@ class Taxonomy(Hierarchy):
                 note = f"{self._whole.names[elsewhere]} is a noun of WordNet, but not one of {self._described()}"
                 return Resolution("wnid" if is_wnid else "synset", None, note)
             return Resolution("wnid" if is_wnid else "synset", self.index(text) if found is None else found)
-        lemma = as_lemma(text)
-        for form in self._lemma_index.base_forms(lemma):
-            i, *others = self._lemma_index.nodes(form)
-            here = "" if self._whole is self else " here"
-            rank = f"the first of {len(others) + 1} senses{here}" if others else f"its only sense{here}"
-            return Resolution("word", i, f"{text!r} is taken as {self.names[i]} ({rank}: {self.definitions[i]})")
-        return Resolution("phrase", None)
+        forms = self._lemma_index.base_forms(as_lemma(text))
+        if not forms:
+            return Resolution("phrase", None)
+        i, *others = self._lemma_index.nodes(forms[0])
+        here = "" if self._whole is self else " here"
+        rank = f"the first of {len(others) + 1} senses{here}" if others else f"its only sense{here}"
+        return Resolution("word", i, f"{text!r} is taken as {self.names[i]} ({rank}: {self.definitions[i]})")
 
     def senses(self, word: str) -> list[int]:
         """All nodes that a word may mean: the senses of the word itself, then of the singulars it may be a plural of.

@@ -50,7 +50,7 @@ def test_rows_are_unit_float32_whatever_comes_in(taxonomy: Taxonomy) -> None:
             assert np.abs(np.linalg.norm(bank.embeddings.astype(np.float64), axis=1) - 1).max() < 1e-7
 
 
-@given(st.integers(1, 40), st.integers(1, 20), st.sampled_from([1e-300, 1e-30, 1.0, 1e30, 1e300]))
+@given(st.integers(1, 40), st.integers(1, 20), st.sampled_from([1e-100, 1e-30, 1.0, 1e30, 1e100]))
 def test_lengths_neither_overflow_nor_vanish(count: int, dim: int, scale: float) -> None:
     vectors = np.random.default_rng(dim).normal(size=(count, dim))
     unit = ConceptBank(vectors * scale, phrases=[f"p{i}" for i in range(count)]).embeddings

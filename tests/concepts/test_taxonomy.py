@@ -78,6 +78,8 @@ def test_bad_indices_are_refused(wordnet: Taxonomy) -> None:
         ):
             with pytest.raises(InputError, match="out of range"):
                 method(bad)
+    with pytest.raises(TypeError):
+        wordnet.parents(1.5)
     for ids in ([5, 4], [4, 4], [-1], [len(wordnet)], [0.0]):
         with pytest.raises(InputError):
             wordnet.induced(ids)
