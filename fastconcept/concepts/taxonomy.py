@@ -217,9 +217,9 @@ class Taxonomy(Hierarchy):
         if self._whole is not self and (elsewhere := self._whole._find(name)) is not None:
             self._raise_outside(elsewhere)
         lemma, _, sense = split_synset_name(name) or (as_lemma(name), "n", 1)
-        near = self._lemma_index.near(lemma, sense)
+        near = self._lemma_index.near(lemma, sense) or self._whole._lemma_index.near(lemma, sense)
         hint = f"near names: {', '.join(near)}" if near else "names look like dog.n.01, wnids like n02084071"
-        raise ConceptError(f"no noun synset {name!r} in {self._described()}; {hint}", near)
+        raise ConceptError(f"no noun synset {name!r} in WordNet {self.version}; {hint}", near)
 
     def _find(self, name: str) -> int | None:
         if match := _WNID.fullmatch(name.strip()):
@@ -228,9 +228,8 @@ class Taxonomy(Hierarchy):
         lemma, part_of_speech, sense = split_synset_name(name) or ("", "", 0)
         return self._lemma_index.node(lemma, sense) if part_of_speech == "n" else None
 
-    def _described(self) -> str:
-        part = "" if self._whole is self else f"the {len(self):,} concepts taken from "
-        return f"{part}WordNet {self.version}"
+    def _outside(self, node: int) -> str:
+        return f"{self._whole.names[node]} is a noun of WordNet, but not one of the {len(self):,} concepts here"
 
     def _raise_outside(self, elsewhere: int) -> None:
         whole = self._whole
@@ -238,8 +237,7 @@ class Taxonomy(Hierarchy):
         kept = above[np.isin(whole.offsets[above], self.offsets)]
         near = [whole.names[i] for i in sorted(kept.tolist(), key=lambda i: -int(whole.depth[i]))[:5]]
         hint = f"more general and present: {', '.join(near)}" if near else "nothing more general is here either"
-        name = whole.names[elsewhere]
-        raise ConceptError(f"{name} is a noun of WordNet, but not one of {self._described()}; {hint}", near)
+        raise ConceptError(f"{self._outside(elsewhere)}; {hint}", near)
 
     def resolve(self, text: str) -> Resolution:
         """What a text means: a synset name, a wnid, a word of WordNet (its first noun sense), or a phrase.
@@ -265,8 +263,7 @@ class Taxonomy(Hierarchy):
         if is_wnid or split_synset_name(text):
             found = self._find(text)
             if found is None and self._whole is not self and (elsewhere := self._whole._find(text)) is not None:
-                note = f"{self._whole.names[elsewhere]} is a noun of WordNet, but not one of {self._described()}"
-                return Resolution("wnid" if is_wnid else "synset", None, note)
+                return Resolution("wnid" if is_wnid else "synset", None, self._outside(elsewhere))
             return Resolution("wnid" if is_wnid else "synset", self.index(text) if found is None else found)
         forms = self._lemma_index.base_forms(as_lemma(text))
         if not forms:

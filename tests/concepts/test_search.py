@@ -153,6 +153,8 @@ def test_a_part_knows_what_it_leaves_out(animals: Taxonomy) -> None:
     assert animals.resolve("n03001627").kind == "wnid"
     with pytest.raises(ConceptError, match=r"near names: dog\.n\.01"):
         animals.resolve("dgo.n.01")
+    with pytest.raises(ConceptError, match=r"near names: harmonica\.n\.01"):
+        animals.resolve("harmonika.n.01")  # not an animal, but WordNet has it, and the user may mean it
 
 
 def test_a_part_suggests_what_is_more_general(wordnet: Taxonomy) -> None:
