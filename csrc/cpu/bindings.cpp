@@ -3,12 +3,18 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "blas.h"
+#include "nnlasso.h"
 #include "ranks.h"
 #include "resize.h"
 #include "saliency.h"
@@ -167,11 +173,106 @@ py::dict bind_cpu_features() {
     return features;
 }
 
+// A dictionary prepared for nnlasso, with the array it refers to.
+struct NnlassoDictionary {
+    NnlassoDictionary(const Array<float>& rows_, const std::optional<Array<float>>& basis, int num_threads) : rows(rows_) {
+        require(rows.ndim() == 2 && rows.shape(1) >= 1, "rows must be (N, d)");
+        require(rows.shape(0) < (int64_t{1} << 31) && rows.shape(1) <= 65536, "rows are too many or too wide");
+        if (basis) {
+            require(basis->ndim() == 2 && basis->shape(0) == rows.shape(1) && basis->shape(1) >= 1 &&
+                        basis->shape(1) <= basis->shape(0),
+                    "basis must be (d, rank)");
+        }
+        require_threads(num_threads);
+        const float* basis_data = basis ? basis->data() : nullptr;
+        const int64_t rank = basis ? basis->shape(1) : 0;
+        py::gil_scoped_release release;
+        screened = std::make_unique<ScreenedDictionary>(rows.data(), rows.shape(0), rows.shape(1), basis_data, rank,
+                                                        num_threads);
+    }
+
+    Array<float> rows;
+    std::unique_ptr<ScreenedDictionary> screened;
+};
+
+py::tuple csr(const std::vector<SparseCode>& codes) {
+    const auto n = static_cast<py::ssize_t>(codes.size());
+    Array<int64_t> indptr(n + 1);
+    Array<double> penalty(n), gap(n), kkt(n);
+    Array<int32_t> rounds(n);
+    indptr.mutable_at(0) = 0;
+    for (py::ssize_t i = 0; i < n; ++i) {
+        const SparseCode& code = codes[static_cast<size_t>(i)];
+        indptr.mutable_at(i + 1) = indptr.at(i) + static_cast<int64_t>(code.indices.size());
+        penalty.mutable_at(i) = code.penalty;
+        gap.mutable_at(i) = code.gap;
+        kkt.mutable_at(i) = code.kkt;
+        rounds.mutable_at(i) = code.rounds;
+    }
+    Array<int32_t> indices(indptr.at(n));
+    Array<double> values(indptr.at(n));
+    for (py::ssize_t i = 0; i < n; ++i) {
+        const SparseCode& code = codes[static_cast<size_t>(i)];
+        std::copy(code.indices.begin(), code.indices.end(), indices.mutable_data() + indptr.at(i));
+        std::copy(code.values.begin(), code.values.end(), values.mutable_data() + indptr.at(i));
+    }
+    return py::make_tuple(indptr, indices, values, penalty, gap, kkt, rounds);
+}
+
+py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& targets, const Array<double>& penalties,
+                      const Array<int64_t>& warm_indptr, const Array<int32_t>& warm_indices, double tolerance, int num_threads) {
+    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened->dimension, "targets must be (n, d)");
+    require_threads(num_threads);
+    const int64_t n = targets.shape(0);
+    require(penalties.ndim() == 1 && penalties.shape(0) == n, "penalties must be (n,)");
+    require(warm_indptr.ndim() == 1 && warm_indptr.shape(0) == n + 1 && warm_indices.ndim() == 1,
+            "warm start must be in CSR layout");
+    require(warm_indptr.at(0) == 0 && warm_indptr.at(n) == warm_indices.shape(0), "warm start does not add up");
+    for (int64_t i = 0; i < n; ++i) {
+        require(warm_indptr.at(i) <= warm_indptr.at(i + 1), "warm_indptr must not fall");
+        require(penalties.at(i) > 0, "penalties must be positive");
+    }
+    for (py::ssize_t i = 0; i < warm_indices.shape(0); ++i) {
+        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < dictionary.screened->count, "warm start is out of range");
+    }
+    std::vector<SparseCode> codes(static_cast<size_t>(n));
+    {
+        py::gil_scoped_release release;
+        nnlasso(*dictionary.screened, targets.data(), n, penalties.data(), {warm_indptr.data(), warm_indices.data()},
+                tolerance, num_threads, codes.data());
+    }
+    return csr(codes);
+}
+
+py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>& targets, int64_t l0,
+                         double tolerance, int num_threads) {
+    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened->dimension, "targets must be (n, d)");
+    require(l0 >= 1 && l0 < (int64_t{1} << 31), "l0 must be positive");
+    require_threads(num_threads);
+    std::vector<SparseCode> codes(static_cast<size_t>(targets.shape(0)));
+    {
+        py::gil_scoped_release release;
+        nnlasso_l0(*dictionary.screened, targets.data(), targets.shape(0), l0, tolerance, num_threads, codes.data());
+    }
+    return csr(codes);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
     m.doc() = "Compiled CPU kernels of fastconcept; call them through fastconcept.kernels.cpu.";
     m.def("set_blas", &set_blas, py::arg("sgemm"), py::arg("sgemv"), "Addresses of cblas_sgemm and cblas_sgemv.");
+    py::class_<NnlassoDictionary>(m, "NnlassoDictionary")
+        .def(py::init<const Array<float>&, const std::optional<Array<float>>&, int>(), py::arg("rows").noconvert(),
+             py::arg("basis"), py::arg("num_threads"))
+        .def_property_readonly("shape", [](const NnlassoDictionary& self) {
+            return py::make_tuple(self.screened->count, self.screened->dimension);
+        });
+    m.def("nnlasso", &run_nnlasso, py::arg("dictionary"), py::arg("targets").noconvert(),
+          py::arg("penalties").noconvert(), py::arg("warm_indptr").noconvert(), py::arg("warm_indices").noconvert(),
+          py::arg("tolerance"), py::arg("num_threads"));
+    m.def("nnlasso_l0", &run_nnlasso_l0, py::arg("dictionary"), py::arg("targets").noconvert(), py::arg("l0"),
+          py::arg("tolerance"), py::arg("num_threads"));
     // What a kernel rejects is an error of ours in Python.
     py::register_local_exception_translator([](std::exception_ptr pointer) {
         try {

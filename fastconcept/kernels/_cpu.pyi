@@ -38,3 +38,37 @@ def resize_patches(
     out: npt.NDArray[np.float32],
     num_threads: int,
 ) -> None: ...
+
+_Codes = tuple[
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int32],
+]
+
+class NnlassoDictionary:
+    def __init__(
+        self, rows: npt.NDArray[np.float32], basis: npt.NDArray[np.float32] | None, num_threads: int
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+def nnlasso(
+    dictionary: NnlassoDictionary,
+    targets: npt.NDArray[np.float32],
+    penalties: npt.NDArray[np.float64],
+    warm_indptr: npt.NDArray[np.int64],
+    warm_indices: npt.NDArray[np.int32],
+    tolerance: float,
+    num_threads: int,
+) -> _Codes: ...
+def nnlasso_l0(
+    dictionary: NnlassoDictionary,
+    targets: npt.NDArray[np.float32],
+    l0: int,
+    tolerance: float,
+    num_threads: int,
+) -> _Codes: ...

@@ -13,8 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu, checks
+from .cpu_nnlasso import Dictionary, nnlasso, nnlasso_l0
 from .reference import FloatArray, IntArray, SaliencyMaps, SubtreeRanks
+from .sparse_codes import SparseCodes
 from .threads import check_num_threads
+
+__all__ = [
+    "Dictionary",
+    "SaliencyMaps",
+    "SparseCodes",
+    "SubtreeRanks",
+    "all_ranks",
+    "nnlasso",
+    "nnlasso_l0",
+    "resize_patches",
+    "saliency_maps",
+    "subtree_ranks",
+]
 
 
 def _load_blas() -> Any:

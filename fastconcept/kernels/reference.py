@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from . import checks
-from .reference_nnlasso import Dictionary, nnlasso, nnlasso_l0
+from .reference_nnlasso import Dictionary, certificate, nnlasso, nnlasso_l0
 from .sparse_codes import SparseCodes
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "SparseCodes",
     "SubtreeRanks",
     "all_ranks",
+    "certificate",
     "nnlasso",
     "nnlasso_l0",
     "resize_patches",

@@ -1,0 +1,41 @@
+// Nonnegative lasso: min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w), for many targets z and one dictionary C.
+//
+// Working sets. A product with the whole dictionary (nnlasso_screen.h, integers, rigorous error bound) lists the few
+// rows that could matter; the problem on those is solved exactly in float64 (nnlasso_small.h); the next product either
+// proves that no row outside the list violates 2 c . r <= lambda, or lists those that might. Two or three products
+// suffice as a rule. Every problem is computed by the same operations in the same order whether it comes alone or in
+// a batch and whatever the number of threads, so results are identical to the last bit.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "nnlasso_screen.h"
+
+namespace fastconcept {
+
+// A solved problem: ascending indices, their weights > 0, and the certificate.
+struct SparseCode {
+    std::vector<int32_t> indices;
+    std::vector<double> values;
+    double penalty = 0.0;
+    double gap = 0.0;  // (primal - dual) / primal, 0 where the primal objective is 0
+    double kkt = 0.0;  // largest violation of 2 c . r <= lambda, and of equality on the support
+    int32_t rounds = 0;
+};
+
+// Support to start from: problem i begins with indices[indptr[i] .. indptr[i + 1]).
+struct WarmStart {
+    const int64_t* indptr;
+    const int32_t* indices;
+};
+
+// Solves n problems; targets is (n, dictionary.dimension), penalties (n,), codes has room for n.
+void nnlasso(const ScreenedDictionary& dictionary, const float* targets, int64_t n, const double* penalties,
+             const WarmStart& warm, double tolerance, int num_threads, SparseCode* codes);
+
+// The same along the path of lambda, down to where the code is about to exceed l0 words for the first time.
+void nnlasso_l0(const ScreenedDictionary& dictionary, const float* targets, int64_t n, int64_t l0, double tolerance,
+                int num_threads, SparseCode* codes);
+
+}  // namespace fastconcept

@@ -1,0 +1,130 @@
+#include "nnlasso_problem.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fastconcept {
+namespace {
+
+constexpr size_t kBlock = 8;           // rows admitted at once
+constexpr double kMargin = 0.25;       // of lambda / 2; see set_threshold
+constexpr int32_t kMaxRounds = 100;    // products with the dictionary; only rounding can use them up
+constexpr int kMaxSteps = 10000;
+
+}  // namespace
+
+void Problem::begin(const float* target, double penalty, double tolerance, const int32_t* support, int64_t n) {
+    penalty_ = penalty;
+    // A violation of c . r <= lambda / 2 by v makes a relative gap of at most 2 v / lambda. A quarter of what the
+    // tolerance allows leaves room for the rest.
+    slack_ = tolerance * penalty / 8;
+    target_.assign(target, target + dictionary_.dimension);
+    small_.reset(target_.data());
+    for (int64_t i = 0; i < n; ++i) small_.admit(support[i], dictionary_.rows + support[i] * dictionary_.dimension);
+    if (n > 0) small_.solve(penalty_, slack_);
+    rounds_ = 0;
+    largest_ = 0.0;
+    update_residual();
+    set_threshold();
+}
+
+void Problem::update_residual() {
+    residual_.resize(target_.size());
+    small_.residual(residual_.data());
+    norm_ = std::sqrt(dot(residual_.data(), residual_.data(), dictionary_.dimension));
+    screen_residual(dictionary_, residual_.data(), norm_, screened_);
+}
+
+// The list holds more rows than those that violate optimality now: it stays complete for every residual within
+// margin / max ||c|| of this one. At the first round, far from the solution, that would not help.
+void Problem::set_threshold() {
+    margin_ = small_.size() > 0 ? kMargin * penalty_ / 2 : 0.0;
+    threshold_ = screen_threshold(screened_, penalty_ / 2 - margin_);
+    listed_ = residual_;
+}
+
+bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& admitted) {
+    screen_list(dictionary_, codes(), candidates.data(), static_cast<int64_t>(candidates.size()));
+    const int32_t possible = screen_threshold(screened_, penalty_ / 2);
+    open_.clear();
+    for (const Candidate& candidate : candidates) {
+        if (candidate.product >= possible && !admitted[static_cast<size_t>(candidate.row)]) open_.push_back(candidate);
+    }
+    const size_t first = std::min(open_.size(), 4 * kBlock);
+    std::partial_sort(open_.begin(), open_.begin() + static_cast<int64_t>(first), open_.end(), more_correlated);
+    largest_ = 0.0;
+    size_t taken = 0;
+    for (const Candidate& candidate : open_) {
+        const float* row = dictionary_.rows + candidate.row * dictionary_.dimension;
+        if (candidate.product * screened_.unit - screened_.error <= penalty_ / 2 + slack_) {  // too close to tell
+            const double exact = dot(row, residual_.data(), dictionary_.dimension);
+            largest_ = std::max(largest_, exact);
+            if (exact <= penalty_ / 2 + slack_) continue;
+        }
+        small_.admit(candidate.row, row);
+        admitted[static_cast<size_t>(candidate.row)] = 1;
+        if (++taken == kBlock) break;
+    }
+    return taken > 0;
+}
+
+bool Problem::advance(std::vector<Candidate>& candidates, RowMarks& admitted) {
+    ++rounds_;
+    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<size_t>(small_.index(i))] = 1;
+    int steps = 0;
+    while (steps < kMaxSteps && admit_violators(candidates, admitted)) {
+        ++steps;
+        small_.solve(penalty_, slack_);
+        update_residual();
+    }
+    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<size_t>(small_.index(i))] = 0;
+    double moved = 0.0;
+    for (size_t c = 0; c < residual_.size(); ++c) moved += (residual_[c] - listed_[c]) * (residual_[c] - listed_[c]);
+    const double reach = std::sqrt(moved) * dictionary_.row_norm;
+    if (reach > margin_ && rounds_ < kMaxRounds && steps < kMaxSteps) {
+        set_threshold();
+        return false;
+    }
+    // Out of rounds or steps the certificate must tell: bound the rows outside the list, look at those inside.
+    if (reach > margin_) largest_ = std::max(largest_, penalty_ / 2 - margin_ + reach);
+    if (steps == kMaxSteps) {
+        for (const Candidate& candidate : candidates) {
+            const float* row = dictionary_.rows + candidate.row * dictionary_.dimension;
+            largest_ = std::max(largest_, dot(row, residual_.data(), dictionary_.dimension));
+        }
+    }
+    return true;
+}
+
+void Problem::finish(SparseCode& code) const {
+    double largest = largest_, off = 0.0, total = 0.0;
+    code.indices.clear();
+    code.values.clear();
+    std::vector<int64_t> order;
+    for (int64_t i = 0; i < small_.size(); ++i) {
+        const double exact = dot(small_.row(i), residual_.data(), dictionary_.dimension);
+        largest = std::max(largest, exact);
+        if (small_.weight(i) <= 0.0) continue;
+        off = std::max(off, std::fabs(2 * exact - penalty_));
+        total += small_.weight(i);
+        order.push_back(i);
+    }
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return small_.index(a) < small_.index(b); });
+    for (int64_t i : order) {
+        code.indices.push_back(small_.index(i));
+        code.values.push_back(small_.weight(i));
+    }
+    code.penalty = penalty_;
+    code.rounds = rounds_;
+    code.kkt = std::max({2 * largest - penalty_, off, 0.0});
+    const double square = norm_ * norm_, primal = square + penalty_ * total;
+    // u = s r is feasible for the dual max 2 u . z - ||u||^2 when max c . u <= lambda / 2. Rows that were never looked
+    // at exactly have c . r < lambda / 2.
+    const double aligned = dot(target_.data(), residual_.data(), dictionary_.dimension);
+    double scale = square > 0.0 ? aligned / square : 0.0;
+    scale = std::max(0.0, std::min(scale, penalty_ / std::max(2 * largest, penalty_)));
+    const double dual = 2 * scale * aligned - scale * scale * square;
+    code.gap = primal > 0.0 ? std::max(primal - dual, 0.0) / primal : 0.0;
+}
+
+}  // namespace fastconcept

@@ -1,0 +1,48 @@
+// One target on its way through the rounds of nnlasso: its residual, its working set and its certificate.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "nnlasso.h"
+#include "nnlasso_screen.h"
+#include "nnlasso_small.h"
+
+namespace fastconcept {
+
+// Marks rows of the dictionary; kept all clear between uses, so that it can be shared.
+using RowMarks = std::vector<uint8_t>;
+
+class Problem {
+public:
+    explicit Problem(const ScreenedDictionary& dictionary) : dictionary_(dictionary), small_(dictionary.dimension) {}
+
+    // Takes a target, and a support to start from.
+    void begin(const float* target, double penalty, double tolerance, const int32_t* support, int64_t n);
+    // The residual for the next product with the dictionary, and the threshold of interest.
+    const int16_t* codes() const { return screened_.codes.data(); }
+    int32_t threshold() const { return threshold_; }
+    // Takes the rows that passed the threshold. Returns true when the code is certified.
+    bool advance(std::vector<Candidate>& candidates, RowMarks& admitted);
+    // The result, complete with its certificate.
+    void finish(SparseCode& code) const;
+
+private:
+    void update_residual();
+    void set_threshold();
+    bool admit_violators(std::vector<Candidate>& candidates, RowMarks& admitted);
+
+    const ScreenedDictionary& dictionary_;
+    SmallProblem small_;
+    double penalty_ = 0.0, slack_ = 0.0;
+    std::vector<double> target_, residual_, listed_;  // listed_: the residual of the last product
+    double norm_ = 0.0;                               // of the residual
+    ScreenedResidual screened_;
+    std::vector<Candidate> open_;
+    int32_t threshold_ = 0;
+    double margin_ = 0.0;   // rows with c . r < lambda / 2 - margin are left out of the list
+    double largest_ = 0.0;  // exact maximum of c . r over the rows outside the working set that may exceed lambda / 2
+    int32_t rounds_ = 0;
+};
+
+}  // namespace fastconcept

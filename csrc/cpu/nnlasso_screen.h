@@ -1,0 +1,73 @@
+// Correlations of a whole dictionary with residuals, in 16-bit integers and with a rigorous error bound.
+//
+// A row c is kept as c ~ Q a / scale with integers a; Q is a (dimension, width) basis of the span of the rows where
+// that span is narrow, else the identity. A residual r is turned into integers b ~ Q^T r * s. Then
+//   |c . r - a . b / (scale * s)| <= ||c - Q a / scale|| ||r|| + ||a / scale|| ||Q^T r - b / s||,
+// where the first factor is measured when the dictionary is made and the last one for each residual. Both scales
+// keep ||a|| ||b|| below 2^31, so the 32-bit sums are exact in any order.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace fastconcept {
+
+constexpr int64_t kScreenLanes = 32;
+constexpr double kCodeNorm = 46000.0;  // of a and of b: with rounding their product stays below 2^31
+
+// A dictionary with its integer copy; the rows themselves are kept by reference.
+struct ScreenedDictionary {
+    // rows is (count, dimension); basis is (dimension, rank) with orthonormal columns that span the rows well, or null.
+    ScreenedDictionary(const float* rows, int64_t count, int64_t dimension, const float* basis, int64_t rank,
+                       int num_threads);
+
+    const float* rows;
+    int64_t count, dimension;
+    int64_t width;               // of the integer rows: a multiple of kScreenLanes, padded with zeros
+    std::vector<int16_t> codes;  // (count, width)
+    std::vector<float> basis;    // (dimension, width), or empty: the identity, padded with zeros
+    double scale = 1.0;
+    double row_error = 0.0;      // max over rows of ||c - Q a / scale||
+    double code_norm = 0.0;      // max over rows of ||a / scale||
+    double basis_norm = 0.0;     // Frobenius norm of the basis
+    double row_norm = 0.0;       // max over rows of ||c||
+};
+
+// A residual in integers.
+struct ScreenedResidual {
+    std::vector<int16_t> codes;  // (width,)
+    double unit = 0.0;           // c . r ~ (a . codes) * unit
+    double error = 0.0;          // bound of the difference, for every row
+    std::vector<double> values;  // scratch of screen_residual
+    std::vector<float> floats;
+};
+
+// One row that passed the threshold.
+struct Candidate {
+    int32_t row;
+    int32_t product;  // a . b
+};
+
+// Order of falling correlation, ties by index.
+inline bool more_correlated(const Candidate& a, const Candidate& b) {
+    return a.product != b.product ? a.product > b.product : a.row < b.row;
+}
+
+// Converts a residual of the given norm.
+void screen_residual(const ScreenedDictionary& dictionary, const double* residual, double norm, ScreenedResidual& out);
+
+// Smallest integer product that a row with c . r >= value can have.
+int32_t screen_threshold(const ScreenedResidual& residual, double value);
+
+// Appends to found[t], for each of m residuals, the rows in [begin, end) with product >= thresholds[t], ascending.
+void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, const int16_t* const* residuals,
+                 const int32_t* thresholds, int64_t m, std::vector<Candidate>* found);
+
+// The same over the whole dictionary, in blocks of rows that stay in the first cache.
+void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* residuals, const int32_t* thresholds,
+                int64_t m, std::vector<Candidate>* found);
+
+// Products of listed rows with one residual.
+void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, Candidate* list, int64_t n);
+
+}  // namespace fastconcept

@@ -1,0 +1,230 @@
+#include "nnlasso_small.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "simd.h"
+
+namespace fastconcept {
+namespace {
+
+constexpr double kDependent = 1e-13;  // a squared distance to the span of the support, relative, that counts as none
+constexpr int kSweeps = 12;
+constexpr int64_t kLanes = 8;
+
+template <class A>
+inline double dot_lanes(const A* __restrict a, const double* __restrict b, int64_t n) {
+    double sums[kLanes] = {};
+    int64_t c = 0;
+    for (; c + kLanes <= n; c += kLanes) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(a[c + lane]) * b[c + lane];
+    }
+    for (int64_t lane = 0; c < n; ++c, ++lane) sums[lane] += static_cast<double>(a[c]) * b[c];
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+// out[i] = rows[i] . b for consecutive rows.
+FASTCONCEPT_CLONES
+void dot_rows(const double* rows, int64_t count, int64_t stride, const double* b, int64_t n, double* out) {
+    for (int64_t i = 0; i < count; ++i) out[i] = dot_lanes(rows + i * stride, b, n);
+}
+
+FASTCONCEPT_CLONES
+void subtract_scaled(double* __restrict out, double factor, const double* __restrict row, int64_t n) {
+    for (int64_t c = 0; c < n; ++c) out[c] -= factor * row[c];
+}
+
+}  // namespace
+
+FASTCONCEPT_CLONES
+double dot(const double* a, const double* b, int64_t n) { return dot_lanes(a, b, n); }
+
+FASTCONCEPT_CLONES
+double dot(const float* a, const double* b, int64_t n) { return dot_lanes(a, b, n); }
+
+SmallProblem::SmallProblem(int64_t dimension) : dimension_(dimension), stride_((dimension + 7) / 8 * 8) {}
+
+void SmallProblem::reset(const double* target) {
+    target_ = target;
+    indices_.clear();
+    weights_.clear();
+    products_.clear();
+    support_.clear();
+}
+
+void SmallProblem::grow() {
+    const int64_t old = capacity_, used = size();
+    capacity_ = std::max<int64_t>(32, 2 * old);
+    std::vector<double> gram(static_cast<size_t>(capacity_ * capacity_));
+    for (int64_t i = 0; i < used; ++i) {
+        std::copy_n(gram_.begin() + i * old, used, gram.begin() + i * capacity_);
+    }
+    gram_.swap(gram);
+    rows_.resize(static_cast<size_t>(capacity_ * stride_));
+    factor_.resize(static_cast<size_t>(capacity_ * capacity_));
+    gradient_.resize(static_cast<size_t>(capacity_));
+}
+
+void SmallProblem::admit(int32_t index, const float* row) {
+    const int64_t n = size();
+    if (n == capacity_) grow();
+    double* copy = rows_.data() + n * stride_;
+    for (int64_t c = 0; c < dimension_; ++c) copy[c] = static_cast<double>(row[c]);
+    std::fill(copy + dimension_, copy + stride_, 0.0);
+    double* products = gram_.data() + n * capacity_;
+    dot_rows(rows_.data(), n + 1, stride_, copy, stride_, products);
+    for (int64_t i = 0; i < n; ++i) gram_[static_cast<size_t>(i * capacity_ + n)] = products[i];
+    indices_.push_back(index);
+    weights_.push_back(0.0);
+    products_.push_back(dot(copy, target_, dimension_));
+}
+
+void SmallProblem::residual(double* out) const {
+    std::copy(target_, target_ + dimension_, out);
+    for (int64_t i = 0; i < size(); ++i) {
+        if (weight(i) > 0.0) subtract_scaled(out, weight(i), row(i), dimension_);
+    }
+}
+
+void SmallProblem::guess(double half_penalty) {
+    const int64_t n = size();
+    for (int64_t i = 0; i < n; ++i) gradient_[static_cast<size_t>(i)] = target_product(i) - half_penalty;
+    for (int64_t i = 0; i < n; ++i) {
+        if (weight(i) > 0.0) subtract_scaled(gradient_.data(), weight(i), gram_.data() + i * capacity_, n);
+    }
+    for (int sweep = 0; sweep < kSweeps; ++sweep) {
+        bool moved = false;
+        for (int64_t i = 0; i < n; ++i) {
+            const double moving = gradient_[static_cast<size_t>(i)] / gram(i, i);
+            const double change = std::max(moving, -weight(i));
+            if (change == 0.0) continue;
+            moved |= weight(i) == 0.0 || weight(i) + change == 0.0;
+            weights_[static_cast<size_t>(i)] += change;
+            subtract_scaled(gradient_.data(), change, gram_.data() + i * capacity_, n);
+        }
+        if (!moved) break;  // the support has settled
+    }
+}
+
+int64_t SmallProblem::factor(int64_t from) {
+    const int64_t n = static_cast<int64_t>(support_.size());
+    for (int64_t i = from; i < n; ++i) {
+        double* row = factor_.data() + i * capacity_;
+        const double* products = gram_.data() + support_[static_cast<size_t>(i)] * capacity_;
+        double pivot = products[support_[static_cast<size_t>(i)]];
+        const double scale = pivot;
+        for (int64_t j = 0; j < i; ++j) {
+            const double* other = factor_.data() + j * capacity_;
+            row[j] = (products[support_[static_cast<size_t>(j)]] - dot(row, other, j)) / other[j];
+            pivot -= row[j] * row[j];
+        }
+        if (!(pivot > kDependent * scale)) return i;
+        row[i] = std::sqrt(pivot);
+    }
+    return -1;
+}
+
+// Solves L L^T x = x for the leading part of the factor that x is long.
+void SmallProblem::substitute(std::vector<double>& x) const {
+    const int64_t n = static_cast<int64_t>(x.size());
+    for (int64_t i = 0; i < n; ++i) {
+        const double* row = factor_.data() + i * capacity_;
+        x[static_cast<size_t>(i)] = (x[static_cast<size_t>(i)] - dot(row, x.data(), i)) / row[i];
+    }
+    for (int64_t i = n - 1; i >= 0; --i) {
+        const double* row = factor_.data() + i * capacity_;
+        x[static_cast<size_t>(i)] /= row[i];
+        subtract_scaled(x.data(), x[static_cast<size_t>(i)], row, i);
+    }
+}
+
+// The row at `position` is sum_p beta_p c_p over the rows before it. Moving weight along +-(e - beta) leaves the
+// residual and changes sum(w) by +-(1 - sum(beta)); go downhill until a weight is zero, and take that row out.
+void SmallProblem::leave_dependent(int64_t position) {
+    const int64_t dependent = support_[static_cast<size_t>(position)];
+    step_.resize(static_cast<size_t>(position));
+    double total = 0.0;
+    for (int64_t p = 0; p < position; ++p) step_[static_cast<size_t>(p)] = gram(dependent, support_[static_cast<size_t>(p)]);
+    substitute(step_);
+    for (double beta : step_) total += beta;
+    const double sign = total > 1.0 + 1e-9 ? 1.0 : -1.0;
+    int64_t leaving = sign < 0.0 ? position : -1;
+    double reach = sign < 0.0 ? weight(dependent) : HUGE_VAL;
+    for (int64_t p = 0; p < position; ++p) {
+        const double shrink = sign * step_[static_cast<size_t>(p)];
+        if (shrink > 0.0 && weight(support_[static_cast<size_t>(p)]) < reach * shrink) {
+            reach = weight(support_[static_cast<size_t>(p)]) / shrink;
+            leaving = p;
+        }
+    }
+    if (leaving < 0) {  // only rounding can bring us here: sum(beta) > 1 needs a positive beta
+        leaving = position;
+        reach = 0.0;
+    }
+    for (int64_t p = 0; p < position; ++p) {
+        double& w = weights_[static_cast<size_t>(support_[static_cast<size_t>(p)])];
+        w = std::max(0.0, w - reach * sign * step_[static_cast<size_t>(p)]);
+    }
+    weights_[static_cast<size_t>(dependent)] = std::max(0.0, weight(dependent) + sign * reach);
+    weights_[static_cast<size_t>(support_[static_cast<size_t>(leaving)])] = 0.0;
+    support_.erase(support_.begin() + leaving);
+}
+
+void SmallProblem::solve(double penalty, double slack) {
+    const double half = penalty / 2;
+    guess(half);
+    support_.clear();
+    for (int64_t i = 0; i < size(); ++i) {
+        if (weight(i) > 0.0) support_.push_back(i);
+    }
+    int64_t factored = 0;
+    // Each step lowers the objective over a finite number of supports; the limit only guards against rounding.
+    for (int64_t steps = 50 + 10 * size(); steps > 0; --steps) {
+        const int64_t dependent = factor(factored);
+        if (dependent >= 0) {
+            const auto before = support_;
+            leave_dependent(dependent);
+            factored = std::mismatch(support_.begin(), support_.end(), before.begin()).first - support_.begin();
+            factored = std::min(factored, dependent);
+            continue;
+        }
+        const int64_t n = factored = static_cast<int64_t>(support_.size());
+        step_.resize(static_cast<size_t>(n));
+        for (int64_t p = 0; p < n; ++p) step_[static_cast<size_t>(p)] = target_product(support_[static_cast<size_t>(p)]) - half;
+        substitute(step_);
+        double reach = 1.0;
+        int64_t leaving = -1;
+        for (int64_t p = 0; p < n; ++p) {
+            const double w = weight(support_[static_cast<size_t>(p)]), x = step_[static_cast<size_t>(p)];
+            if (x <= 0.0 && w <= reach * (w - x)) {
+                reach = w > 0.0 ? w / (w - x) : 0.0;
+                leaving = p;
+            }
+        }
+        for (int64_t p = 0; p < n; ++p) {
+            double& w = weights_[static_cast<size_t>(support_[static_cast<size_t>(p)])];
+            w = leaving < 0 ? step_[static_cast<size_t>(p)] : std::max(0.0, w + reach * (step_[static_cast<size_t>(p)] - w));
+        }
+        if (leaving >= 0) {
+            weights_[static_cast<size_t>(support_[static_cast<size_t>(leaving)])] = 0.0;
+            support_.erase(support_.begin() + leaving);
+            factored = leaving;
+            continue;
+        }
+        double worst = slack;
+        int64_t entering = -1;
+        for (int64_t i = 0; i < size(); ++i) {
+            if (weight(i) > 0.0) continue;
+            double gradient = target_product(i) - half;
+            for (int64_t p = 0; p < n; ++p) gradient -= gram(i, support_[static_cast<size_t>(p)]) * step_[static_cast<size_t>(p)];
+            if (gradient > worst) {
+                worst = gradient;
+                entering = i;
+            }
+        }
+        if (entering < 0) return;
+        support_.push_back(entering);
+    }
+}
+
+}  // namespace fastconcept

@@ -1,0 +1,59 @@
+// The exact small problem: nonnegative lasso on the few rows of a working set, in float64.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace fastconcept {
+
+// a . b for n doubles, summed in a fixed order.
+double dot(const double* a, const double* b, int64_t n);
+// a . b for n floats and doubles, in float64.
+double dot(const float* a, const double* b, int64_t n);
+
+// min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w) for rows C admitted one by one.
+//
+// With the Gram matrix G = C C^T, a few sweeps of coordinate descent guess the support; the active-set method of
+// Lawson and Hanson (1974, chapter 23) then makes it exact, whatever the guess was. Rows that depend linearly on the
+// support never enter its factor: weight moves along the null direction until some row of the support is free.
+class SmallProblem {
+public:
+    explicit SmallProblem(int64_t dimension);
+
+    // Forgets all rows and takes another target (dimension doubles, kept by reference).
+    void reset(const double* target);
+    // Adds a row of the dictionary with weight zero.
+    void admit(int32_t index, const float* row);
+    // Finds the minimiser; rows outside the support violate c . r <= lambda / 2 by at most slack.
+    void solve(double penalty, double slack);
+    // residual = z - C^T w
+    void residual(double* out) const;
+
+    int64_t size() const { return static_cast<int64_t>(indices_.size()); }
+    int32_t index(int64_t i) const { return indices_[static_cast<std::size_t>(i)]; }
+    double weight(int64_t i) const { return weights_[static_cast<std::size_t>(i)]; }
+    void set_weight(int64_t i, double weight) { weights_[static_cast<std::size_t>(i)] = weight; }
+    const double* row(int64_t i) const { return rows_.data() + i * stride_; }
+    double gram(int64_t i, int64_t j) const { return gram_[static_cast<std::size_t>(i * capacity_ + j)]; }
+    double target_product(int64_t i) const { return products_[static_cast<std::size_t>(i)]; }
+
+private:
+    void grow();
+    void guess(double half_penalty);
+    // Factors the Gram matrix of the support from position `from` on; returns the position of the first row that
+    // depends on those before it, or -1.
+    int64_t factor(int64_t from);
+    void substitute(std::vector<double>& x) const;
+    void leave_dependent(int64_t position);
+
+    int64_t dimension_, stride_, capacity_ = 0;
+    const double* target_ = nullptr;
+    std::vector<int32_t> indices_;
+    std::vector<double> weights_, products_;  // per admitted row: w and c . z
+    std::vector<double> rows_, gram_, factor_;
+    std::vector<double> gradient_, step_;
+    std::vector<int64_t> support_;  // positions of admitted rows, in the order of the factor
+};
+
+}  // namespace fastconcept
