@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "blas.h"
+#include "near_ties.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -171,13 +172,6 @@ void for_each_patch(const Rows& patches, const Columns& columns, int num_threads
     }
 }
 
-FASTCONCEPT_CLONES
-int32_t count_greater(const float* values, int64_t count, float threshold) {
-    int32_t greater = 0;
-    for (int64_t i = 0; i < count; ++i) greater += values[i] > threshold;
-    return greater;
-}
-
 // Order-preserving map of floats to unsigned integers, reversed: the greatest float gets the smallest key.
 inline uint32_t descending_key(float value) {
     value += 0.0f;  // -0 and 0 are equal
@@ -250,6 +244,7 @@ std::vector<Edge> bottom_up_edges(const Lists& children, const int64_t* order) {
 
 }  // namespace
 
+// Ranks are exact: see near_ties.h.
 void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees, const Rows& queries, int32_t* ranks,
                    float* similarities, int num_threads) {
     require_lists(subtrees, bank.rows, "indptr", "indices", false);
@@ -257,20 +252,23 @@ void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees,
     const Columns columns(bank, queries, num_threads);
     const int64_t concepts = subtrees.count + queries.rows;
     if (concepts == 0) return;
+    const NearTies near_ties(patches, bank, queries, num_threads);
     for_each_patch(patches, columns, num_threads, [&](int64_t patch, const float* values, int) {
-        float* best = similarities + patch * concepts;
-        int32_t* rank = ranks + patch * concepts;
-        for (int64_t j = 0; j < subtrees.count; ++j) {
-            float most = values[subtrees.indices[subtrees.indptr[j]]];
-            for (int64_t e = subtrees.indptr[j]; e < subtrees.indptr[j + 1]; ++e)
-                most = std::max(most, values[subtrees.indices[e]]);
-            best[j] = most;
+        std::vector<double> best(static_cast<size_t>(concepts));
+        for (int64_t j = 0; j < concepts; ++j) {
+            const int64_t query = bank.rows + j - subtrees.count;
+            best[static_cast<size_t>(j)] =
+                j < subtrees.count ? near_ties.best(patch, values, subtrees.indices + subtrees.indptr[j],
+                                                    subtrees.indptr[j + 1] - subtrees.indptr[j])
+                                   : near_ties.exact(patch, query);
         }
-        std::copy(values + bank.rows, values + bank.rows + queries.rows, best + subtrees.count);
+        int32_t* rank = ranks + patch * concepts;
         std::fill(rank, rank + concepts, 0);
         for (int64_t start = 0; start < bank.rows; start += kCountBlock)
             for (int64_t j = 0; j < concepts; ++j)
-                rank[j] += count_greater(values + start, std::min(kCountBlock, bank.rows - start), best[j]);
+                rank[j] += near_ties.count_greater(patch, values, start, std::min(start + kCountBlock, bank.rows),
+                                                   best[static_cast<size_t>(j)]);
+        std::copy(best.begin(), best.end(), similarities + patch * concepts);
     });
 }
 

@@ -1,0 +1,107 @@
+#include "near_ties.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "parallel.h"
+#include "simd.h"
+
+namespace fastconcept {
+namespace {
+
+constexpr int64_t kChunk = 256;  // similarities that are looked at one by one when one of them is too close
+
+// Eight sums in a fixed order: the same result from every clone.
+FASTCONCEPT_CLONES
+double dot(const float* a, const float* b, int64_t dims) {
+    double sums[8] = {};
+    int64_t i = 0;
+    for (; i + 8 <= dims; i += 8)
+        for (int lane = 0; lane < 8; ++lane)
+            sums[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
+    for (; i < dims; ++i) sums[i % 8] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+FASTCONCEPT_CLONES
+void count_above(const float* values, int64_t count, float low, float high, int32_t& above_low, int32_t& above_high) {
+    int32_t lows = 0, highs = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        lows += values[i] > low;
+        highs += values[i] > high;
+    }
+    above_low = lows;
+    above_high = highs;
+}
+
+std::vector<double> norms(const Rows& rows, int num_threads) {
+    constexpr int64_t rows_per_task = 256;
+    std::vector<double> result(static_cast<size_t>(rows.rows));
+    parallel_for((rows.rows + rows_per_task - 1) / rows_per_task, num_threads, [&](int64_t task, int) {
+        for (int64_t i = task * rows_per_task; i < std::min(rows.rows, (task + 1) * rows_per_task); ++i)
+            result[static_cast<size_t>(i)] =
+                std::sqrt(dot(rows.data + i * rows.dims, rows.data + i * rows.dims, rows.dims));
+    });
+    return result;
+}
+
+double largest(const std::vector<double>& values) {
+    return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
+}
+
+// The closest floats that are not above, and not below, a double.
+float round_down(double value) {
+    const float rounded = static_cast<float>(value);
+    return rounded > value ? std::nextafter(rounded, -std::numeric_limits<float>::infinity()) : rounded;
+}
+float round_up(double value) {
+    const float rounded = static_cast<float>(value);
+    return rounded < value ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
+}
+
+}  // namespace
+
+NearTies::NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads)
+    : patches_(patches), bank_(bank), queries_(queries), patch_norms_(norms(patches, num_threads)) {
+    const double roundings = static_cast<double>(patches.dims) * std::ldexp(1.0, -24);
+    const double relative = roundings < 0.5 ? roundings / (1 - roundings) : std::numeric_limits<double>::infinity();
+    const double most = std::max(largest(norms(bank, num_threads)), largest(norms(queries, num_threads)));
+    // Products below the smallest normal float lose more than a relative error; that is at most 2^-126 each.
+    error_ = relative * most * (1 + 1e-9) + static_cast<double>(patches.dims) * std::ldexp(1.0, -126);
+}
+
+double NearTies::exact(int64_t patch, int64_t column) const {
+    const float* row = column < bank_.rows ? bank_.data + column * bank_.dims
+                                           : queries_.data + (column - bank_.rows) * bank_.dims;
+    return dot(patches_.data + patch * patches_.dims, row, bank_.dims);
+}
+
+double NearTies::best(int64_t patch, const float* similarities, const int64_t* columns, int64_t count) const {
+    float most = similarities[columns[0]];
+    for (int64_t i = 1; i < count; ++i) most = std::max(most, similarities[columns[i]]);
+    const float close = round_down(static_cast<double>(most) - 2 * bound(patch));
+    double best = -std::numeric_limits<double>::infinity();
+    for (int64_t i = 0; i < count; ++i)
+        if (similarities[columns[i]] >= close) best = std::max(best, exact(patch, columns[i]));
+    return best;
+}
+
+int32_t NearTies::count_greater(int64_t patch, const float* similarities, int64_t start, int64_t stop,
+                                double threshold) const {
+    const float low = round_down(threshold - bound(patch)), high = round_up(threshold + bound(patch));
+    int32_t greater = 0;
+    for (int64_t first = start; first < stop; first += kChunk) {
+        const int64_t last = std::min(stop, first + kChunk);
+        int32_t above_low, above_high;
+        count_above(similarities + first, last - first, low, high, above_low, above_high);
+        greater += above_high;
+        if (above_low == above_high) continue;
+        for (int64_t column = first; column < last; ++column)
+            if (similarities[column] > low && similarities[column] <= high)
+                greater += exact(patch, column) > threshold;
+    }
+    return greater;
+}
+
+}  // namespace fastconcept

@@ -1,0 +1,39 @@
+// Ranks are counts of comparisons, and float32 products round: two concepts closer than the rounding error may compare
+// the wrong way. These few are found by a rigorous bound and compared again in float64, so that ranks are those of
+// exact arithmetic.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "ranks.h"
+
+namespace fastconcept {
+
+class NearTies {
+public:
+    // bank and queries are the columns of the similarities, in this order.
+    NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads);
+
+    // Largest error of any float32 similarity of this patch: |fl(v.t) - v.t| <= d u / (1 - d u) * |v| * max |t|, with
+    // u = 2^-24, whatever the order of the sum (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+    double bound(int64_t patch) const { return error_ * patch_norms_[static_cast<size_t>(patch)]; }
+
+    // Similarity in float64. Products of two floats are exact there; equal columns give equal results.
+    double exact(int64_t patch, int64_t column) const;
+
+    // Similarity of the best of some columns.
+    double best(int64_t patch, const float* similarities, const int64_t* columns, int64_t count) const;
+
+    // How many of the bank's columns start .. stop - 1 are more similar than the threshold.
+    int32_t count_greater(int64_t patch, const float* similarities, int64_t start, int64_t stop,
+                          double threshold) const;
+
+private:
+    Rows patches_, bank_, queries_;
+    std::vector<double> patch_norms_;
+    double error_ = 0;  // relative to the norm of the patch
+};
+
+}  // namespace fastconcept
