@@ -1,0 +1,156 @@
+"""Null controls: the same engine with one thing taken away that an explanation must depend on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..concepts.bank import ConceptBank
+from ..concepts.dictionary import Dictionary
+from ..engine import Engine
+from ..errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+CONTROLS = ("random-vocabulary", "shuffled-definitions", "random-encoder")
+_POOLED = 8
+
+
+class RandomEncoder:
+    """An image encoder without meaning: pixels averaged on an 8 x 8 grid, times a random matrix.
+
+    It sees colour and layout, and keeps like pictures alike, but knows nothing of words.
+
+    Parameters
+    ----------
+    dim : int
+        Width of its rows.
+    seed : int
+
+    Examples
+    --------
+    >>> RandomEncoder(4, seed=0).encode(np.ones((2, 3, 16, 16), np.float32)).shape
+    (2, 4)
+    """
+
+    batch_size = 64
+
+    def __init__(self, dim: int, seed: int) -> None:
+        self.dim = dim
+        self._matrix = np.random.default_rng(seed).standard_normal((3 * _POOLED**2 + 1, dim))
+
+    def encode(self, pixels: FloatArray, batch_size: int | None = None) -> FloatArray:
+        """Pixels (n, 3, h, w) float32 to unit rows (n, dim) float32; h and w are at least 8."""
+        count, _, height, width = pixels.shape
+        down, across = height // _POOLED, width // _POOLED
+        if not down or not across:
+            raise InputError(f"images of {height} x {width} pixels are smaller than 8 x 8")
+        cut = pixels[:, :, : down * _POOLED, : across * _POOLED]
+        pooled = cut.reshape(count, 3, _POOLED, down, _POOLED, across).mean(axis=(3, 5)).reshape(count, -1)
+        rows = np.concatenate([pooled, np.ones((count, 1))], axis=1) @ self._matrix
+        unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+
+class ShuffledTexts:
+    """A text encoder that gives every text of a call the embedding of another one of the same call."""
+
+    def __init__(self, encoder: Any, seed: int) -> None:
+        self._encoder, self._seed = encoder, seed
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Texts to unit rows (n, d), of which row i belongs to some text j."""
+        rows: FloatArray = self._encoder.encode(list(texts))
+        return rows[shuffle(len(rows), self._seed)]
+
+
+def shuffle(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """A seeded permutation in which nothing stays where it was (one big cycle), for two things or more.
+
+    Examples
+    --------
+    >>> bool((shuffle(100, 3) == np.arange(100)).any()), sorted(shuffle(5, 0).tolist())
+    (False, [0, 1, 2, 3, 4])
+    """
+    cycle = np.random.default_rng(seed).permutation(count)
+    moved = np.empty(count, np.int64)
+    moved[cycle] = np.roll(cycle, 1)
+    return moved
+
+
+def apply_control(engine: Engine, control: str, seed: int = 0) -> Engine:
+    """The same engine with one thing taken away; the engine given is left as it is.
+
+    Parameters
+    ----------
+    engine : Engine
+    control : {"random-vocabulary", "shuffled-definitions", "random-encoder"}
+        *random-vocabulary*: the rows of the bank and of the dictionary become Gaussian directions with the same
+        second moments: as many, in the same subspace, but naming nothing. *shuffled-definitions*: every concept, word
+        and text gets the embedding of another. *random-encoder*: images go through :class:`RandomEncoder`.
+    seed : int
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    InputError
+        If there is no such control.
+    """
+    if control not in CONTROLS:
+        raise InputError(f"control must be one of {', '.join(CONTROLS)}; got {control!r}")
+    null = copy.copy(engine)
+    if control == "random-encoder":
+        dim = engine.bundle.manifest.embedding_dim
+        null.image_encoder = RandomEncoder(dim, seed)  # type: ignore[assignment]
+        null.image_mean = np.zeros(dim, np.float32)
+        return null
+    manifest = engine.bundle.manifest
+    if manifest.banks:
+        rows = _replaced(engine.bank.embeddings, control, seed)
+        null.bank = _bank_of(engine.bank, rows)
+    if manifest.dictionaries:
+        rows = _replaced(engine.dictionary.embeddings, control, seed)
+        null.dictionary = Dictionary(engine.dictionary.words, rows, engine.dictionary.mean)
+    if control == "shuffled-definitions":
+        null.text_encoder = ShuffledTexts(engine.text_encoder, seed)  # type: ignore[assignment]
+    return null
+
+
+def _bank_of(bank: ConceptBank, rows: FloatArray) -> ConceptBank:
+    if bank.taxonomy is None:
+        return ConceptBank(rows, phrases=bank.names)
+    return ConceptBank(rows, taxonomy=bank.taxonomy)
+
+
+def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:
+    return rows[shuffle(len(rows), seed)] if control == "shuffled-definitions" else random_rows(rows, seed)
+
+
+def random_rows(rows: FloatArray, seed: int) -> FloatArray:
+    """Gaussian unit rows with the second moments of others: as many of them, in the same subspace.
+
+    Parameters
+    ----------
+    rows : (N, d) float32
+    seed : int
+
+    Returns
+    -------
+    (N, d) float32, unit rows
+
+    Examples
+    --------
+    >>> random_rows(np.eye(3, dtype=np.float32)[[0, 0, 1]], seed=0)[:, 2].tolist()
+    [0.0, 0.0, 0.0]
+    """
+    values, vectors = np.linalg.eigh(rows.astype(np.float64).T @ rows.astype(np.float64) / len(rows))
+    values = np.where(values > 1e-9 * values.max(), values, 0.0)
+    drawn = np.random.default_rng(seed).standard_normal(rows.shape) * np.sqrt(values) @ vectors.T
+    unit: FloatArray = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return unit
