@@ -9,6 +9,7 @@ import importlib
 from types import ModuleType
 
 from ..errors import DeviceError, InputError
+from .cuda_device import Availability, availability
 
 BACKENDS = ("cpu", "cuda", "reference")
 
@@ -60,7 +61,14 @@ def missing_reason(name: str) -> str | None:
         return f"it was not built ({error.name} is missing)"
     except (ImportError, OSError) as error:
         return str(error)
-    return None
+    return availability().reason if name == "cuda" else None
+
+
+def __getattr__(name: str) -> Availability:
+    """``HAS_CUDA``: true or false, and as a string the reason when false; looked up on first use."""
+    if name == "HAS_CUDA":
+        return availability()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def cpu_features() -> dict[str, bool | str]:

@@ -1,0 +1,69 @@
+// Nonnegative lasso: min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w), for many targets z and one dictionary C.
+//
+// One round, driven from outside: `solve` makes every unfinished problem exact on its words (one block each, float64
+// in shared memory) and writes its residual; one matrix product gives the correlations of all residuals with the whole
+// dictionary; `select` certifies each problem or adds the words that violate 2 c . r <= lambda the most.
+// All pointers are device memory; the caller owns every buffer.
+#pragma once
+
+#include <cstdint>
+
+#include "launch.h"
+
+namespace fastconcept::cuda {
+
+enum Status : int32_t {
+    kUnfinished = 0,
+    kSolved = 1,    // the gap is within the tolerance
+    kStalled = 2,   // no violation left that this precision can see; gap and kkt say how good it is
+    kOverflow = 3,  // more words needed than the capacity holds
+};
+
+// Per problem; n problems, `capacity` places for words each.
+struct Problems {
+    const float* targets = nullptr;  // (n, dims)
+    const double* penalties = nullptr;
+    int32_t* words = nullptr;     // (n, capacity): the support first, then words to try
+    double* weights = nullptr;    // (n, capacity)
+    int32_t* support = nullptr;   // (n,) words with positive weight
+    int32_t* count = nullptr;     // (n,) words in all
+    double* primal = nullptr;     // (n,) objective; infinity before the first round
+    double* square = nullptr;     // (n,) r . r of the residual as written
+    double* alignment = nullptr;  // (n,) z . r of the residual as written
+    double* gap = nullptr;
+    double* kkt = nullptr;
+    int32_t* status = nullptr;
+    int32_t capacity = 0;         // at most 128
+    int32_t dims = 0;
+};
+
+// Problems to work on: the row of `residuals` or `correlations` with number i belongs to problem rows[i].
+struct Active {
+    const int32_t* rows = nullptr;
+    int64_t count = 0;
+};
+
+// Shared memory that `solve` needs for a capacity; what the device offers bounds the capacity.
+size_t solve_shared_bytes(int32_t capacity);
+
+// dictionary: (words, dims) float32; residuals: (active.count, dims).
+template <class Value>
+void nnlasso_solve(const float* dictionary, const Problems& problems, const Active& active, double tolerance,
+                   Value* residuals, Stream stream);
+
+// correlations: (active.count, pitch) of which `words` columns are used.
+template <class Value>
+void nnlasso_select(const Value* correlations, int64_t words, int64_t pitch, const Problems& problems,
+                    const Active& active, double tolerance, Stream stream);
+
+// Words of each support in rising order, with their weights, at indptr[problem].
+void nnlasso_pack(const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices, double* values,
+                  Stream stream);
+
+#define FASTCONCEPT_NNLASSO(PREFIX, VALUE)                                                                             \
+    PREFIX void nnlasso_solve<VALUE>(const float*, const Problems&, const Active&, double, VALUE*, Stream);            \
+    PREFIX void nnlasso_select<VALUE>(const VALUE*, int64_t, int64_t, const Problems&, const Active&, double, Stream);
+FASTCONCEPT_NNLASSO(extern template, float)
+FASTCONCEPT_NNLASSO(extern template, double)
+
+}  // namespace fastconcept::cuda

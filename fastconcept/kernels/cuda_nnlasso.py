@@ -1,0 +1,297 @@
+"""The nonnegative lasso on the GPU; import it from :mod:`fastconcept.kernels.cuda`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .cuda_device import back, device_array, is_host, pointer, product, require, stream, to_host
+from .sparse_codes import (
+    SparseCodes,
+    check_l0,
+    check_l1_penalty,
+    check_rows,
+    check_targets,
+    check_tolerance,
+    check_warm_start,
+)
+
+_CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then as many as shared memory has room for
+_BATCH = 4096
+_CORRELATION_BYTES = 512 << 20
+_MOST_ROUNDS = 100
+_DOUBLE_BELOW = 1e-5  # relative gaps that float32 correlations cannot certify
+_UNFINISHED, _STALLED, _OVERFLOW = 0, 2, 3  # csrc/cuda/nnlasso.h
+
+Tier = tuple[npt.NDArray[np.int64], SparseCodes]
+
+
+class Dictionary:
+    """Rows of a dictionary on the device; prepare once where used again.
+
+    Parameters
+    ----------
+    rows : (N, d) float32
+        C-contiguous and finite, on the host (uploaded) or the device (kept by reference). N may be 0.
+
+    Raises
+    ------
+    InputError
+        If the rows have another dtype, shape or layout, or are not finite.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = _checked(rows, "dictionary")
+        self.shape: tuple[int, int] = (int(self.rows.shape[0]), int(self.rows.shape[1]))
+        self._doubles: Any = None
+
+    def factor(self, doubles: bool) -> Any:
+        """The rows as the product takes them."""
+        if doubles and self._doubles is None:
+            self._doubles = self.rows.astype(np.float64)
+        return self._doubles if doubles else self.rows
+
+
+def _checked(rows: Any, name: str, dimension: int | None = None) -> Any:
+    """Finite float32 rows on the device."""
+    xp, _ = require()
+    if is_host(rows):
+        return xp.asarray(check_rows(rows, name) if dimension is None else check_targets(rows, dimension))
+    array = device_array(name, rows, (None, dimension), [np.float32], "n, d")
+    if not 1 <= array.shape[1] <= 65536 or array.shape[0] >= 2**31:
+        raise InputError(f"{name} must have from 1 to 65536 columns and fewer than 2**31 rows, got {array.shape}")
+    if not bool(xp.isfinite(array).all()):
+        raise InputError(f"{name} has NaN or infinite values")
+    return array
+
+
+def nnlasso(
+    dictionary: Dictionary | Any,
+    targets: Any,
+    l1_penalty: float | Any,
+    warm_start: SparseCodes | None = None,
+    *,
+    tolerance: float = 1e-6,
+    num_threads: int | None = None,
+) -> SparseCodes:
+    """Sparse nonnegative codes: ``min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w)`` for every target z.
+
+    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso`; results are CuPy arrays
+    where the targets are on the device. The method stands in ``csrc/cuda/nnlasso.h``. Correlations are made in
+    float32 for a tolerance of 1e-5 or more, and in float64 below: at 1e-4, use 1e-4. A problem that needs more than
+    128 words at once is finished on the CPU, with the same certificate.
+    """
+    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
+    rows = _checked(targets, "targets", prepared.shape[1])
+    penalties = check_l1_penalty(to_host(l1_penalty), len(rows))
+    tolerance = check_tolerance(tolerance)
+    if warm_start is not None:
+        warm_start = warm_start._replace(indptr=to_host(warm_start.indptr), indices=to_host(warm_start.indices))
+    warm = check_warm_start(warm_start, len(rows), prepared.shape[0])
+    at_once = max(1, min(_BATCH, _CORRELATION_BYTES // (8 * max(prepared.shape[0], 1))))
+    parts = []
+    for start in range(0, max(len(rows), 1), at_once):
+        stop = min(start + at_once, len(rows))
+        indptr = warm[0][start : stop + 1]
+        some = (indptr - indptr[0], warm[1][indptr[0] : indptr[-1]])
+        parts.append(_solve(prepared, rows[start:stop], penalties[start:stop], some, tolerance))
+    host = is_host(targets)
+    codes = parts[0] if len(parts) == 1 else _joined(parts)
+    return SparseCodes(*(back(array, host) for array in codes))
+
+
+def nnlasso_l0(
+    dictionary: Dictionary | Any,
+    targets: Any,
+    l0: int,
+    *,
+    tolerance: float = 1e-6,
+    num_threads: int | None = None,
+) -> SparseCodes:
+    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
+
+    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso_l0`. The path is followed
+    by the CPU kernel, one word after the other; targets on the device are copied, and results are put there.
+    """
+    from . import cpu
+
+    xp, _ = require()
+    rows = dictionary.rows if isinstance(dictionary, Dictionary) else _checked(dictionary, "dictionary")
+    checked = to_host(_checked(targets, "targets", int(rows.shape[1])))
+    found = cpu.nnlasso_l0(to_host(rows), checked, check_l0(l0), tolerance=tolerance, num_threads=num_threads)
+    return found if is_host(targets) else SparseCodes(*map(xp.asarray, found))
+
+
+def _solve(
+    prepared: Dictionary,
+    targets: Any,
+    penalties: npt.NDArray[np.float64],
+    warm: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+    tolerance: float,
+) -> SparseCodes:
+    """One batch: everything at the small capacity, what overflows at the large one, and the rest on the CPU."""
+    chosen = np.arange(len(targets))
+    tiers: list[Tier] = []
+    for capacity in _CAPACITIES:
+        batch = _Batch(prepared, targets[chosen] if tiers else targets, penalties[chosen], warm, capacity)
+        overflowed = batch.run(tolerance)
+        tiers.append((chosen, batch.codes()))
+        if len(overflowed) == 0:
+            break
+        warm = _supports(tiers[-1][1], overflowed)
+        chosen = chosen[overflowed]
+    else:
+        from . import cpu
+
+        unread = np.empty(0)
+        hints = SparseCodes(*warm, unread, unread, unread, unread, unread.astype(np.int32))
+        rows, hard = to_host(prepared.rows), np.ascontiguousarray(to_host(targets)[chosen])
+        tiers.append((chosen, cpu.nnlasso(rows, hard, penalties[chosen], hints, tolerance=tolerance)))
+    return tiers[0][1] if len(tiers) == 1 else _merged(tiers)
+
+
+def _supports(codes: SparseCodes, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Words of some problems, as a warm start."""
+    indptr, indices = to_host(codes.indptr), to_host(codes.indices)
+    lists = [indices[indptr[i] : indptr[i + 1]] for i in rows]
+    return np.cumsum([0, *map(len, lists)]), np.concatenate([np.zeros(0, np.int32), *lists])
+
+
+def _merged(tiers: list[Tier]) -> SparseCodes:
+    """Codes of the first tier, with those of later tiers in place of the problems they solved again."""
+    xp, _ = require()
+    first = SparseCodes(*map(to_host, tiers[0][1]))
+    lists = [
+        (first.indices[start:stop], first.values[start:stop])
+        for start, stop in zip(first.indptr[:-1], first.indptr[1:], strict=True)
+    ]
+    fields: list[Any] = [np.array(field) for field in first[3:]]
+    for chosen, codes in tiers[1:]:
+        later = SparseCodes(*map(to_host, codes))
+        for place, i in enumerate(chosen):
+            span = slice(later.indptr[place], later.indptr[place + 1])
+            lists[i] = (later.indices[span], later.values[span])
+        for field, news in zip(fields[1:3], later[4:6], strict=True):  # gap and kkt
+            field[chosen] = news
+        fields[3][chosen] += later.rounds
+    return SparseCodes(
+        *map(
+            xp.asarray,
+            (
+                np.cumsum([0, *(len(indices) for indices, _ in lists)], dtype=np.int64),
+                np.concatenate([np.zeros(0, np.int32), *(indices for indices, _ in lists)]),
+                np.concatenate([np.zeros(0), *(values for _, values in lists)]),
+                *fields,
+            ),
+        )
+    )
+
+
+def _joined(parts: list[SparseCodes]) -> SparseCodes:
+    """Batches one after the other."""
+    xp, _ = require()
+    offsets = np.cumsum([0, *(len(part.indices) for part in parts)])
+    starts = [part.indptr[:-1] + int(offset) for part, offset in zip(parts, offsets, strict=False)]
+    indptr = xp.concatenate([*starts, xp.asarray(offsets[-1:].astype(np.int64))])
+    return SparseCodes(indptr, *(xp.concatenate(list(fields)) for fields in list(zip(*parts, strict=True))[1:]))
+
+
+class _Batch:
+    """The arrays of a batch on the device, and the rounds that solve it."""
+
+    def __init__(
+        self,
+        prepared: Dictionary,
+        targets: Any,
+        penalties: npt.NDArray[np.float64],
+        warm: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+        capacity: int,
+    ) -> None:
+        xp, _ = require()
+        self._prepared, self._capacity, self._count = prepared, capacity, len(targets)
+        words, counts = _first_words(warm, capacity, prepared.shape[0])
+        n = self._count
+        self._penalties, self._words, self._tried = xp.asarray(penalties), xp.asarray(words), xp.asarray(counts)
+        self._weights = xp.zeros((n, capacity), np.float64)
+        self._support, self._status, self._rounds = (xp.zeros(n, np.int32) for _ in range(3))
+        self._primal = xp.full(n, np.inf, np.float64)
+        self._square, self._alignment, self._gap, self._kkt = (xp.zeros(n, np.float64) for _ in range(4))
+        self._targets = xp.ascontiguousarray(targets)
+        # In the order of the fields of Problems in csrc/cuda/nnlasso.h.
+        self._fields = (
+            self._targets,
+            self._penalties,
+            self._words,
+            self._weights,
+            self._support,
+            self._tried,
+            self._primal,
+            self._square,
+            self._alignment,
+            self._gap,
+            self._kkt,
+            self._status,
+        )
+
+    def _arguments(self) -> tuple[tuple[int, ...], int, int]:
+        return tuple(map(pointer, self._fields)), self._capacity, self._prepared.shape[1]
+
+    def run(self, tolerance: float) -> npt.NDArray[np.int64]:
+        """Solve until every problem is certified, stalls or overflows; returns those that overflow."""
+        xp, native = require()
+        doubles = tolerance < _DOUBLE_BELOW
+        number = np.float64 if doubles else np.float32
+        words, dims = self._prepared.shape
+        residuals = xp.empty((self._count, dims), number)
+        correlations = xp.empty((self._count, max(words, 1)), number)
+        active = xp.arange(self._count, dtype=np.int32)
+        for _ in range(_MOST_ROUNDS):
+            busy = len(active)
+            if busy == 0:
+                break
+            rows = (pointer(active), busy, tolerance, doubles)
+            native.nnlasso_solve(pointer(self._prepared.rows), *self._arguments(), *rows, pointer(residuals), stream())
+            product(residuals[:busy], self._prepared.factor(doubles), correlations[:busy])
+            native.nnlasso_select(
+                pointer(correlations), words, correlations.shape[1], *self._arguments(), *rows, stream()
+            )
+            self._rounds[active] += 1
+            active = xp.flatnonzero(self._status == _UNFINISHED).astype(np.int32)  # waits for the round
+        return np.flatnonzero(to_host(self._status) == _OVERFLOW)
+
+    def codes(self) -> SparseCodes:
+        """What the batch holds now."""
+        xp, native = require()
+        indptr = xp.zeros(self._count + 1, np.int64)
+        indptr[1:] = xp.cumsum(self._support, dtype=np.int64)
+        total = int(indptr[-1])
+        indices, values = xp.empty(total, np.int32), xp.empty(total, np.float64)
+        native.nnlasso_pack(
+            *self._arguments(), self._count, pointer(indptr), pointer(indices), pointer(values), stream()
+        )
+        return SparseCodes(indptr, indices, values, self._penalties, self._gap, self._kkt, self._rounds)
+
+
+def _first_words(
+    warm: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]], capacity: int, dictionary: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Distinct words to try first, at most ``capacity`` per problem, and how many.
+
+    Examples
+    --------
+    >>> _first_words((np.array([0, 3, 4]), np.array([5, 5, 2, 7], np.int32)), 2, 10)
+    (array([[2, 5],
+           [7, 0]], dtype=int32), array([2, 1], dtype=int32))
+    """
+    indptr, indices = warm
+    problems = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    keys = np.unique(problems * max(dictionary, 1) + indices)
+    problems, words = keys // max(dictionary, 1), keys % max(dictionary, 1)
+    place = np.arange(len(keys)) - np.searchsorted(problems, problems)
+    kept = place < capacity
+    result = np.zeros((len(indptr) - 1, capacity), np.int32)
+    result[problems[kept], place[kept]] = words[kept]
+    return result, np.bincount(problems[kept], minlength=len(indptr) - 1).astype(np.int32)
