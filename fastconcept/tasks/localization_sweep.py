@@ -100,6 +100,7 @@ def sweep(
     InputError
         If there is nothing to localise.
     """
+    tried = list(dict.fromkeys(tried))
     kernels = backends.backend(engine.device.split(":")[0])
     stores = {border: PatchStore(engine, replace(options or Options(), border=border), cache) for border in borders}
     curves: dict[tuple[str, Reading], list[Float]] = {(b, r): [] for b in stores for r in tried}
