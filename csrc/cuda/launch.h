@@ -21,14 +21,16 @@ namespace fastconcept::cuda {
 using Stream = cudaStream_t;
 using Half = __half;
 
-__device__ inline Half to_half(float value) { return __float2half_rn(value); }
-__device__ inline float to_float(Half value) { return __half2float(value); }
-
 inline void check(cudaError_t status, const char* what) {
     if (status != cudaSuccess) {
         throw std::runtime_error(std::string(what) + ": " + cudaGetErrorName(status) + ", " + cudaGetErrorString(status));
     }
 }
+
+#ifdef __CUDACC__
+
+__device__ inline Half to_half(float value) { return __float2half_rn(value); }
+__device__ inline float to_float(Half value) { return __half2float(value); }
 
 // Starts a kernel on a stream and throws if the launch was refused. An empty grid is nothing to do.
 template <class... Parameters, class... Arguments>
@@ -43,6 +45,8 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, unsigned
     check(cudaGetLastError(), name);
 }
 
+#endif  // __CUDACC__
+
 }  // namespace fastconcept::cuda
 
 // SHARED_ARRAY: a fixed array in shared memory. DYNAMIC_SHARED: the bytes asked for at launch, 16-byte aligned.
@@ -50,6 +54,8 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, unsigned
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 
 #endif  // FASTCONCEPT_HOST_EMULATION
+
+#if defined(__CUDACC__) || defined(FASTCONCEPT_HOST_EMULATION)
 
 namespace fastconcept::cuda {
 
@@ -97,3 +103,5 @@ __device__ inline T block_max(T value, T* scratch) {
 }
 
 }  // namespace fastconcept::cuda
+
+#endif
