@@ -9,7 +9,7 @@
 namespace fastconcept {
 namespace {
 
-constexpr int64_t kTile = 32;       // problems that share one pass over the dictionary
+constexpr int64_t kTile = 48;       // problems that share one pass over the dictionary
 constexpr int64_t kSliceRows = 512; // rows per task where one problem is spread over the threads
 
 // The problems of a tile, and where a pass over the dictionary puts what it finds for each.

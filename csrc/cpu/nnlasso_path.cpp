@@ -27,7 +27,6 @@ public:
     Path(const ScreenedDictionary& dictionary, const float* target, int64_t l0)
         : dictionary_(dictionary),
           target_(target, target + dictionary.dimension),
-          norm_(std::sqrt(dot(target_.data(), target_.data(), dictionary.dimension))),
           l0_(l0),
           listed_(static_cast<size_t>(dictionary.count)) {}
 
@@ -43,6 +42,7 @@ private:
         std::vector<double> exact;  // the residual in float64
     };
 
+    void screen(const std::vector<double>& vector, ScreenedResidual& out) const;
     void list_first(int64_t count);
     void list(int32_t row);
     void follow();
@@ -53,7 +53,6 @@ private:
 
     const ScreenedDictionary& dictionary_;
     std::vector<double> target_;
-    double norm_;
     int64_t l0_;
     double penalty_ = 0.0;
     std::vector<uint8_t> listed_;
@@ -74,9 +73,16 @@ void Path::list(int32_t row) {
     rows_.push_back(row);
 }
 
+void Path::screen(const std::vector<double>& vector, ScreenedResidual& out) const {
+    const double norm = std::sqrt(dot(vector.data(), vector.data(), dictionary_.dimension));
+    std::vector<double> values(static_cast<size_t>(dictionary_.width));
+    const double error = screen_coordinates(dictionary_, vector.data(), norm, values.data());
+    screen_residual(dictionary_, values.data(), error, norm, out);
+}
+
 void Path::list_first(int64_t count) {
     ScreenedResidual residual;
-    screen_residual(dictionary_, target_.data(), norm_, residual);
+    screen(target_, residual);
     const int16_t* codes = residual.codes.data();
     const int32_t threshold = screen_threshold(residual, 0.0);
     std::vector<Candidate> found;
@@ -132,8 +138,7 @@ void Path::record(double penalty) {
     event.penalty = penalty;
     event.exact = combine(weights);
     for (size_t c = 0; c < target_.size(); ++c) event.exact[c] = target_[c] - event.exact[c];
-    const double norm = std::sqrt(dot(event.exact.data(), event.exact.data(), dictionary_.dimension));
-    screen_residual(dictionary_, event.exact.data(), norm, event.residual);
+    screen(event.exact, event.residual);
     events_.push_back(std::move(event));
 }
 

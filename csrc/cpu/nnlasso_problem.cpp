@@ -20,6 +20,9 @@ void Problem::begin(const float* target, double penalty, double tolerance, const
     slack_ = tolerance * penalty / 8;
     target_.assign(target, target + dictionary_.dimension);
     small_.reset(target_.data());
+    coordinates_.resize(static_cast<std::size_t>(dictionary_.width));
+    const double norm = std::sqrt(dot(target_.data(), target_.data(), dictionary_.dimension));
+    coordinates_error_ = screen_coordinates(dictionary_, target_.data(), norm, coordinates_.data());
     for (int64_t i = 0; i < n; ++i) small_.admit(support[i], dictionary_.rows + support[i] * dictionary_.dimension);
     if (n > 0) small_.solve(penalty_, slack_);
     rounds_ = 0;
@@ -32,7 +35,14 @@ void Problem::update_residual() {
     residual_.resize(target_.size());
     small_.residual(residual_.data());
     norm_ = std::sqrt(dot(residual_.data(), residual_.data(), dictionary_.dimension));
-    screen_residual(dictionary_, residual_.data(), norm_, screened_);
+    values_ = coordinates_;
+    double error = coordinates_error_;
+    for (int64_t i = 0; i < small_.size(); ++i) {
+        if (small_.weight(i) <= 0.0) continue;
+        subtract_row(dictionary_, small_.index(i), small_.weight(i), values_.data());
+        error += small_.weight(i) * dictionary_.round_error;
+    }
+    screen_residual(dictionary_, values_.data(), error, norm_, screened_);
 }
 
 // The list holds more rows than those that violate optimality now: it stays complete for every residual within
@@ -48,7 +58,7 @@ bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& admi
     const int32_t possible = screen_threshold(screened_, penalty_ / 2);
     open_.clear();
     for (const Candidate& candidate : candidates) {
-        if (candidate.product >= possible && !admitted[static_cast<size_t>(candidate.row)]) open_.push_back(candidate);
+        if (candidate.product >= possible && !admitted[static_cast<std::size_t>(candidate.row)]) open_.push_back(candidate);
     }
     const size_t first = std::min(open_.size(), 4 * kBlock);
     std::partial_sort(open_.begin(), open_.begin() + static_cast<int64_t>(first), open_.end(), more_correlated);
@@ -62,7 +72,7 @@ bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& admi
             if (exact <= penalty_ / 2 + slack_) continue;
         }
         small_.admit(candidate.row, row);
-        admitted[static_cast<size_t>(candidate.row)] = 1;
+        admitted[static_cast<std::size_t>(candidate.row)] = 1;
         if (++taken == kBlock) break;
     }
     return taken > 0;
@@ -70,14 +80,14 @@ bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& admi
 
 bool Problem::advance(std::vector<Candidate>& candidates, RowMarks& admitted) {
     ++rounds_;
-    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<size_t>(small_.index(i))] = 1;
+    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<std::size_t>(small_.index(i))] = 1;
     int steps = 0;
     while (steps < kMaxSteps && admit_violators(candidates, admitted)) {
         ++steps;
         small_.solve(penalty_, slack_);
         update_residual();
     }
-    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<size_t>(small_.index(i))] = 0;
+    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<std::size_t>(small_.index(i))] = 0;
     double moved = 0.0;
     for (size_t c = 0; c < residual_.size(); ++c) moved += (residual_[c] - listed_[c]) * (residual_[c] - listed_[c]);
     const double reach = std::sqrt(moved) * dictionary_.row_norm;

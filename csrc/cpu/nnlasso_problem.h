@@ -36,6 +36,8 @@ private:
     SmallProblem small_;
     double penalty_ = 0.0, slack_ = 0.0;
     std::vector<double> target_, residual_, listed_;  // listed_: the residual of the last product
+    std::vector<double> coordinates_, values_;        // of the target and of the residual, as screening wants them
+    double coordinates_error_ = 0.0;
     double norm_ = 0.0;                               // of the residual
     ScreenedResidual screened_;
     std::vector<Candidate> open_;

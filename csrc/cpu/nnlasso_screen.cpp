@@ -12,23 +12,24 @@ namespace fastconcept {
 namespace {
 
 constexpr int64_t kRows = 4;   // rows and residuals of one register tile
-constexpr int64_t kTargets = 2;
+constexpr int64_t kTargets = 3;
+constexpr int64_t kLanes = 8;   // partial sums of float64 loops
 constexpr int64_t kRowBlock = 16;  // rows that many residuals pass over while they stay in the first cache
 constexpr int64_t kSlice = 64;   // rows converted by one task
 constexpr int64_t kFlush = 64;  // float32 terms summed before they go to float64
 
 // products[i][t] = rows[i] . residuals[t]; sums of 16-bit products, which every SIMD set has an instruction for.
 template <int R, int T>
-inline void multiply(const int16_t* __restrict rows, int64_t stride, const int16_t* const* residuals, int64_t width,
+inline void multiply(const int16_t* const* rows, const int16_t* const* residuals, int64_t width,
                      int32_t products[R][T]) {
-    const int16_t* __restrict r[T];
-    for (int t = 0; t < T; ++t) r[t] = residuals[t];
+    const int16_t* __restrict a[R];
+    const int16_t* __restrict b[T];
+    for (int i = 0; i < R; ++i) a[i] = rows[i];
+    for (int t = 0; t < T; ++t) b[t] = residuals[t];
     int32_t sums[R][T] = {};
     for (int64_t c = 0; c < width; ++c) {
         for (int i = 0; i < R; ++i) {
-            for (int t = 0; t < T; ++t) {
-                sums[i][t] += static_cast<int32_t>(rows[i * stride + c]) * static_cast<int32_t>(r[t][c]);
-            }
+            for (int t = 0; t < T; ++t) sums[i][t] += static_cast<int32_t>(a[i][c]) * static_cast<int32_t>(b[t][c]);
         }
     }
     for (int i = 0; i < R; ++i) {
@@ -39,8 +40,10 @@ inline void multiply(const int16_t* __restrict rows, int64_t stride, const int16
 template <int R, int T>
 inline void screen_tile(const ScreenedDictionary& dictionary, int64_t row, const int16_t* const* residuals,
                         const int32_t* thresholds, std::vector<Candidate>* found) {
+    const int16_t* rows[R];
+    for (int i = 0; i < R; ++i) rows[i] = dictionary.codes.data() + (row + i) * dictionary.width;
     int32_t products[R][T];
-    multiply<R, T>(dictionary.codes.data() + row * dictionary.width, dictionary.width, residuals, dictionary.width, products);
+    multiply<R, T>(rows, residuals, dictionary.width, products);
     for (int t = 0; t < T; ++t) {
         for (int i = 0; i < R; ++i) {
             if (products[i][t] >= thresholds[t]) {
@@ -48,6 +51,14 @@ inline void screen_tile(const ScreenedDictionary& dictionary, int64_t row, const
             }
         }
     }
+}
+
+template <int T>
+inline void screen_strip(const ScreenedDictionary& dictionary, int64_t begin, int64_t end,
+                         const int16_t* const* residuals, const int32_t* thresholds, std::vector<Candidate>* found) {
+    int64_t row = begin;
+    for (; row + kRows <= end; row += kRows) screen_tile<kRows, T>(dictionary, row, residuals, thresholds, found);
+    for (; row < end; ++row) screen_tile<1, T>(dictionary, row, residuals, thresholds, found);
 }
 
 // Q^T r: float32 in short runs, float64 across them, so that the error stays below kFlush units of rounding.
@@ -75,9 +86,9 @@ void project(const float* basis, const float* residual, int64_t dimension, int64
 // Rounds values * scale to integers; returns the norm of what rounding lost, in units of 1 / scale.
 FASTCONCEPT_CLONES
 double round_all(const double* values, double scale, int64_t n, int16_t* codes) {
-    double lost[8] = {};
-    for (int64_t c = 0; c < n; c += 8) {
-        for (int64_t lane = 0; lane < 8; ++lane) {
+    double lost[kLanes] = {};
+    for (int64_t c = 0; c < n; c += kLanes) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
             const double exact = values[c + lane] * scale;
             const double rounded = std::nearbyint(exact);
             codes[c + lane] = static_cast<int16_t>(static_cast<int32_t>(rounded));
@@ -89,9 +100,14 @@ double round_all(const double* values, double scale, int64_t n, int16_t* codes) 
     return std::sqrt(total);
 }
 
+// Bound of the rounding of `project`, for a vector of this norm: every term passes at most kFlush + 4 roundings.
+double projection_error(const ScreenedDictionary& dictionary, double norm) {
+    return (kFlush + 4) * std::numeric_limits<float>::epsilon() * dictionary.basis_norm * norm;
+}
+
 // What one task learns about its rows.
 struct Extent {
-    double largest = 0.0, code_norm = 0.0, row_norm = 0.0, error = 0.0;
+    double largest = 0.0, code_norm = 0.0, row_norm = 0.0, row_error = 0.0, round_error = 0.0;
 };
 
 // Coordinates Q^T c of one row.
@@ -114,25 +130,26 @@ void measure(const ScreenedDictionary& dictionary, const float* row, const int16
         const double kept = dictionary.basis.empty() ? values[i] : dot(dictionary.basis.data() + i * width, values, width);
         error += (row[i] - kept) * (row[i] - kept);
     }
-    extent.error = std::max(extent.error, std::sqrt(error));
+    extent.row_error = std::max(extent.row_error, std::sqrt(error));
     extent.code_norm = std::max(extent.code_norm, std::sqrt(dot(values, values, width)));
 }
 
 template <class Body>
 Extent over_rows(const ScreenedDictionary& dictionary, int num_threads, Body&& body) {
-    std::vector<Extent> parts(static_cast<size_t>((dictionary.count + kSlice - 1) / kSlice));
+    std::vector<Extent> parts(static_cast<std::size_t>((dictionary.count + kSlice - 1) / kSlice));
     parallel_for(static_cast<int64_t>(parts.size()), num_threads, [&](int64_t slice, int) {
-        std::vector<float> run(static_cast<size_t>(dictionary.width));
-        std::vector<double> values(static_cast<size_t>(dictionary.width));
+        std::vector<float> run(static_cast<std::size_t>(dictionary.width));
+        std::vector<double> values(static_cast<std::size_t>(dictionary.width));
         const int64_t end = std::min((slice + 1) * kSlice, dictionary.count);
-        for (int64_t row = slice * kSlice; row < end; ++row) body(row, run, values, parts[static_cast<size_t>(slice)]);
+        for (int64_t row = slice * kSlice; row < end; ++row) body(row, run, values, parts[static_cast<std::size_t>(slice)]);
     });
     Extent total;
     for (const Extent& part : parts) {
         total.largest = std::max(total.largest, part.largest);
         total.code_norm = std::max(total.code_norm, part.code_norm);
         total.row_norm = std::max(total.row_norm, part.row_norm);
-        total.error = std::max(total.error, part.error);
+        total.row_error = std::max(total.row_error, part.row_error);
+        total.round_error = std::max(total.round_error, part.round_error);
     }
     return total;
 }
@@ -144,13 +161,13 @@ ScreenedDictionary::ScreenedDictionary(const float* rows_, int64_t count_, int64
     : rows(rows_), count(count_), dimension(dimension_) {
     const int64_t used = basis_ == nullptr ? dimension : rank;
     width = (used + kScreenLanes - 1) / kScreenLanes * kScreenLanes;
-    codes.resize(static_cast<size_t>(count * width));
+    codes.resize(static_cast<std::size_t>(count * width));
     if (basis_ != nullptr) {
-        basis.assign(static_cast<size_t>(dimension * width), 0.0f);
+        basis.assign(static_cast<std::size_t>(dimension * width), 0.0f);
         for (int64_t i = 0; i < dimension; ++i) {
             for (int64_t c = 0; c < rank; ++c) {
                 const float value = basis_[i * rank + c];
-                basis[static_cast<size_t>(i * width + c)] = value;
+                basis[static_cast<std::size_t>(i * width + c)] = value;
                 basis_norm += static_cast<double>(value) * value;
             }
         }
@@ -171,41 +188,59 @@ ScreenedDictionary::ScreenedDictionary(const float* rows_, int64_t count_, int64
         const float* source = rows + row * dimension;
         int16_t* mine = codes.data() + row * width;
         coordinates(*this, source, run, values.data());
-        round_all(values.data(), scale, width, mine);
+        extent.round_error = std::max(extent.round_error, round_all(values.data(), scale, width, mine) / scale);
         measure(*this, source, mine, values.data(), extent);
     });
-    row_error = kept.error;
+    row_error = kept.row_error;
+    round_error = kept.round_error + projection_error(*this, row_norm);
     code_norm = kept.code_norm;
 }
 
-void screen_residual(const ScreenedDictionary& dictionary, const double* residual, double norm, ScreenedResidual& out) {
+double screen_coordinates(const ScreenedDictionary& dictionary, const double* vector, double norm, double* values) {
+    if (dictionary.basis.empty()) {
+        std::copy(vector, vector + dictionary.dimension, values);
+        std::fill(values + dictionary.dimension, values + dictionary.width, 0.0);
+        return 0.0;
+    }
+    std::vector<float> single(static_cast<std::size_t>(dictionary.dimension + dictionary.width));
+    const double shrink = norm > 0.0 ? 1.0 / norm : 1.0;  // into the range of float32
+    for (int64_t i = 0; i < dictionary.dimension; ++i) single[static_cast<std::size_t>(i)] = static_cast<float>(vector[i] * shrink);
+    project(dictionary.basis.data(), single.data(), dictionary.dimension, dictionary.width,
+            single.data() + dictionary.dimension, values);
+    for (int64_t c = 0; c < dictionary.width; ++c) values[c] *= norm > 0.0 ? norm : 1.0;
+    return projection_error(dictionary, norm);
+}
+
+FASTCONCEPT_CLONES
+void subtract_row(const ScreenedDictionary& dictionary, int64_t row, double weight, double* __restrict values) {
+    const int16_t* __restrict codes = dictionary.codes.data() + row * dictionary.width;
+    const double factor = weight / dictionary.scale;
+    for (int64_t c = 0; c < dictionary.width; ++c) values[c] -= factor * codes[c];
+}
+
+FASTCONCEPT_CLONES
+void screen_residual(const ScreenedDictionary& dictionary, const double* values, double error, double norm,
+                     ScreenedResidual& out) {
     const int64_t width = dictionary.width;
-    out.codes.resize(static_cast<size_t>(width));
-    std::vector<double>& values = out.values;
-    values.assign(static_cast<size_t>(width), 0.0);
-    double projection_error = 0.0;
-    if (!dictionary.basis.empty()) {
-        out.floats.resize(static_cast<size_t>(dictionary.dimension + width));
-        float* single = out.floats.data();
-        // Values that float32 cannot hold are scaled into range first.
-        const double shrink = norm > 0.0 ? 1.0 / norm : 1.0;
-        for (int64_t i = 0; i < dictionary.dimension; ++i) single[i] = static_cast<float>(residual[i] * shrink);
-        project(dictionary.basis.data(), single, dictionary.dimension, width, single + dictionary.dimension, values.data());
-        for (double& value : values) value /= shrink;
-        projection_error = (kFlush + 4) * std::numeric_limits<float>::epsilon() * dictionary.basis_norm * norm;
-    } else {
-        std::copy(residual, residual + dictionary.dimension, values.begin());
+    double maxima[kLanes] = {}, squares[kLanes] = {};
+    for (int64_t c = 0; c < width; c += kLanes) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+            const double value = values[c + lane];
+            maxima[lane] = std::max(maxima[lane], std::fabs(value));
+            squares[lane] += value * value;
+        }
     }
     double largest = 0.0, square = 0.0;
-    for (double value : values) {
-        largest = std::max(largest, std::fabs(value));
-        square += value * value;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+        largest = std::max(largest, maxima[lane]);
+        square += squares[lane];
     }
     const double scale = largest > 0.0 ? std::min(32767.0 / largest, kCodeNorm / std::sqrt(square)) : 1.0;
-    const double lost = round_all(values.data(), scale, width, out.codes.data()) / scale;
+    out.codes.resize(static_cast<std::size_t>(width));
+    const double lost = round_all(values, scale, width, out.codes.data()) / scale;
     out.unit = 1.0 / (dictionary.scale * scale);
-    // The last term covers the float64 rounding of the bound itself.
-    out.error = 1.0001 * (dictionary.row_error * norm + dictionary.code_norm * (lost + projection_error)) +
+    // The last factor and term cover the float64 rounding of the bound itself and of the values.
+    out.error = 1.0001 * (dictionary.row_error * norm + dictionary.code_norm * (lost + error)) +
                 1e-12 * dictionary.row_norm * norm;
 }
 
@@ -218,20 +253,11 @@ int32_t screen_threshold(const ScreenedResidual& residual, double value) {
 FASTCONCEPT_CLONES
 void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, const int16_t* const* residuals,
                  const int32_t* thresholds, int64_t m, std::vector<Candidate>* found) {
-    for (int64_t t = 0; t < m; t += kTargets) {
-        int64_t row = begin;
-        if (t + kTargets <= m) {
-            for (; row + kRows <= end; row += kRows) {
-                screen_tile<kRows, kTargets>(dictionary, row, residuals + t, thresholds + t, found + t);
-            }
-            for (; row < end; ++row) screen_tile<1, kTargets>(dictionary, row, residuals + t, thresholds + t, found + t);
-        } else {
-            for (; row + kRows <= end; row += kRows) {
-                screen_tile<kRows, 1>(dictionary, row, residuals + t, thresholds + t, found + t);
-            }
-            for (; row < end; ++row) screen_tile<1, 1>(dictionary, row, residuals + t, thresholds + t, found + t);
-        }
+    int64_t t = 0;
+    for (; t + kTargets <= m; t += kTargets) {
+        screen_strip<kTargets>(dictionary, begin, end, residuals + t, thresholds + t, found + t);
     }
+    for (; t < m; ++t) screen_strip<1>(dictionary, begin, end, residuals + t, thresholds + t, found + t);
 }
 
 void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* residuals, const int32_t* thresholds,
@@ -243,10 +269,14 @@ void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* resi
 
 FASTCONCEPT_CLONES
 void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, Candidate* list, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) {
-        int32_t product[1][1];
-        multiply<1, 1>(dictionary.codes.data() + list[i].row * dictionary.width, 0, &residual, dictionary.width, product);
-        list[i].product = product[0][0];
+    const int16_t* rows[kRows];
+    int32_t products[kRows][1];
+    for (int64_t first = 0; first < n; first += kRows) {
+        for (int64_t i = 0; i < kRows; ++i) {  // the last group repeats its last row
+            rows[i] = dictionary.codes.data() + list[std::min(first + i, n - 1)].row * dictionary.width;
+        }
+        multiply<kRows, 1>(rows, &residual, dictionary.width, products);
+        for (int64_t i = 0; i < std::min(kRows, n - first); ++i) list[first + i].product = products[i][0];
     }
 }
 

@@ -7,10 +7,30 @@
 // keep ||a|| ||b|| below 2^31, so the 32-bit sums are exact in any order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 namespace fastconcept {
+
+// Integers that begin at a cache line: loads that straddle two lines would halve the speed of the products.
+template <class T>
+struct LineAllocator {
+    using value_type = T;
+    static constexpr std::align_val_t kLine{64};
+
+    LineAllocator() = default;
+    template <class U>
+    LineAllocator(const LineAllocator<U>&) {}  // NOLINT: allocators convert into one another
+    T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
+    void deallocate(T* memory, std::size_t) { ::operator delete(memory, kLine); }
+    template <class U>
+    bool operator==(const LineAllocator<U>&) const { return true; }
+    template <class U>
+    bool operator!=(const LineAllocator<U>&) const { return false; }
+};
+using Codes = std::vector<int16_t, LineAllocator<int16_t>>;
 
 constexpr int64_t kScreenLanes = 32;
 constexpr double kCodeNorm = 46000.0;  // of a and of b: with rounding their product stays below 2^31
@@ -24,10 +44,11 @@ struct ScreenedDictionary {
     const float* rows;
     int64_t count, dimension;
     int64_t width;               // of the integer rows: a multiple of kScreenLanes, padded with zeros
-    std::vector<int16_t> codes;  // (count, width)
+    Codes codes;                 // (count, width)
     std::vector<float> basis;    // (dimension, width), or empty: the identity, padded with zeros
     double scale = 1.0;
     double row_error = 0.0;      // max over rows of ||c - Q a / scale||
+    double round_error = 0.0;    // max over rows of ||Q^T c - a / scale||
     double code_norm = 0.0;      // max over rows of ||a / scale||
     double basis_norm = 0.0;     // Frobenius norm of the basis
     double row_norm = 0.0;       // max over rows of ||c||
@@ -35,11 +56,9 @@ struct ScreenedDictionary {
 
 // A residual in integers.
 struct ScreenedResidual {
-    std::vector<int16_t> codes;  // (width,)
-    double unit = 0.0;           // c . r ~ (a . codes) * unit
-    double error = 0.0;          // bound of the difference, for every row
-    std::vector<double> values;  // scratch of screen_residual
-    std::vector<float> floats;
+    Codes codes;         // (width,)
+    double unit = 0.0;   // c . r ~ (a . codes) * unit
+    double error = 0.0;  // bound of the difference, for every row
 };
 
 // One row that passed the threshold.
@@ -53,8 +72,15 @@ inline bool more_correlated(const Candidate& a, const Candidate& b) {
     return a.product != b.product ? a.product > b.product : a.row < b.row;
 }
 
-// Converts a residual of the given norm.
-void screen_residual(const ScreenedDictionary& dictionary, const double* residual, double norm, ScreenedResidual& out);
+// values = Q^T vector, (width,); returns a bound of the norm of its error. `norm` is that of the vector.
+double screen_coordinates(const ScreenedDictionary& dictionary, const double* vector, double norm, double* values);
+
+// values -= weight * a / scale for one row: subtracts about its coordinates, wrong by at most weight * round_error.
+void subtract_row(const ScreenedDictionary& dictionary, int64_t row, double weight, double* values);
+
+// Rounds the coordinates of a residual; `error` bounds what they are wrong by, `norm` is the norm of the residual.
+void screen_residual(const ScreenedDictionary& dictionary, const double* values, double error, double norm,
+                     ScreenedResidual& out);
 
 // Smallest integer product that a row with c . r >= value can have.
 int32_t screen_threshold(const ScreenedResidual& residual, double value);
