@@ -1,8 +1,12 @@
 #include "ranks.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -16,17 +20,18 @@
 namespace fastconcept {
 namespace {
 
-// Similarities are computed for kPatchTile patches against the whole bank, in products of one fixed shape, and
-// consumed before the next patches overwrite them: 79 MB for 82,000 concepts.
-constexpr int64_t kPatchTile = 240;
+// Similarities are computed for a few hundred patches against the whole bank, tile by tile, and consumed before the
+// next patches overwrite them: at most 84 MB, whatever the number of patches, concepts or threads.
 constexpr int64_t kBankTile = 384;
+constexpr int64_t kMostPatches = 384;
+constexpr int64_t kMostSimilarities = 21'000'000;
 constexpr int64_t kRowsPerTask = 4;    // patches one thread turns into ranks at a time
 constexpr int64_t kCountBlock = 4096;  // similarities that stay in the first-level cache for all concepts
 
 // Hash of one row; equal rows (-0 equals 0) have equal hashes. Sets `finite` to false at NaN or infinity.
 FASTCONCEPT_CLONES
 uint64_t hash_row(const float* row, int64_t dims, bool& finite) {
-    constexpr int lanes = 16;
+    constexpr int lanes = 32;  // four independent chains of multiplications per vector unit
     uint32_t hash[lanes] = {}, bad[lanes] = {};
     const auto mix = [&](int lane, float value) {
         value += 0.0f;
@@ -147,13 +152,39 @@ private:
     std::vector<Twin> twins_;
 };
 
+// Memory for floats, not initialised. Large buffers ask for huge pages: clearing small ones as they are first touched
+// costs a tenth of the whole computation at 82,000 concepts.
+class Buffer {
+public:
+    explicit Buffer(int64_t count) {
+        constexpr size_t page = size_t{1} << 21;
+        const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + page - 1) / page * page;
+        data_.reset(static_cast<float*>(std::aligned_alloc(page, bytes)));
+        if (!data_) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        if (bytes > page) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice: failure changes nothing
+#endif
+    }
+    float* data() { return data_.get(); }
+
+private:
+    struct Free {
+        void operator()(float* pointer) const { std::free(pointer); }
+    };
+    std::unique_ptr<float, Free> data_;
+};
+
 // Calls consume(patch, similarities of that patch to every column, thread) for every patch.
 template <class Consume>
 void for_each_patch(const Rows& patches, const Columns& columns, int num_threads, Consume&& consume) {
     const int64_t dims = patches.dims, count = columns.count();
-    std::vector<float> similarities(static_cast<size_t>(std::min(kPatchTile, patches.rows) * count));
-    for (int64_t first = 0; first < patches.rows; first += kPatchTile) {
-        const int64_t rows = std::min(kPatchTile, patches.rows - first);
+    const int64_t most = std::clamp<int64_t>(kMostSimilarities / std::max<int64_t>(count, 1), 1, kMostPatches);
+    const int64_t rounds = (patches.rows + most - 1) / most;
+    if (rounds == 0 || count == 0) return;
+    const int64_t height = (patches.rows + rounds - 1) / rounds;  // rounds of equal size
+    Buffer similarities(height * count);
+    for (int64_t first = 0; first < patches.rows; first += height) {
+        const int64_t rows = std::min(height, patches.rows - first);
         parallel_for(columns.tiles(), num_threads, [&](int64_t task, int) {
             blas().sgemm(kRowMajor, kNoTranspose, kTranspose, static_cast<int>(rows),
                          static_cast<int>(columns.width(task)), static_cast<int>(dims), 1.0f,
