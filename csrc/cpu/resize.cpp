@@ -133,16 +133,17 @@ void resize_row(const uint8_t* pixels, const Axis& axis, int64_t width, uint8_t*
     }
 }
 
-// Rows of one channel, `stride` apart -> one resized row, normalised.
+// Rows of one channel, `stride` apart -> one resized row, normalised by the float32 operations that torchvision and
+// encoders/preprocess.py do, in their order, so that patches equal theirs to the last bit.
 FASTCONCEPT_CLONES
 void resize_column(const uint8_t* rows, int64_t stride, const int32_t* weight, int64_t taps, int64_t width,
-                   float gain, float offset, int32_t* sums, float* out) {
+                   float mean, float deviation, int32_t* sums, float* out) {
     for (int64_t x = 0; x < width; ++x) sums[x] = 1 << (kPrecision - 1);
     for (int64_t t = 0; t < taps; ++t)
         for (int64_t x = 0; x < width; ++x) sums[x] += weight[t] * rows[t * stride + x];
     for (int64_t x = 0; x < width; ++x) {
         const int32_t pixel = std::min(std::max(sums[x] >> kPrecision, 0), 255);
-        out[x] = static_cast<float>(pixel) * gain + offset;
+        out[x] = (static_cast<float>(pixel) / 255.0f - mean) / deviation;
     }
 }
 
@@ -209,12 +210,11 @@ private:
         std::vector<int32_t> sums(static_cast<size_t>(width));
         for (int64_t y = first; y < std::min(first + kStripRows, target_.height); ++y)
             for (int channel = 0; channel < 3; ++channel) {
-                const double gain = 1 / (255 * target_.deviation[channel]);
-                const double offset = -target_.mean[channel] / target_.deviation[channel];
                 const int64_t row = y0 - strip.y0 + axis.start[static_cast<size_t>(y)];
                 resize_column(strip.pixels + row * stride + channel * width, stride,
-                              axis.weight.data() + y * axis.taps, axis.taps, width, static_cast<float>(gain),
-                              static_cast<float>(offset), sums.data(),
+                              axis.weight.data() + y * axis.taps, axis.taps, width,
+                              static_cast<float>(target_.mean[channel]),
+                              static_cast<float>(target_.deviation[channel]), sums.data(),
                               out_ + ((box * 3 + channel) * target_.height + y) * width);
             }
     }

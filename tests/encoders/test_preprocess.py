@@ -109,3 +109,15 @@ def test_an_extreme_aspect_ratio_needs_no_gigabytes() -> None:
     config = Preprocess((224, 224), MEAN, STD)
     strip = np.broadcast_to(np.arange(20_000, dtype=np.uint8)[:, None, None], (20_000, 1, 3)).copy()
     assert preprocess_image(strip, config).shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_patches_from_the_compiled_kernel_are_the_same_bits(interpolation: str) -> None:
+    from fastconcept.kernels import cpu
+
+    image = noise(150, 170)
+    boxes = np.array([(x, y, x + side, y + side) for side in (128, 64, 33) for x in (0, 7) for y in (0, 20)], np.int32)
+    config = Preprocess((112, 112), MEAN, STD, interpolation, "squash")
+    patches = cpu.resize_patches(image, boxes, config.size, MEAN, STD, interpolation)
+    for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
+        np.testing.assert_array_equal(patch, preprocess_image(image[y0:y1, x0:x1], config))

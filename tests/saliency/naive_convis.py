@@ -48,7 +48,7 @@ def naive_maps(
         assert len(corners) == 900
         embeddings = encode([canvas.crop((x, y, x + size, y + size)) for x, y in corners])
         for (x, y), embedding in zip(corners, embeddings, strict=True):
-            similarities = bank @ embedding
+            similarities = bank.astype(np.float64) @ embedding.astype(np.float64)
             by_similarity = np.sort(similarities)[::-1]
             for index, members in enumerate(subtrees):
                 best = similarities[members].max()
