@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from ..errors import FastconceptError
-from . import bench, concepts, decompose, explain, export, info, output
+from . import bench, concepts, decompose, evaluate, explain, export, info, output
 
 # Typer may carry a copy of click of its own; this is the base of whichever it raises.
 _CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -27,6 +27,7 @@ app.command("export")(export.command)
 app.command("bench")(bench.command)
 app.command("concepts")(concepts.command)
 app.command("info")(info.command)
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -138,6 +138,19 @@ class Dataset:
 
     def _keys(self) -> list[str]:
         return sorted({"label", *(key for item in self.items for key in item.attributes)})
+
+    def only(self, names: Container[str]) -> Dataset:
+        """The items of these names.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        kept = tuple(item for item in self.items if item.name in names)
+        if not kept:
+            raise InputError(f"{self.name} has none of the items asked for; names look like {self.items[0].name!r}")
+        return replace(self, items=kept)
 
     def sample(self, count: int, seed: int = 0) -> Dataset:
         """At most ``count`` items, drawn without replacement, in their order."""

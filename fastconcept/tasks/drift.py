@@ -185,4 +185,5 @@ def correlations(table: Float, positions: Float) -> Float:
     """
     columns, rows = table - table.mean(axis=0), positions - positions.mean(axis=1, keepdims=True)
     scale = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(columns, axis=0)[None]
-    return np.divide(rows @ columns, scale, out=np.zeros(scale.shape), where=scale > 1e-12)
+    found: Float = np.divide(rows @ columns, scale, out=np.zeros(scale.shape), where=scale > 1e-12)
+    return found
