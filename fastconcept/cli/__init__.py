@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from ..errors import FastconceptError
-from . import bench, concepts, decompose, evaluate, explain, export, info, output
+from . import bench, concepts, decompose, evaluate, explain, export, info, output, report
 
 # Typer may carry a copy of click of its own; this is the base of whichever it raises.
 _CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -28,6 +28,7 @@ app.command("bench")(bench.command)
 app.command("concepts")(concepts.command)
 app.command("info")(info.command)
 app.add_typer(evaluate.app, name="evaluate")
+app.command("report")(report.command)
 
 
 def run(arguments: Sequence[str]) -> int:

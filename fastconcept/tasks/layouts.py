@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from .datasets import BadRows, Box, Item
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 _RECORD_KEYS = {"file", "path", "label", "synset", "boxes", "box_labels", "box_synsets", "captions", "mask"}
 
 
@@ -30,7 +30,7 @@ def read_image_folder(folder: Path) -> list[Item]:
     """One directory per class, images below it; images directly in the folder have no label."""
     items = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _IMAGES and path.is_file():
+        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file():
             parts = path.relative_to(folder).parts
             items.append(Item("/".join(parts), path, parts[0] if len(parts) > 1 else None))
     return items
