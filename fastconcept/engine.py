@@ -16,7 +16,7 @@ from .bundle import Bundle, find_bundle
 from .concepts.bank import ConceptBank
 from .concepts.dictionary import Dictionary
 from .encoders import onnx
-from .encoders.preprocess import MAX_PIXELS, load_image, preprocess_image
+from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image, preprocess_image
 from .encoders.tokenizer import Tokenizer
 from .errors import BundleError, InputError
 from .kernels.threads import check_num_threads
@@ -155,7 +155,8 @@ class Engine:
         -------
         (n, d) float32, unit rows
         """
-        parts = [embeddings for embeddings, _ in self._encode_batches(_as_images(images))]
+        several: Any = [images] if is_single_image(images) else images
+        parts = [embeddings for embeddings, _ in self._encode_batches(several)]
         return np.concatenate(parts) if parts else np.empty((0, self.bundle.manifest.embedding_dim), np.float32)
 
     def _encode_batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[FloatArray, int]]:
@@ -206,7 +207,7 @@ class Engine:
         InputError
             If an option is unknown or out of range.
         """
-        chosen = _options(options)
+        chosen = Options.from_keywords(options)
         targets = resolve_targets(concepts, self.bank, self.encode_text)
         timings: dict[str, float] = {}
         began = time.perf_counter()
@@ -268,7 +269,7 @@ class Engine:
             raise InputError("give exactly one of images, embeddings and texts")
         mean = self.dictionary.mean if texts is not None else self.image_mean
         if images is not None:
-            single, rows = _is_single_image(images), self.encode_image(images)
+            single, rows = is_single_image(images), self.encode_image(images)
         elif texts is not None:
             single, rows = isinstance(texts, str), self.encode_text(texts)
         else:
@@ -385,10 +386,6 @@ def load(
     device, providers, bank, dictionary, num_threads, max_pixels
         See :class:`Engine`.
 
-    Returns
-    -------
-    Engine
-
     Raises
     ------
     BundleError
@@ -405,24 +402,3 @@ def load(
         num_threads=num_threads,
         max_pixels=max_pixels,
     )
-
-
-def _is_single_image(images: object) -> bool:
-    if isinstance(images, np.ndarray):
-        return images.ndim == 3
-    return isinstance(images, (str, os.PathLike, bytes)) or not isinstance(images, Iterable)
-
-
-def _as_images(images: Any) -> Iterable[Any]:
-    return [images] if _is_single_image(images) else images
-
-
-def _options(options: dict[str, Any]) -> Options:
-    unknown = set(options) - set(Options.__dataclass_fields__)
-    if unknown:
-        known = ", ".join(Options.__dataclass_fields__)
-        raise InputError(f"unknown option {', '.join(sorted(unknown))}; there are: {known}")
-    if "sizes" in options:
-        sizes = options["sizes"]
-        options = {**options, "sizes": (sizes,) if isinstance(sizes, int) else tuple(sizes)}
-    return Options(**options)

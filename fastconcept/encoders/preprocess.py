@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,19 @@ def load_image(source: ImageLike, max_pixels: int = MAX_PIXELS) -> npt.NDArray[n
         raise ImageError(f"{name} has more pixels than the limit of {max_pixels:,}") from None
     except OSError as error:
         raise ImageError(f"{name} cannot be read: {error}") from None
+
+
+def is_single_image(images: object) -> bool:
+    """Whether this is one image and not a sequence of images.
+
+    Examples
+    --------
+    >>> is_single_image("cat.jpg"), is_single_image(["cat.jpg"]), is_single_image(np.zeros((4, 4, 3), np.uint8))
+    (True, False, True)
+    """
+    if isinstance(images, np.ndarray):
+        return images.ndim == 3
+    return isinstance(images, (str, os.PathLike, bytes)) or not isinstance(images, Iterable)
 
 
 def _file_size(path: Path) -> int:

@@ -90,6 +90,17 @@ class Options:
         if not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed must be an integer that is not negative, got {self.seed!r}")
 
+    @classmethod
+    def from_keywords(cls, keywords: dict[str, Any]) -> Options:
+        """Options from what a user wrote: a single size may be a number, an unknown name is an :class:`InputError`."""
+        if unknown := set(keywords) - set(cls.__dataclass_fields__):
+            known = ", ".join(cls.__dataclass_fields__)
+            raise InputError(f"unknown option {', '.join(sorted(unknown))}; there are: {known}")
+        if "sizes" in keywords:
+            sizes = keywords["sizes"]
+            keywords = {**keywords, "sizes": (sizes,) if isinstance(sizes, int) else tuple(sizes)}
+        return cls(**keywords)
+
     def describe(self) -> str:
         """The options in one line."""
         sizes = "+".join(str(size) for size in self.sizes)
