@@ -69,6 +69,7 @@ def _open(
     strict: bool,
     seed: int,
     engine: Engine,
+    boxed: bool = False,
 ) -> _Run:
     dataset = datasets.open_dataset(data, images=images, strict=strict)
     patterns = {}
@@ -81,6 +82,8 @@ def _open(
         dataset = dataset.where(**patterns)
     if labels is not None:
         dataset = dataset.relabelled(datasets.read_label_names(labels))
+    if boxed:
+        dataset = dataset.with_boxes()
     if sample is not None:
         dataset = dataset.sample(sample, seed)
     manifest = engine.bundle.manifest
@@ -116,6 +119,7 @@ def _readings(text: str) -> list[tuple[int, ...]]:
 def localize(
     data: DataArgument,
     protocol: Annotated[str, typer.Option(help="wsol (whole image) or convis (central square).")] = "wsol",
+    max_area: Annotated[float, typer.Option(help="Only objects that cover at most this part of the image.")] = 1.0,
     concept: Annotated[str | None, typer.Option("--concept", "-c", help="Look for this instead of the labels.")] = None,
     score: Annotated[str, typer.Option(help="rank, log-rank or similarity.")] = "log-rank",
     aggregate: Annotated[str, typer.Option(help="best-then-mean or mean-then-best.")] = "best-then-mean",
@@ -143,7 +147,7 @@ def localize(
 ) -> None:
     """Do the maps of a concept lie on the boxes of its objects?"""
     engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, labels, where, sample, strict, seed, engine)
+    ran = _open(data, images, labels, where, sample, strict, seed, engine, boxed=True)
     kept = str(cache) if cache is not None else None
     options = Options("full", border, aggregate, scale_weights, score, tuple(size), stride, seed)
     reading = Reading((), False, aggregate, scale_weights, score, smooth)
@@ -153,6 +157,7 @@ def localize(
             ran.dataset,
             protocol=protocol,
             concept=concept,
+            max_area=max_area,
             options=options,
             reading=reading,
             nulls=null,
@@ -171,11 +176,13 @@ def localize(
                 options=options,
                 borders=sweep_borders.split(","),
                 concept=concept,
+                max_area=max_area,
                 seed=seed,
                 cache=kept,
                 progress=progress,
             )
-    _finish(summaries.localization(found, ran.settings, rows), out, as_json)
+    settings = {**ran.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
+    _finish(summaries.localization(found, settings, rows), out, as_json)
 
 
 @app.command("ood")

@@ -152,6 +152,19 @@ class Dataset:
             raise InputError(f"{self.name} has none of the items asked for; names look like {self.items[0].name!r}")
         return replace(self, items=kept)
 
+    def with_boxes(self) -> Dataset:
+        """The items that have boxes.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        kept = tuple(item for item in self.items if item.boxes)
+        if not kept:
+            raise InputError(f"no item of {self.name} has a box")
+        return replace(self, items=kept)
+
     def sample(self, count: int, seed: int = 0) -> Dataset:
         """At most ``count`` items, drawn without replacement, in their order."""
         if count < 1:

@@ -100,7 +100,7 @@ class Localization:
 
 
 def find_cases(
-    engine: Engine, dataset: Dataset, concept: str | None = None
+    engine: Engine, dataset: Dataset, concept: str | None = None, max_area: float = 1.0
 ) -> Iterator[tuple[Item, npt.NDArray[np.uint8], list[Case]]]:
     """Decode images one by one and say what is to be found in each.
 
@@ -111,6 +111,8 @@ def find_cases(
         Items with boxes; those of an item that share a label are one case.
     concept : str, optional
         What to look for in every image, instead of the labels (``bird.n.01`` on CUB-200-2011).
+    max_area : float in (0, 1]
+        Leave out categories whose largest box covers more than this part of the image.
 
     Yields
     ------
@@ -136,6 +138,8 @@ def find_cases(
                 groups.setdefault(concept or label or item.label or "", []).append(box)
         cases = []
         for label, found in groups.items():
+            if max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found) > max_area * width * height:
+                continue
             target = _target(engine, label, known, item, dataset.bad)
             if target is not None:
                 cases.append(Case(item, target, tuple(found)))
@@ -161,6 +165,7 @@ def localize(
     *,
     protocol: str = "wsol",
     concept: str | None = None,
+    max_area: float = 1.0,
     options: Options | None = None,
     reading: Reading | None = None,
     nulls: Sequence[str] = ("shuffled-definitions",),
@@ -181,6 +186,8 @@ def localize(
         conventions are computed either way, see :mod:`fastconcept.tasks.boxes`.
     concept : str, optional
         Look for this one concept everywhere.
+    max_area : float in (0, 1]
+        Keep to small objects: leave out categories whose largest box covers more than this part of the image.
     options : Options, optional
         Which patches are embedded; ``fit`` follows the protocol.
     reading : Reading, optional
@@ -218,7 +225,7 @@ def localize(
     histograms: dict[str, Float] = {}
     cases: list[Case] = []
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, found in find_cases(engine, dataset, concept):
+    for item, image, found in find_cases(engine, dataset, concept, max_area):
         region, maps = room.maps(image, found)
         for index, case in enumerate(found):
             try:

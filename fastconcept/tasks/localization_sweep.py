@@ -73,6 +73,7 @@ def sweep(
     options: Options | None = None,
     borders: Iterable[str] = ("noise",),
     concept: str | None = None,
+    max_area: float = 1.0,
     seed: int = 0,
     cache: str | None = None,
     progress: Progress = silent,
@@ -81,7 +82,7 @@ def sweep(
 
     Parameters
     ----------
-    engine, dataset, options, concept, cache, progress
+    engine, dataset, options, concept, max_area, cache, progress
         As for :func:`fastconcept.tasks.localization.localize`; ``options.sizes`` are all that any reading uses.
     tried : sequence of Reading
         The first is what the others are compared with.
@@ -107,7 +108,7 @@ def sweep(
     pointing: dict[tuple[str, Reading], list[float]] = {key: [] for key in curves}
     groups: list[str] = []
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, cases in find_cases(engine, dataset, concept):
+    for item, image, cases in find_cases(engine, dataset, concept, max_area):
         targets = [case.target for case in cases]
         groups += [item.name] * len(cases)
         for border, store in stores.items():

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
+from ..concepts.taxonomy import Taxonomy
 from ..engine import Engine
-from ..errors import InputError
+from ..errors import ConceptError, InputError
 from .controls import apply_control
 from .datasets import Dataset, Progress, embed_all, silent
 from .metrics import auroc, fpr_at_tpr
@@ -215,7 +216,7 @@ def detect(
     Source: Giulivi & Boracchi, arXiv 2405.14563, section 5 (out-of-distribution detection).
     """
     began = time.perf_counter()
-    sides = split(engine.bank, dataset, inside, outside)
+    sides = split(dataset, inside, outside)
     kept = Dataset(dataset.name, dataset.layout, tuple(i for i in dataset.items if i.name in sides), dataset.bad,
                    dataset.embeddings)  # fmt: skip
     if not any(sides.values()) or all(sides.values()):
@@ -239,23 +240,37 @@ def detect(
     )
 
 
-def split(bank: ConceptBank, dataset: Dataset, inside: str, outside: str | None) -> dict[str, bool]:
-    """Item name to True (below ``inside``) or False (below ``outside``); labels the bank has not are bad rows."""
-    ours = set(bank.subtree(inside).tolist())
-    theirs = None if outside is None else set(bank.subtree(outside).tolist())
+def split(dataset: Dataset, inside: str, outside: str | None) -> dict[str, bool]:
+    """Item name to True (label below ``inside``) or False (below ``outside``), by WordNet as a whole.
+
+    Labels that name no synset are bad rows; those on neither side are left out.
+
+    Raises
+    ------
+    ConceptError
+        If a side is not a concept of WordNet.
+    InputError
+        If one side lies below the other.
+    """
+    wordnet = Taxonomy.builtin()
+    ours = set(wordnet.subtree(wordnet.index(inside)).tolist())
+    theirs = None if outside is None else set(wordnet.subtree(wordnet.index(outside)).tolist())
     if theirs is not None and ours & theirs:
         raise InputError(f"{inside} and {outside} share {len(ours & theirs)} concepts; nothing can tell them apart")
-    rows: dict[str, int | None] = {}
+    nodes: dict[str, int | None] = {}
     sides: dict[str, bool] = {}
     for item in dataset.items:
         label = item.label or ""
-        if label not in rows:
-            rows[label] = bank.resolve(label).index if label.strip() else None
-        row = rows[label]
-        if row is None:
-            dataset.bad.add(item.name, f"its label {label!r} is not a concept of the bank")
-        elif row in ours or theirs is None or row in theirs:
-            sides[item.name] = row in ours
+        if label not in nodes:
+            try:
+                nodes[label] = wordnet.resolve(label).index
+            except ConceptError:
+                nodes[label] = None
+        node = nodes[label]
+        if node is None:
+            dataset.bad.add(item.name, f"its label {label!r} is not a concept of WordNet")
+        elif node in ours or theirs is None or node in theirs:
+            sides[item.name] = node in ours
     return sides
 
 
