@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shutil
@@ -37,6 +38,7 @@ from .wordnet import Database, find_database, read_taxonomy
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"
 IMAGE_MEAN, PARITY = "image_mean.safetensors", "parity.json"
+_log = logging.getLogger(__name__)
 _PARITY_PHOTOS = 32  # of --mean-images, beside the synthetic pictures
 _FREQUENT_NOUNS = Path(bundles.__file__).parent / "data" / "wordnet-3.0-frequent-nouns.txt"
 _WORDNET_LICENCE = "WordNet 3.0, Princeton University (WordNet licence): names and definitions of the concepts"
@@ -224,6 +226,8 @@ class _Export:
     def write_image_mean(self, photos: Sequence[Path]) -> None:
         with self.stages.stage("image mean") as advance:
             found = compute_image_mean(self.image_encoder, self.clip.preprocess, photos, advance)
+            if found.skipped:
+                _log.warning("%d of %d images cannot be read and were left out", found.skipped, len(photos))
             counts = {"images": str(found.images), "skipped": str(found.skipped)}
             self.save_tensors(IMAGE_MEAN, {"mean": found.mean}, counts)
 

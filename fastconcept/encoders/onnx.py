@@ -163,10 +163,7 @@ class ImageEncoder(_OnnxEncoder):
     num_threads : int, optional
         Threads on the CPU.
 
-    Raises
-    ------
-    DeviceError, BundleError, MissingDependencyError
-        As :func:`create_session`; BundleError also when ``dim`` is not the model's.
+    Raises :class:`BundleError` when ``dim`` is not the model's, and what :func:`create_session` raises.
     """
 
     def __init__(
@@ -277,15 +274,15 @@ class TextEncoder(_OnnxEncoder):
         tokens = [tuple(row) for row in self.tokenizer.tokenize(texts)]
         rows = list(dict.fromkeys(tokens))  # equal texts are encoded once, so that they tie to the last bit
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        lengths = [len(rows[index]) for index in order]
         embeddings = np.empty((len(rows), self.dim), np.float32)
-        start = 0
-        while start < len(order):
-            stop = self._batch_end(rows, order, start, batch_tokens)
+        stop = 0
+        while stop < len(order):
+            start, stop = stop, self._batch_end(lengths, stop, batch_tokens)
             chosen = order[start:stop]
             batch = np.empty((len(chosen), self.dim), np.float32)
             self._run(self.tokenizer.pad([rows[index] for index in chosen]), batch)
             embeddings[chosen] = batch
-            start = stop
             if progress is not None:
                 progress(stop, len(order))
         if len(rows) == len(tokens):
@@ -293,12 +290,10 @@ class TextEncoder(_OnnxEncoder):
         place = {row: index for index, row in enumerate(rows)}
         return embeddings[[place[row] for row in tokens]]
 
-    def _batch_end(self, rows: list[tuple[int, ...]], order: list[int], start: int, batch_tokens: int) -> int:
-        """First text after ``start`` that no longer fits; lengths only grow along ``order``."""
-        stop = start + 1
-        while stop < len(order):
-            length = len(rows[order[stop]]) if self.tokenizer.dynamic else self.tokenizer.context_length
+    def _batch_end(self, lengths: list[int], start: int, batch_tokens: int) -> int:
+        """First text after ``start`` that no longer fits; lengths only grow."""
+        for stop in range(start + 1, len(lengths)):
+            length = lengths[stop] if self.tokenizer.dynamic else self.tokenizer.context_length
             if (stop + 1 - start) * length > batch_tokens:
-                break
-            stop += 1
-        return stop
+                return stop
+        return len(lengths)
