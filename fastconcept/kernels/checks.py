@@ -120,8 +120,8 @@ def embeddings(name: str, value: object, dims: int | None = None) -> npt.NDArray
     return matrix
 
 
-def sides(name: str, value: object, most: int) -> tuple[int, int]:
-    """Check a pair of positive sizes (height, width), each at most `most`.
+def sides(name: str, value: object, most: int, area: int | None = None) -> tuple[int, int]:
+    """Check a pair of positive sizes (height, width), each at most `most` and their product at most `area`.
 
     Raises
     ------
@@ -137,7 +137,10 @@ def sides(name: str, value: object, most: int) -> tuple[int, int]:
     whole = all(isinstance(side, (int, np.integer)) and not isinstance(side, bool) for side in pair)
     if len(pair) != 2 or not whole or not all(1 <= side <= most for side in pair):
         raise InputError(f"{name} must be two integers (height, width) from 1 to {most}, got {value!r}")
-    return int(pair[0]), int(pair[1])
+    height, width = int(pair[0]), int(pair[1])
+    if area is not None and height * width > area:
+        raise InputError(f"{name} must be at most {area} in all, got {height} x {width}")
+    return height, width
 
 
 def channels(name: str, value: object, positive: bool = False) -> npt.NDArray[np.float64]:

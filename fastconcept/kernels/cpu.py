@@ -123,7 +123,7 @@ def saliency_maps(
     array([[[1., 0.]]], dtype=float32)
     """
     values = checks.array("values", values, (None, None), [np.float32, np.int32], "n, k")
-    height, width = checks.sides("shape", shape, checks.MAX_CELLS)
+    height, width = checks.sides("shape", shape, checks.MAX_CELLS, area=checks.MAX_CELLS)
     return SaliencyMaps(
         *_cpu.saliency_maps(
             values,

@@ -225,7 +225,7 @@ def saliency_maps(
     values = checks.array("values", values, (None, None), [np.float32, np.int32], "n, k")
     boxes = checks.boxes(boxes, len(values))
     weights = checks.array("weights", weights, (len(values),), [np.float64])
-    height, width = checks.sides("shape", shape, checks.MAX_CELLS)
+    height, width = checks.sides("shape", shape, checks.MAX_CELLS, area=checks.MAX_CELLS)
     checks.finite("values", values)
     if not (np.isfinite(weights) & (weights > 0)).all():
         raise InputError("weights must be positive finite numbers")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 
 import pytest
 
-from fastconcept.kernels import BACKENDS, backend, missing_reason
+from fastconcept.kernels import BACKENDS, _cpu, backend, missing_reason
+
+if (core := os.environ.get("FASTCONCEPT_CORE")) and not _cpu.__file__.startswith(core):
+    raise RuntimeError(f"the tests are meant for the core in {core}, but {_cpu.__file__} was imported")
 
 
 @pytest.fixture(params=BACKENDS, scope="session")
