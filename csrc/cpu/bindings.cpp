@@ -187,12 +187,13 @@ struct NnlassoDictionary {
         const float* basis_data = basis ? basis->data() : nullptr;
         const int64_t rank = basis ? basis->shape(1) : 0;
         py::gil_scoped_release release;
-        screened = std::make_unique<ScreenedDictionary>(rows.data(), rows.shape(0), rows.shape(1), basis_data, rank,
-                                                        num_threads);
+        solver = std::make_unique<Nnlasso>(rows.data(), rows.shape(0), rows.shape(1), basis_data, rank, num_threads);
     }
 
     Array<float> rows;
-    std::unique_ptr<ScreenedDictionary> screened;
+    const ScreenedDictionary& screened() const { return solver->dictionary(); }
+
+    std::unique_ptr<Nnlasso> solver;
 };
 
 py::tuple csr(const std::vector<SparseCode>& codes) {
@@ -221,7 +222,7 @@ py::tuple csr(const std::vector<SparseCode>& codes) {
 
 py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& targets, const Array<double>& penalties,
                       const Array<int64_t>& warm_indptr, const Array<int32_t>& warm_indices, double tolerance, int num_threads) {
-    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened->dimension, "targets must be (n, d)");
+    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
     require_threads(num_threads);
     const int64_t n = targets.shape(0);
     require(penalties.ndim() == 1 && penalties.shape(0) == n, "penalties must be (n,)");
@@ -233,12 +234,12 @@ py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& t
         require(penalties.at(i) > 0, "penalties must be positive");
     }
     for (py::ssize_t i = 0; i < warm_indices.shape(0); ++i) {
-        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < dictionary.screened->count, "warm start is out of range");
+        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < dictionary.screened().count, "warm start is out of range");
     }
     std::vector<SparseCode> codes(static_cast<size_t>(n));
     {
         py::gil_scoped_release release;
-        nnlasso(*dictionary.screened, targets.data(), n, penalties.data(), {warm_indptr.data(), warm_indices.data()},
+        dictionary.solver->solve(targets.data(), n, penalties.data(), {warm_indptr.data(), warm_indices.data()},
                 tolerance, num_threads, codes.data());
     }
     return csr(codes);
@@ -246,13 +247,13 @@ py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& t
 
 py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>& targets, int64_t l0,
                          double tolerance, int num_threads) {
-    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened->dimension, "targets must be (n, d)");
+    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
     require(l0 >= 1 && l0 < (int64_t{1} << 31), "l0 must be positive");
     require_threads(num_threads);
     std::vector<SparseCode> codes(static_cast<size_t>(targets.shape(0)));
     {
         py::gil_scoped_release release;
-        nnlasso_l0(*dictionary.screened, targets.data(), targets.shape(0), l0, tolerance, num_threads, codes.data());
+        dictionary.solver->solve_l0(targets.data(), targets.shape(0), l0, tolerance, num_threads, codes.data());
     }
     return csr(codes);
 }
@@ -266,7 +267,7 @@ PYBIND11_MODULE(_cpu, m) {
         .def(py::init<const Array<float>&, const std::optional<Array<float>>&, int>(), py::arg("rows").noconvert(),
              py::arg("basis"), py::arg("num_threads"))
         .def_property_readonly("shape", [](const NnlassoDictionary& self) {
-            return py::make_tuple(self.screened->count, self.screened->dimension);
+            return py::make_tuple(self.screened().count, self.screened().dimension);
         });
     m.def("nnlasso", &run_nnlasso, py::arg("dictionary"), py::arg("targets").noconvert(),
           py::arg("penalties").noconvert(), py::arg("warm_indptr").noconvert(), py::arg("warm_indices").noconvert(),

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "nnlasso_screen.h"
@@ -30,12 +32,30 @@ struct WarmStart {
     const int32_t* indices;
 };
 
-// Solves n problems; targets is (n, dictionary.dimension), penalties (n,), codes has room for n.
-void nnlasso(const ScreenedDictionary& dictionary, const float* targets, int64_t n, const double* penalties,
-             const WarmStart& warm, double tolerance, int num_threads, SparseCode* codes);
+struct NnlassoTile;
 
-// The same along the path of lambda, down to where the code is about to exceed l0 words for the first time.
-void nnlasso_l0(const ScreenedDictionary& dictionary, const float* targets, int64_t n, int64_t l0, double tolerance,
-                int num_threads, SparseCode* codes);
+// A dictionary ready to be solved with. Memory that solving needs is kept for the next call; calls from several
+// threads at once are fine.
+class Nnlasso {
+public:
+    // See ScreenedDictionary for the arguments; rows are kept by reference.
+    Nnlasso(const float* rows, int64_t count, int64_t dimension, const float* basis, int64_t rank, int num_threads);
+    ~Nnlasso();
+
+    const ScreenedDictionary& dictionary() const { return dictionary_; }
+    // Solves n problems; targets is (n, dimension), penalties (n,), codes has room for n.
+    void solve(const float* targets, int64_t n, const double* penalties, const WarmStart& warm, double tolerance,
+               int num_threads, SparseCode* codes);
+    // The same along the path of lambda, down to where the code is about to exceed l0 words for the first time.
+    void solve_l0(const float* targets, int64_t n, int64_t l0, double tolerance, int num_threads, SparseCode* codes);
+
+private:
+    std::unique_ptr<NnlassoTile> take();
+    void give(std::unique_ptr<NnlassoTile> tile);
+
+    ScreenedDictionary dictionary_;
+    std::mutex lock_;
+    std::vector<std::unique_ptr<NnlassoTile>> idle_;
+};
 
 }  // namespace fastconcept

@@ -257,8 +257,9 @@ void solve_at(const ScreenedDictionary& dictionary, const float* target, double 
 
 }  // namespace
 
-void nnlasso_l0(const ScreenedDictionary& dictionary, const float* targets, int64_t n, int64_t l0, double tolerance,
-                int num_threads, SparseCode* codes) {
+void Nnlasso::solve_l0(const float* targets, int64_t n, int64_t l0, double tolerance, int num_threads,
+                       SparseCode* codes) {
+    const ScreenedDictionary& dictionary = dictionary_;
     parallel_for(n, num_threads, [&](int64_t i, int) {
         const float* target = targets + i * dictionary.dimension;
         Path path(dictionary, target, l0);

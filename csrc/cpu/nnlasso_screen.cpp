@@ -57,23 +57,28 @@ template <int T>
 inline void screen_strip(const ScreenedDictionary& dictionary, int64_t begin, int64_t end,
                          const int16_t* const* residuals, const int32_t* thresholds, std::vector<Candidate>* found) {
     int64_t row = begin;
-    for (; row + kRows <= end; row += kRows) screen_tile<kRows, T>(dictionary, row, residuals, thresholds, found);
+    // One residual is bound by memory: rows one after the other are the simplest stream to fetch ahead.
+    constexpr int64_t kStep = T == 1 ? 1 : kRows;
+    for (; row + kStep <= end; row += kStep) screen_tile<kStep, T>(dictionary, row, residuals, thresholds, found);
     for (; row < end; ++row) screen_tile<1, T>(dictionary, row, residuals, thresholds, found);
 }
 
 // Q^T r: float32 in short runs, float64 across them, so that the error stays below kFlush units of rounding.
 FASTCONCEPT_CLONES
-void project(const float* basis, const float* residual, int64_t dimension, int64_t width, float* run, double* sums) {
+void project(const float* __restrict basis, const float* __restrict residual, int64_t dimension, int64_t width,
+             float* __restrict run, double* __restrict sums) {
     std::fill(sums, sums + width, 0.0);
     for (int64_t begin = 0; begin < dimension; begin += kFlush) {
         const int64_t end = std::min(begin + kFlush, dimension);
         std::fill(run, run + width, 0.0f);
         int64_t i = begin;
-        for (; i + 4 <= end; i += 4) {
-            const float* q = basis + i * width;
-            const float r0 = residual[i], r1 = residual[i + 1], r2 = residual[i + 2], r3 = residual[i + 3];
+        for (; i + 8 <= end; i += 8) {
+            const float* __restrict q = basis + i * width;
+            const float* __restrict r = residual + i;
             for (int64_t c = 0; c < width; ++c) {
-                run[c] += (r0 * q[c] + r1 * q[width + c]) + (r2 * q[2 * width + c] + r3 * q[3 * width + c]);
+                run[c] += ((r[0] * q[c] + r[1] * q[width + c]) + (r[2] * q[2 * width + c] + r[3] * q[3 * width + c])) +
+                          ((r[4] * q[4 * width + c] + r[5] * q[5 * width + c]) +
+                           (r[6] * q[6 * width + c] + r[7] * q[7 * width + c]));
             }
         }
         for (; i < end; ++i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "simd.h"
 
@@ -10,23 +11,47 @@ namespace {
 
 constexpr double kDependent = 1e-13;  // a squared distance to the span of the support, relative, that counts as none
 constexpr int kSweeps = 12;
-constexpr int64_t kLanes = 8;
+// Four float64 sums side by side; the compiler maps them to what each instruction set has.
+constexpr int64_t kLanes = 4;
+typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
+typedef float HalfLanes __attribute__((vector_size(kLanes * sizeof(float))));
 
-template <class A>
-inline double dot_lanes(const A* __restrict a, const double* __restrict b, int64_t n) {
-    double sums[kLanes] = {};
-    int64_t c = 0;
-    for (; c + kLanes <= n; c += kLanes) {
-        for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(a[c + lane]) * b[c + lane];
-    }
-    for (int64_t lane = 0; c < n; ++c, ++lane) sums[lane] += static_cast<double>(a[c]) * b[c];
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+inline void load(const double* from, Lanes& to) { std::memcpy(&to, from, sizeof(Lanes)); }
+inline void load(const float* from, Lanes& to) {
+    HalfLanes half;
+    std::memcpy(&half, from, sizeof(HalfLanes));
+    to = __builtin_convertvector(half, Lanes);
 }
 
-// out[i] = rows[i] . b for consecutive rows.
+// sums[i] = rows[i] . b for R rows that share the loads of b; U independent sums for each keep the units busy.
+template <int R, int U, class A>
+inline void dot_group(const A* const* rows, const double* b, int64_t n, double* sums) {
+    Lanes lanes[R][U] = {};
+    int64_t c = 0;
+    for (; c + U * kLanes <= n; c += U * kLanes) {
+        for (int u = 0; u < U; ++u) {
+            Lanes right, left;
+            load(b + c + u * kLanes, right);
+            for (int i = 0; i < R; ++i) {
+                load(rows[i] + c + u * kLanes, left);
+                lanes[i][u] += left * right;
+            }
+        }
+    }
+    for (int i = 0; i < R; ++i) {
+        for (int u = 1; u < U; ++u) lanes[i][0] += lanes[i][u];
+        double tail = 0.0;
+        for (int64_t rest = c; rest < n; ++rest) tail += static_cast<double>(rows[i][rest]) * b[rest];
+        sums[i] = ((lanes[i][0][0] + lanes[i][0][2]) + (lanes[i][0][1] + lanes[i][0][3])) + tail;
+    }
+}
+
+// out[i] = rows[i] . b
 FASTCONCEPT_CLONES
-void dot_rows(const double* rows, int64_t count, int64_t stride, const double* b, int64_t n, double* out) {
-    for (int64_t i = 0; i < count; ++i) out[i] = dot_lanes(rows + i * stride, b, n);
+void dot_rows(const float* const* rows, int64_t count, const double* b, int64_t n, double* out) {
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4) dot_group<4, 2>(rows + i, b, n, out + i);
+    for (; i < count; ++i) dot_group<1, 4>(rows + i, b, n, out + i);
 }
 
 FASTCONCEPT_CLONES
@@ -34,19 +59,33 @@ void subtract_scaled(double* __restrict out, double factor, const double* __rest
     for (int64_t c = 0; c < n; ++c) out[c] -= factor * row[c];
 }
 
+FASTCONCEPT_CLONES
+void subtract_scaled(double* __restrict out, double factor, const float* __restrict row, int64_t n) {
+    for (int64_t c = 0; c < n; ++c) out[c] -= factor * static_cast<double>(row[c]);
+}
+
 }  // namespace
 
 FASTCONCEPT_CLONES
-double dot(const double* a, const double* b, int64_t n) { return dot_lanes(a, b, n); }
+double dot(const double* a, const double* b, int64_t n) {
+    double sum;
+    dot_group<1, 4>(&a, b, n, &sum);
+    return sum;
+}
 
 FASTCONCEPT_CLONES
-double dot(const float* a, const double* b, int64_t n) { return dot_lanes(a, b, n); }
+double dot(const float* a, const double* b, int64_t n) {
+    double sum;
+    dot_group<1, 4>(&a, b, n, &sum);
+    return sum;
+}
 
-SmallProblem::SmallProblem(int64_t dimension) : dimension_(dimension), stride_((dimension + 7) / 8 * 8) {}
+SmallProblem::SmallProblem(int64_t dimension) : dimension_(dimension) {}
 
 void SmallProblem::reset(const double* target) {
     target_ = target;
     indices_.clear();
+    rows_.clear();
     weights_.clear();
     products_.clear();
     support_.clear();
@@ -55,28 +94,26 @@ void SmallProblem::reset(const double* target) {
 void SmallProblem::grow() {
     const int64_t old = capacity_, used = size();
     capacity_ = std::max<int64_t>(32, 2 * old);
-    std::vector<double> gram(static_cast<size_t>(capacity_ * capacity_));
+    std::vector<double> gram(static_cast<std::size_t>(capacity_ * capacity_));
     for (int64_t i = 0; i < used; ++i) {
         std::copy_n(gram_.begin() + i * old, used, gram.begin() + i * capacity_);
     }
     gram_.swap(gram);
-    rows_.resize(static_cast<size_t>(capacity_ * stride_));
-    factor_.resize(static_cast<size_t>(capacity_ * capacity_));
-    gradient_.resize(static_cast<size_t>(capacity_));
+    factor_.resize(static_cast<std::size_t>(capacity_ * capacity_));
+    gradient_.resize(static_cast<std::size_t>(capacity_));
 }
 
 void SmallProblem::admit(int32_t index, const float* row) {
     const int64_t n = size();
     if (n == capacity_) grow();
-    double* copy = rows_.data() + n * stride_;
-    for (int64_t c = 0; c < dimension_; ++c) copy[c] = static_cast<double>(row[c]);
-    std::fill(copy + dimension_, copy + stride_, 0.0);
+    rows_.push_back(row);
+    newest_.assign(row, row + dimension_);
     double* products = gram_.data() + n * capacity_;
-    dot_rows(rows_.data(), n + 1, stride_, copy, stride_, products);
-    for (int64_t i = 0; i < n; ++i) gram_[static_cast<size_t>(i * capacity_ + n)] = products[i];
+    dot_rows(rows_.data(), n + 1, newest_.data(), dimension_, products);
+    for (int64_t i = 0; i < n; ++i) gram_[static_cast<std::size_t>(i * capacity_ + n)] = products[i];
     indices_.push_back(index);
     weights_.push_back(0.0);
-    products_.push_back(dot(copy, target_, dimension_));
+    products_.push_back(dot(newest_.data(), target_, dimension_));
 }
 
 void SmallProblem::residual(double* out) const {
@@ -88,18 +125,18 @@ void SmallProblem::residual(double* out) const {
 
 void SmallProblem::guess(double half_penalty) {
     const int64_t n = size();
-    for (int64_t i = 0; i < n; ++i) gradient_[static_cast<size_t>(i)] = target_product(i) - half_penalty;
+    for (int64_t i = 0; i < n; ++i) gradient_[static_cast<std::size_t>(i)] = target_product(i) - half_penalty;
     for (int64_t i = 0; i < n; ++i) {
         if (weight(i) > 0.0) subtract_scaled(gradient_.data(), weight(i), gram_.data() + i * capacity_, n);
     }
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
         bool moved = false;
         for (int64_t i = 0; i < n; ++i) {
-            const double moving = gradient_[static_cast<size_t>(i)] / gram(i, i);
+            const double moving = gradient_[static_cast<std::size_t>(i)] / gram(i, i);
             const double change = std::max(moving, -weight(i));
             if (change == 0.0) continue;
             moved |= weight(i) == 0.0 || weight(i) + change == 0.0;
-            weights_[static_cast<size_t>(i)] += change;
+            weights_[static_cast<std::size_t>(i)] += change;
             subtract_scaled(gradient_.data(), change, gram_.data() + i * capacity_, n);
         }
         if (!moved) break;  // the support has settled
@@ -110,12 +147,12 @@ int64_t SmallProblem::factor(int64_t from) {
     const int64_t n = static_cast<int64_t>(support_.size());
     for (int64_t i = from; i < n; ++i) {
         double* row = factor_.data() + i * capacity_;
-        const double* products = gram_.data() + support_[static_cast<size_t>(i)] * capacity_;
-        double pivot = products[support_[static_cast<size_t>(i)]];
+        const double* products = gram_.data() + support_[static_cast<std::size_t>(i)] * capacity_;
+        double pivot = products[support_[static_cast<std::size_t>(i)]];
         const double scale = pivot;
         for (int64_t j = 0; j < i; ++j) {
             const double* other = factor_.data() + j * capacity_;
-            row[j] = (products[support_[static_cast<size_t>(j)]] - dot(row, other, j)) / other[j];
+            row[j] = (products[support_[static_cast<std::size_t>(j)]] - dot(row, other, j)) / other[j];
             pivot -= row[j] * row[j];
         }
         if (!(pivot > kDependent * scale)) return i;
@@ -129,31 +166,31 @@ void SmallProblem::substitute(std::vector<double>& x) const {
     const int64_t n = static_cast<int64_t>(x.size());
     for (int64_t i = 0; i < n; ++i) {
         const double* row = factor_.data() + i * capacity_;
-        x[static_cast<size_t>(i)] = (x[static_cast<size_t>(i)] - dot(row, x.data(), i)) / row[i];
+        x[static_cast<std::size_t>(i)] = (x[static_cast<std::size_t>(i)] - dot(row, x.data(), i)) / row[i];
     }
     for (int64_t i = n - 1; i >= 0; --i) {
         const double* row = factor_.data() + i * capacity_;
-        x[static_cast<size_t>(i)] /= row[i];
-        subtract_scaled(x.data(), x[static_cast<size_t>(i)], row, i);
+        x[static_cast<std::size_t>(i)] /= row[i];
+        subtract_scaled(x.data(), x[static_cast<std::size_t>(i)], row, i);
     }
 }
 
 // The row at `position` is sum_p beta_p c_p over the rows before it. Moving weight along +-(e - beta) leaves the
 // residual and changes sum(w) by +-(1 - sum(beta)); go downhill until a weight is zero, and take that row out.
 void SmallProblem::leave_dependent(int64_t position) {
-    const int64_t dependent = support_[static_cast<size_t>(position)];
-    step_.resize(static_cast<size_t>(position));
+    const int64_t dependent = support_[static_cast<std::size_t>(position)];
+    step_.resize(static_cast<std::size_t>(position));
     double total = 0.0;
-    for (int64_t p = 0; p < position; ++p) step_[static_cast<size_t>(p)] = gram(dependent, support_[static_cast<size_t>(p)]);
+    for (int64_t p = 0; p < position; ++p) step_[static_cast<std::size_t>(p)] = gram(dependent, support_[static_cast<std::size_t>(p)]);
     substitute(step_);
     for (double beta : step_) total += beta;
     const double sign = total > 1.0 + 1e-9 ? 1.0 : -1.0;
     int64_t leaving = sign < 0.0 ? position : -1;
     double reach = sign < 0.0 ? weight(dependent) : HUGE_VAL;
     for (int64_t p = 0; p < position; ++p) {
-        const double shrink = sign * step_[static_cast<size_t>(p)];
-        if (shrink > 0.0 && weight(support_[static_cast<size_t>(p)]) < reach * shrink) {
-            reach = weight(support_[static_cast<size_t>(p)]) / shrink;
+        const double shrink = sign * step_[static_cast<std::size_t>(p)];
+        if (shrink > 0.0 && weight(support_[static_cast<std::size_t>(p)]) < reach * shrink) {
+            reach = weight(support_[static_cast<std::size_t>(p)]) / shrink;
             leaving = p;
         }
     }
@@ -162,11 +199,11 @@ void SmallProblem::leave_dependent(int64_t position) {
         reach = 0.0;
     }
     for (int64_t p = 0; p < position; ++p) {
-        double& w = weights_[static_cast<size_t>(support_[static_cast<size_t>(p)])];
-        w = std::max(0.0, w - reach * sign * step_[static_cast<size_t>(p)]);
+        double& w = weights_[static_cast<std::size_t>(support_[static_cast<std::size_t>(p)])];
+        w = std::max(0.0, w - reach * sign * step_[static_cast<std::size_t>(p)]);
     }
-    weights_[static_cast<size_t>(dependent)] = std::max(0.0, weight(dependent) + sign * reach);
-    weights_[static_cast<size_t>(support_[static_cast<size_t>(leaving)])] = 0.0;
+    weights_[static_cast<std::size_t>(dependent)] = std::max(0.0, weight(dependent) + sign * reach);
+    weights_[static_cast<std::size_t>(support_[static_cast<std::size_t>(leaving)])] = 0.0;
     support_.erase(support_.begin() + leaving);
 }
 
@@ -189,24 +226,24 @@ void SmallProblem::solve(double penalty, double slack) {
             continue;
         }
         const int64_t n = factored = static_cast<int64_t>(support_.size());
-        step_.resize(static_cast<size_t>(n));
-        for (int64_t p = 0; p < n; ++p) step_[static_cast<size_t>(p)] = target_product(support_[static_cast<size_t>(p)]) - half;
+        step_.resize(static_cast<std::size_t>(n));
+        for (int64_t p = 0; p < n; ++p) step_[static_cast<std::size_t>(p)] = target_product(support_[static_cast<std::size_t>(p)]) - half;
         substitute(step_);
         double reach = 1.0;
         int64_t leaving = -1;
         for (int64_t p = 0; p < n; ++p) {
-            const double w = weight(support_[static_cast<size_t>(p)]), x = step_[static_cast<size_t>(p)];
+            const double w = weight(support_[static_cast<std::size_t>(p)]), x = step_[static_cast<std::size_t>(p)];
             if (x <= 0.0 && w <= reach * (w - x)) {
                 reach = w > 0.0 ? w / (w - x) : 0.0;
                 leaving = p;
             }
         }
         for (int64_t p = 0; p < n; ++p) {
-            double& w = weights_[static_cast<size_t>(support_[static_cast<size_t>(p)])];
-            w = leaving < 0 ? step_[static_cast<size_t>(p)] : std::max(0.0, w + reach * (step_[static_cast<size_t>(p)] - w));
+            double& w = weights_[static_cast<std::size_t>(support_[static_cast<std::size_t>(p)])];
+            w = leaving < 0 ? step_[static_cast<std::size_t>(p)] : std::max(0.0, w + reach * (step_[static_cast<std::size_t>(p)] - w));
         }
         if (leaving >= 0) {
-            weights_[static_cast<size_t>(support_[static_cast<size_t>(leaving)])] = 0.0;
+            weights_[static_cast<std::size_t>(support_[static_cast<std::size_t>(leaving)])] = 0.0;
             support_.erase(support_.begin() + leaving);
             factored = leaving;
             continue;
@@ -216,7 +253,7 @@ void SmallProblem::solve(double penalty, double slack) {
         for (int64_t i = 0; i < size(); ++i) {
             if (weight(i) > 0.0) continue;
             double gradient = target_product(i) - half;
-            for (int64_t p = 0; p < n; ++p) gradient -= gram(i, support_[static_cast<size_t>(p)]) * step_[static_cast<size_t>(p)];
+            for (int64_t p = 0; p < n; ++p) gradient -= gram(i, support_[static_cast<std::size_t>(p)]) * step_[static_cast<std::size_t>(p)];
             if (gradient > worst) {
                 worst = gradient;
                 entering = i;

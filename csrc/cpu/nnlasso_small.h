@@ -23,7 +23,7 @@ public:
 
     // Forgets all rows and takes another target (dimension doubles, kept by reference).
     void reset(const double* target);
-    // Adds a row of the dictionary with weight zero.
+    // Adds a row of the dictionary with weight zero; the row is kept by reference.
     void admit(int32_t index, const float* row);
     // Finds the minimiser; rows outside the support violate c . r <= lambda / 2 by at most slack.
     void solve(double penalty, double slack);
@@ -33,12 +33,11 @@ public:
     int64_t size() const { return static_cast<int64_t>(indices_.size()); }
     int32_t index(int64_t i) const { return indices_[static_cast<std::size_t>(i)]; }
     double weight(int64_t i) const { return weights_[static_cast<std::size_t>(i)]; }
-    void set_weight(int64_t i, double weight) { weights_[static_cast<std::size_t>(i)] = weight; }
-    const double* row(int64_t i) const { return rows_.data() + i * stride_; }
-    double gram(int64_t i, int64_t j) const { return gram_[static_cast<std::size_t>(i * capacity_ + j)]; }
-    double target_product(int64_t i) const { return products_[static_cast<std::size_t>(i)]; }
+    const float* row(int64_t i) const { return rows_[static_cast<std::size_t>(i)]; }
 
 private:
+    double gram(int64_t i, int64_t j) const { return gram_[static_cast<std::size_t>(i * capacity_ + j)]; }
+    double target_product(int64_t i) const { return products_[static_cast<std::size_t>(i)]; }
     void grow();
     void guess(double half_penalty);
     // Factors the Gram matrix of the support from position `from` on; returns the position of the first row that
@@ -47,11 +46,13 @@ private:
     void substitute(std::vector<double>& x) const;
     void leave_dependent(int64_t position);
 
-    int64_t dimension_, stride_, capacity_ = 0;
+    int64_t dimension_, capacity_ = 0;
     const double* target_ = nullptr;
     std::vector<int32_t> indices_;
     std::vector<double> weights_, products_;  // per admitted row: w and c . z
-    std::vector<double> rows_, gram_, factor_;
+    std::vector<const float*> rows_;
+    std::vector<double> newest_;              // the row admitted last, in float64
+    std::vector<double> gram_, factor_;       // row by row, capacity_ apart
     std::vector<double> gradient_, step_;
     std::vector<int64_t> support_;  // positions of admitted rows, in the order of the factor
 };

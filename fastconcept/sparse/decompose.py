@@ -25,6 +25,7 @@ from .result import AverageWeights, Decompositions, SparseWeights, reconstruct, 
 from .vocabulary import Dictionary, Vocabulary
 
 Embeddings = npt.NDArray[np.float32]
+_AT_THE_MEAN = 1e-6  # an embedding this close to the mean has no direction but that of its rounding
 Label = TypeVar("Label", bound=Hashable)
 
 
@@ -63,7 +64,7 @@ def decompose(
     Returns
     -------
     Decompositions
-        In order. An embedding no word correlates with has no words, which is a valid result.
+        In order. An embedding that no word correlates with, or that is the mean, has no words: a valid result.
 
     Raises
     ------
@@ -95,7 +96,9 @@ def decompose(
     if (empty := np.flatnonzero(~embeddings.any(axis=1))).size:
         raise InputError(f"embedding {empty[0]} is zero and has no direction to explain")
     rows = unit(embeddings.astype(np.float64))
-    targets = unit(rows - mean.astype(np.float64)).astype(np.float32)
+    centred = rows - mean.astype(np.float64)
+    centred[np.linalg.norm(centred, axis=1) < _AT_THE_MEAN] = 0.0
+    targets = unit(centred).astype(np.float32)
     prepared = vocabulary.prepared(kernels)
     codes: SparseCodes
     if l0 is not None:
