@@ -46,7 +46,7 @@ def runs(data: str, work: Path) -> dict[str, list[str]]:
         "localize-coco": ["localize", data, *coco, "--sample", "80", *grid, *nulls],
         "localize-coco-small": ["localize", data, *coco, "--sample", "80", "--max-area", "0.1", *grid, *nulls],
         "localize-sweep": ["localize", data, *ilsvrc, "--sample", "48", *grid, "--sweep", "128+64,128,64"],
-        "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json"],
+        "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json", "--null-seeds", "5"],
         "zeroshot-definitions": ["zeroshot", data, *ilsvrc, *definition, *penalties],
         "zeroshot-names": ["zeroshot", data, *ilsvrc, *penalties],
         "retrieval": ["retrieval", data, *coco],

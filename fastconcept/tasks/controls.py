@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,28 +104,55 @@ def apply_control(engine: Engine, control: str, seed: int = 0) -> Engine:
     """
     if control not in CONTROLS:
         raise InputError(f"control must be one of {', '.join(CONTROLS)}; got {control!r}")
-    null = copy.copy(engine)
-    if control == "random-encoder":
-        dim = engine.bundle.manifest.embedding_dim
-        null.image_encoder = RandomEncoder(dim, seed)  # type: ignore[assignment]
-        null.image_mean = np.zeros(dim, np.float32)
-        return null
-    manifest = engine.bundle.manifest
-    if manifest.banks:
-        rows = _replaced(engine.bank.embeddings, control, seed)
-        null.bank = _bank_of(engine.bank, rows)
-    if manifest.dictionaries:
-        rows = _replaced(engine.dictionary.embeddings, control, seed)
-        null.dictionary = Dictionary(engine.dictionary.words, rows, engine.dictionary.mean)
-    if control == "shuffled-definitions":
-        null.text_encoder = ShuffledTexts(engine.text_encoder, seed)  # type: ignore[assignment]
-    return null
+    return NullEngine(engine, control, seed)
 
 
-def _bank_of(bank: ConceptBank, rows: FloatArray) -> ConceptBank:
-    if bank.taxonomy is None:
-        return ConceptBank(rows, phrases=bank.names)
-    return ConceptBank(rows, taxonomy=bank.taxonomy)
+class NullEngine(Engine):
+    """An engine with one thing taken away; see :func:`apply_control`. What is replaced is made when first asked for."""
+
+    def __init__(self, engine: Engine, control: str, seed: int) -> None:
+        replaced = {"bank", "dictionary", "image_encoder", "text_encoder", "image_mean"}
+        self.__dict__.update({name: value for name, value in vars(engine).items() if name not in replaced})
+        self._real, self._control, self._seed = engine, control, seed
+
+    @cached_property
+    def image_encoder(self) -> Any:
+        """Random for ``random-encoder``, else the real one."""
+        if self._control == "random-encoder":
+            return RandomEncoder(self.bundle.manifest.embedding_dim, self._seed)
+        return self._real.image_encoder
+
+    @cached_property
+    def image_mean(self) -> FloatArray:
+        """Zero for ``random-encoder``, whose embeddings the real mean has nothing to do with."""
+        if self._control == "random-encoder":
+            return np.zeros(self.bundle.manifest.embedding_dim, np.float32)
+        return self._real.image_mean
+
+    @cached_property
+    def text_encoder(self) -> Any:
+        """Shuffled for ``shuffled-definitions``, else the real one."""
+        encoder = self._real.text_encoder
+        return ShuffledTexts(encoder, self._seed) if self._control == "shuffled-definitions" else encoder
+
+    @cached_property
+    def bank(self) -> ConceptBank:
+        """With rows shuffled or drawn at random."""
+        bank = self._real.bank
+        if self._control == "random-encoder":
+            return bank
+        rows = _replaced(bank.embeddings, self._control, self._seed)
+        if bank.taxonomy is None:
+            return ConceptBank(rows, phrases=bank.names)
+        return ConceptBank(rows, taxonomy=bank.taxonomy)
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """With rows shuffled or drawn at random."""
+        real = self._real.dictionary
+        if self._control == "random-encoder":
+            return real
+        return Dictionary(real.words, _replaced(real.embeddings, self._control, self._seed), real.mean)
 
 
 def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:

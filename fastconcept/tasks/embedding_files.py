@@ -35,13 +35,13 @@ def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
         found = "none" if rows is None else f"{rows.dtype} {rows.shape}"
         raise InputError(f"{path}: embeddings must be floats of shape (n, d), found {found}")
     labels = columns.pop("label", columns.pop("labels", None))
+    if labels is not None and labels.shape != (len(rows),):
+        raise InputError(f"{path}: labels of shape {labels.shape} for {len(rows)} embeddings")
     items = []
     for row in range(len(rows)):
         attributes = {name: str(values[row]) for name, values in columns.items() if values.shape[:1] == (len(rows),)}
         label = None if labels is None else str(labels[row])
         items.append(Item(f"{path.name}[{row}]", label=label, attributes=attributes, row=row))
-    if labels is not None and len(labels) != len(rows):
-        raise InputError(f"{path}: {len(labels)} labels for {len(rows)} embeddings")
     return items, rows
 
 
@@ -57,7 +57,7 @@ def _numpy(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _parquet(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, unused-ignore]
+        from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise MissingDependencyError("pyarrow", "evaluate") from None
     try:
