@@ -86,9 +86,9 @@ def require() -> tuple[Any, Any]:
 
 def is_host(value: object) -> bool:
     """Whether an argument lives in host memory, and results should be given back there."""
-    return isinstance(value, np.ndarray) or not (
-        hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__")
-    )
+    if hasattr(value, "__cuda_array_interface__"):
+        return False
+    return isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__")
 
 
 def to_host(value: Any) -> Any:
