@@ -51,7 +51,7 @@ def test_a_wider_concept_never_ranks_worse(engine: Engine, shared: Path) -> None
     assert scores == sorted(scores)
 
 
-def test_same_input_same_bytes_for_any_thread_count(engine: Engine, teacher_bundle: Path, shared: Path) -> None:
+def test_same_input_same_bytes(engine: Engine, teacher_bundle: Path, shared: Path) -> None:
     path, concepts = photos(shared, "coco", 1)[0], ["dog.n.01", "a red ball"]
     first = engine.explain(path, concepts)
     assert (engine.explain(path, concepts).maps == first.maps).all()
