@@ -113,13 +113,13 @@ class NullEngine(Engine):
     def __init__(self, engine: Engine, control: str, seed: int) -> None:
         replaced = {"bank", "dictionary", "image_encoder", "text_encoder", "image_mean"}
         self.__dict__.update({name: value for name, value in vars(engine).items() if name not in replaced})
-        self._real, self._control, self._seed = engine, control, seed
+        self._real, self._control, self.seed = engine, control, seed
 
     @cached_property
     def image_encoder(self) -> Any:
         """Random for ``random-encoder``, else the real one."""
         if self._control == "random-encoder":
-            return RandomEncoder(self.bundle.manifest.embedding_dim, self._seed)
+            return RandomEncoder(self.bundle.manifest.embedding_dim, self.seed)
         return self._real.image_encoder
 
     @cached_property
@@ -133,7 +133,7 @@ class NullEngine(Engine):
     def text_encoder(self) -> Any:
         """Shuffled for ``shuffled-definitions``, else the real one."""
         encoder = self._real.text_encoder
-        return ShuffledTexts(encoder, self._seed) if self._control == "shuffled-definitions" else encoder
+        return ShuffledTexts(encoder, self.seed) if self._control == "shuffled-definitions" else encoder
 
     @cached_property
     def bank(self) -> ConceptBank:
@@ -141,7 +141,7 @@ class NullEngine(Engine):
         bank = self._real.bank
         if self._control == "random-encoder":
             return bank
-        rows = _replaced(bank.embeddings, self._control, self._seed)
+        rows = _replaced(bank.embeddings, self._control, self.seed)
         if bank.taxonomy is None:
             return ConceptBank(rows, phrases=bank.names)
         return ConceptBank(rows, taxonomy=bank.taxonomy)
@@ -152,7 +152,7 @@ class NullEngine(Engine):
         real = self._real.dictionary
         if self._control == "random-encoder":
             return real
-        return Dictionary(real.words, _replaced(real.embeddings, self._control, self._seed), real.mean)
+        return Dictionary(real.words, _replaced(real.embeddings, self._control, self.seed), real.mean)
 
 
 def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:
@@ -160,7 +160,7 @@ def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:
 
 
 def random_rows(rows: FloatArray, seed: int) -> FloatArray:
-    """Gaussian unit rows with the second moments of others: as many of them, in the same subspace.
+    """Gaussian rows with the second moments of others, made unit length: as many of them, in the same subspace.
 
     Parameters
     ----------

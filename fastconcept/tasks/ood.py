@@ -13,7 +13,7 @@ from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
 from ..engine import Engine
 from ..errors import ConceptError, InputError
-from .controls import apply_control
+from .controls import NullEngine, apply_control, shuffle
 from .datasets import Dataset, Progress, embed_all, silent
 from .metrics import auroc, fpr_at_tpr
 from .statistics import interval
@@ -34,17 +34,17 @@ class OodRow:
         In-distribution images are the positives.
     interval : (low, high)
         95 % bootstrap interval of the AUROC, images of each side resampled.
-    null : dict of control to AUROC
-        Mean over the seeds of each control.
+    null : dict of control to list of AUROC
+        One per seed of the control.
     lift : dict of control to (difference, low, high)
-        AUROC minus the null's, images and seed of the null resampled together.
+        AUROC minus the mean of the null's over its seeds, images resampled for both alike.
     """
 
     score: str
     auroc: float
     fpr95: float
     interval: tuple[float, float]
-    null: dict[str, float]
+    null: dict[str, list[float]]
     lift: dict[str, tuple[float, float, float]]
 
 
@@ -123,7 +123,10 @@ def scores(
         elif name == "definition":
             found[name] = embeddings @ bank.embeddings[bank.index(concept)]
         elif name == "lemmas":
-            found[name] = (embeddings @ engine.encode_text(_prompts(bank, concept, template)).T).max(axis=1)
+            prompts = _prompts(bank, _named(engine, concept), template)
+            found[name] = (embeddings @ engine.encode_text(prompts).T).max(axis=1)
+                axis=1
+            )
         elif name == "mcm":
             found[name] = _softmax(near * np.float32(scale)).max(axis=1)
         else:
@@ -131,6 +134,15 @@ def scores(
             both = np.concatenate([near, far], axis=1)
             found[name] = _softmax(both * np.float32(scale))[:, : len(leaves)].sum(axis=1)
     return found
+
+
+def _named(engine: Engine, concept: str) -> str:
+    """The concept whose words are used: itself, or under a control the one that stands in its place."""
+    if not isinstance(engine, NullEngine):
+        return concept
+    bank = engine.bank
+    other = int(shuffle(len(bank), engine.seed)[bank.index(concept)])
+    return bank.names[other]
 
 
 def _prompts(bank: ConceptBank, concept: str, template: str) -> list[str]:
@@ -180,7 +192,7 @@ def detect(
     names: Sequence[str] = SCORES,
     nulls: Sequence[str] = ("shuffled-definitions", "random-vocabulary"),
     null_seeds: int = 10,
-    repeats: int = 2000,
+    repeats: int = 1000,
     seed: int = 0,
     progress: Progress = silent,
 ) -> OodResult:
@@ -310,10 +322,9 @@ def _row(
         return auroc(scored[drawn][side], scored[drawn][~side])
 
     sampled = np.array([area(values, drawn) for drawn in draws])
-    observed, lifts = area(values), {}
+    observed, areas, lifts = area(values), {}, {}
     for control, seeds in nulls.items():
-        theirs = np.array([area(seeds[i % len(seeds)], drawn) for i, drawn in enumerate(draws)])
-        mean = float(np.mean([area(scored) for scored in seeds]))
-        lifts[control] = (observed - mean, *interval(sampled - theirs))
-    nulled = {control: float(np.mean([area(scored) for scored in seeds])) for control, seeds in nulls.items()}
-    return OodRow(name, observed, fpr_at_tpr(values[within], values[~within]), interval(sampled), nulled, lifts)
+        areas[control] = [area(scored) for scored in seeds]
+        theirs = np.mean([[area(scored, drawn) for drawn in draws] for scored in seeds], axis=0)
+        lifts[control] = (observed - float(np.mean(areas[control])), *interval(sampled - theirs))
+    return OodRow(name, observed, fpr_at_tpr(values[within], values[~within]), interval(sampled), areas, lifts)

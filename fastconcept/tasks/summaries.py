@@ -94,10 +94,15 @@ def _sweep_table(sweep: Sequence[SweepRow]) -> Table:
     return Table("Sweep: which choice lifts the maps", columns, rows, note)
 
 
+def _mean_and_most(areas: Sequence[float]) -> str:
+    return f"{sum(areas) / len(areas):.3f} ({max(areas):.3f})"
+
+
 def ood(found: Sequence[OodResult], settings: Settings) -> Report:
     """Out-of-distribution detection over one or more pairs."""
     columns = ["in / out", "images", "score", "AUROC", "95 % interval", "FPR95"]
     controls = list(found[0].rows[0].null)
+    seeds = max((len(areas) for areas in found[0].rows[0].null.values()), default=0)
     rows = [
         [
             f"{pair.inside} / {pair.outside}",
@@ -106,7 +111,7 @@ def ood(found: Sequence[OodResult], settings: Settings) -> Report:
             row.auroc,
             f"{row.interval[0]:.3f} to {row.interval[1]:.3f}",
             row.fpr95,
-            *(row.null[control] for control in controls),
+            *(_mean_and_most(row.null[control]) for control in controls),
             *(row.lift[control] for control in controls),
         ]
         for pair in found
@@ -128,7 +133,7 @@ def ood(found: Sequence[OodResult], settings: Settings) -> Report:
                 "Scores on each pair",
                 [*columns, *nulls],
                 rows,
-                "Nulls: mean over seeds; positives are in-distribution.",
+                f"Positives are in-distribution. Nulls: mean over {seeds} seeds, the highest in brackets.",
             )
         ],
         [("AUROC by pair and score", bars("AUROC", labels, series))],
