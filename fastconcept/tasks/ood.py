@@ -125,8 +125,6 @@ def scores(
         elif name == "lemmas":
             prompts = _prompts(bank, _named(engine, concept), template)
             found[name] = (embeddings @ engine.encode_text(prompts).T).max(axis=1)
-                axis=1
-            )
         elif name == "mcm":
             found[name] = _softmax(near * np.float32(scale)).max(axis=1)
         else:
