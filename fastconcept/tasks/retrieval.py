@@ -33,6 +33,7 @@ class RetrievalRow:
         l0 is the mean number of words of the images.
     text_to_image, image_to_text : dict of k to recall@k
     null : dict of control to (text to image, image to text) recall@1
+        For ``random-vocabulary`` with as many words per image.
     lift : dict of control to (difference, low, high)
         Text to image recall@1 minus the null's, paired bootstrap over images.
     """
@@ -144,7 +145,8 @@ def retrieve(
         hits = (forward < 1).astype(np.float64)[:, None]
         null_recalls, lift = {}, {}
         for control, (other, pictures, other_texts) in nulled.items():
-            (ahead, back), _ = _ranks(other, pictures, other_texts, owner, kind, penalty)
+            count = max(1, round(l0)) if control == "random-vocabulary" and l0 is not None else None
+            (ahead, back), _ = _ranks(other, pictures, other_texts, owner, kind, penalty, count)
             null_recalls[control] = recall_at(ahead, 1), recall_at(back, 1)
             misses = (ahead < 1).astype(np.float64)[:, None]
             lift[control] = paired_bootstrap(hits, misses, owner.tolist(), None, repeats, seed)
@@ -157,11 +159,18 @@ def retrieve(
 
 
 def _ranks(
-    engine: Engine, images: FloatArray, texts: FloatArray, owner: Ranks, kind: str, penalty: float | None
+    engine: Engine,
+    images: FloatArray,
+    texts: FloatArray,
+    owner: Ranks,
+    kind: str,
+    penalty: float | None,
+    count: int | None = None,
 ) -> tuple[tuple[Ranks, Ranks], float | None]:
     if penalty is None:
         return retrieval_ranks(images, texts, owner), None
-    words = engine.decompose(embeddings=images, l1_penalty=penalty)
+    chosen = {"l1_penalty": penalty} if count is None else {"l0": count}
+    words = engine.decompose(embeddings=images, **chosen)
     if kind == "decomposed both":
         texts = decompose_texts(engine, texts, penalty)
     return retrieval_ranks(words.embeddings, texts, owner), float(words.l0.mean())
