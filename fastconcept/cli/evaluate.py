@@ -3,109 +3,35 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..engine import Engine
 from ..errors import InputError
 from ..saliency.explain import Options
-from ..tasks import (
-    datasets,
-    distribution,
-    drift,
-    editing,
-    localization,
-    localization_sweep,
-    ood,
-    retrieval,
-    summaries,
-    zeroshot,
-)
+from ..tasks import localization, localization_sweep, ood, retrieval, summaries, zeroshot
 from ..tasks.patch_maps import Reading
-from ..tasks.reporting import Report
-from . import output
+from . import evaluate_concepts, output
+from .evaluation import (
+    DataArgument,
+    ImagesOption,
+    LabelsOption,
+    OutputOption,
+    SampleOption,
+    SeedOption,
+    StrictOption,
+    WhereOption,
+    finish,
+    open_run,
+)
 from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
 
 app = typer.Typer(help="Run an experiment of the papers: metrics, null controls and a report.", no_args_is_help=True)
 
-DataArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="ImageFolder directory, CUB-200-2011, COCO or record .json, .csv, or embeddings (.npy, .npz, .parquet).",
-        show_default=False,
-    ),
-]
-ImagesOption = Annotated[Path | None, typer.Option("--images", help="Where an annotation file's images are.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="JSON object of label: concept.")]
-WhereOption = Annotated[list[str], typer.Option("--where", help="KEY=PATTERN; only items that match. Repeatable.")]
-SampleOption = Annotated[int | None, typer.Option("--sample", min=1, help="At most so many items, drawn at random.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of counting it.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of samples, controls and bootstrap.")]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Directory for TASK.json, TASK.md and TASK.html.")
-]
-L1Option = Annotated[float | None, typer.Option("--l1", help="Penalty, as in SpLiCE; default 0.25.")]
-L0Option = Annotated[int | None, typer.Option("--l0", help="About how many words, instead of a penalty.")]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The engine and data of one run, and what its report says about them."""
-
-    engine: Engine
-    dataset: datasets.Dataset
-    settings: summaries.Settings
-
-
-def _open(
-    data: Path,
-    images: Path | None,
-    labels: Path | None,
-    where: list[str],
-    sample: int | None,
-    strict: bool,
-    seed: int,
-    engine: Engine,
-    boxed: bool = False,
-) -> _Run:
-    dataset = datasets.open_dataset(data, images=images, strict=strict)
-    patterns = {}
-    for entry in where:
-        key, equals, pattern = entry.partition("=")
-        if not equals:
-            raise InputError(f"--where takes KEY=PATTERN, for instance subset=coco; got {entry!r}")
-        patterns[key] = pattern
-    if patterns:
-        dataset = dataset.where(**patterns)
-    if labels is not None:
-        dataset = dataset.relabelled(datasets.read_label_names(labels))
-    if boxed:
-        dataset = dataset.with_boxes()
-    if sample is not None:
-        dataset = dataset.sample(sample, seed)
-    manifest = engine.bundle.manifest
-    settings: summaries.Settings = {
-        "model": f"{manifest.model} {manifest.pretrained or ''}".strip(),
-        "data": f"{dataset.name} ({dataset.layout})",
-        "where": ", ".join(where),
-        "items": len(dataset),
-        "seed": seed,
-    }
-    return _Run(engine, dataset, settings)
-
-
-def _finish(report: Report, folder: Path | None, as_json: bool) -> None:
-    written = report.save(folder) if folder is not None else []
-    if as_json:
-        output.print_json(report.to_dict())
-        return
-    console = output.console()
-    console.print(report.to_markdown(), markup=False)
-    for path in written:
-        console.print(f"wrote {path}", markup=False)
+app.command("concepts")(evaluate_concepts.summarize)
+app.command("edit")(evaluate_concepts.edit)
+app.command("drift")(evaluate_concepts.trace)
 
 
 def _readings(text: str) -> list[tuple[int, ...]]:
@@ -146,8 +72,9 @@ def localize(
     as_json: JsonOption = False,
 ) -> None:
     """Do the maps of a concept lie on the boxes of its objects?"""
+    tried = [] if sweep is None else localization_sweep.readings(_readings(sweep), (False, True))
     engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, labels, where, sample, strict, seed, engine, boxed=True)
+    ran = open_run(data, images, labels, where, sample, strict, seed, engine, boxed=True)
     kept = str(cache) if cache is not None else None
     options = Options("full", border, aggregate, scale_weights, score, tuple(size), stride, seed)
     reading = Reading((), False, aggregate, scale_weights, score, smooth)
@@ -166,8 +93,7 @@ def localize(
             progress=progress,
         )
     rows: list[localization_sweep.SweepRow] = []
-    if sweep is not None:
-        tried = localization_sweep.readings(_readings(sweep), (False, True))
+    if tried:
         with output.progress_bar("sweep") as progress:
             rows = localization_sweep.sweep(
                 engine,
@@ -182,7 +108,7 @@ def localize(
                 progress=progress,
             )
     settings = {**ran.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
-    _finish(summaries.localization(found, settings, rows), out, as_json)
+    finish(summaries.localization(found, settings, rows), out, as_json)
 
 
 @app.command("ood")
@@ -213,7 +139,7 @@ def detect(
     if (inside is None) == (pairs is None):
         raise InputError("give --in CONCEPT, or --pairs FILE with several pairs")
     engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, labels, where, sample, strict, seed, engine)
+    ran = open_run(data, images, labels, where, sample, strict, seed, engine)
     asked = [(inside, outside, None)] if inside is not None else _pairs(pairs)
     found = []
     for within, without, names in asked:
@@ -223,7 +149,7 @@ def detect(
                 engine, chosen, within, without, nulls=null, null_seeds=null_seeds, seed=seed, progress=progress
             )
         found.append(result)
-    _finish(summaries.ood(found, ran.settings), out, as_json)
+    finish(summaries.ood(found, ran.settings), out, as_json)
 
 
 def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
@@ -273,7 +199,7 @@ def classify(
 ) -> None:
     """How well do dense and decomposed embeddings classify?"""
     engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, labels, where, sample, strict, seed, engine)
+    ran = open_run(data, images, labels, where, sample, strict, seed, engine)
     chosen = None
     if classes is not None:
         if not classes.is_file():
@@ -290,7 +216,7 @@ def classify(
             seed=seed,
             progress=progress,
         )
-    _finish(summaries.zeroshot(found, ran.settings), out, as_json)
+    finish(summaries.zeroshot(found, ran.settings), out, as_json)
 
 
 @app.command("retrieval")
@@ -315,110 +241,7 @@ def retrieve(
 ) -> None:
     """Find images by captions and captions by images."""
     engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, None, where, sample, strict, seed, engine)
+    ran = open_run(data, images, None, where, sample, strict, seed, engine)
     with output.progress_bar("retrieval") as progress:
         found = retrieval.retrieve(engine, ran.dataset, penalties=penalty, nulls=null, seed=seed, progress=progress)
-    _finish(summaries.retrieval(found, ran.settings), out, as_json)
-
-
-@app.command("concepts")
-def summarize(
-    data: DataArgument,
-    by: Annotated[str, typer.Option(help="label, an attribute, has:CONCEPT or below:CONCEPT.")] = "label",
-    compare: Annotated[list[str], typer.Option(help="A value of --by; give it twice to compare.")] = [],  # noqa: B006
-    l1: L1Option = None,
-    l0: L0Option = None,
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Which words do classes consist of, and which tell two groups apart?"""
-    if len(compare) not in (0, 2):
-        raise InputError(f"--compare is given twice or not at all, got {len(compare)} groups")
-    engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, labels, where, sample, strict, seed, engine)
-    pair = (compare[0], compare[1]) if compare else None
-    with output.progress_bar("concepts") as progress:
-        found = distribution.summarize(
-            engine, ran.dataset, by=by, compare=pair, l1_penalty=l1, l0=l0, seed=seed, progress=progress
-        )
-    _finish(summaries.concepts(found, ran.settings), out, as_json)
-
-
-@app.command("edit")
-def edit(
-    data: DataArgument,
-    word: Annotated[list[str], typer.Option("--word", "-w", help="Word to remove or scale; may be repeated.")],
-    nuisance: Annotated[str, typer.Option(help="Label that the edit should hide; see --target.")],
-    target: Annotated[str, typer.Option(help="label, an attribute, has:CONCEPT or below:CONCEPT.")] = "label",
-    scale: Annotated[float, typer.Option(help="Factor of the words' weights; 0 removes them.")] = 0.0,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    l1: L1Option = None,
-    l0: L0Option = None,
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """What does a linear probe still know once words are taken out?"""
-    engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, labels, where, sample, strict, seed, engine)
-    with output.progress_bar("edit") as progress:
-        found = editing.edit(
-            engine,
-            ran.dataset,
-            word,
-            target=target,
-            nuisance=nuisance,
-            scale=scale,
-            l1_penalty=l1,
-            l0=l0,
-            folds=folds,
-            seed=seed,
-            progress=progress,
-        )
-    _finish(summaries.editing(found, {**ran.settings, "target": target, "nuisance": nuisance}), out, as_json)
-
-
-@app.command("drift")
-def trace(
-    data: DataArgument,
-    by: Annotated[str, typer.Option(help="What orders the items: an attribute, such as a year or a batch.")],
-    rate: Annotated[float, typer.Option(help="False discovery rate of the alarms.")] = 0.05,
-    l1: L1Option = None,
-    l0: L0Option = None,
-    images: ImagesOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Do concept weights move over ordered groups?"""
-    engine = open_engine(bundle, device, provider, threads)
-    ran = _open(data, images, None, where, sample, strict, seed, engine)
-    with output.progress_bar("drift") as progress:
-        found = drift.trace(engine, ran.dataset, by, l1_penalty=l1, l0=l0, rate=rate, seed=seed, progress=progress)
-    _finish(summaries.drift(found, ran.settings), out, as_json)
+    finish(summaries.retrieval(found, ran.settings), out, as_json)
