@@ -15,7 +15,7 @@ from ..engine import Engine
 from ..errors import ConceptError, InputError
 from .controls import NullEngine, apply_control, shuffle
 from .datasets import Dataset, Progress, embed_all, silent
-from .metrics import auroc, fpr_at_tpr
+from .metrics import fpr_at_tpr
 from .statistics import interval
 
 FloatArray = npt.NDArray[np.float32]
@@ -190,7 +190,7 @@ def detect(
     names: Sequence[str] = SCORES,
     nulls: Sequence[str] = ("shuffled-definitions", "random-vocabulary"),
     null_seeds: int = 10,
-    repeats: int = 1000,
+    repeats: int = 2000,
     seed: int = 0,
     progress: Progress = silent,
 ) -> OodResult:
@@ -236,7 +236,7 @@ def detect(
     within = np.array([sides[item.name] for item in items])
     found = scores(engine, embeddings, inside, names)
     empty_scores = _null_scores(engine, kept, embeddings, inside, names, nulls, null_seeds)
-    draws = _draws(within, repeats, seed)
+    draws = _Draws.of(within, repeats, seed)
     rows = [_row(name, values, within, {c: [s[name] for s in seeds] for c, seeds in empty_scores.items()}, draws)
             for name, values in found.items()]  # fmt: skip
     return OodResult(
@@ -302,10 +302,31 @@ def _null_scores(
     return found
 
 
-def _draws(within: npt.NDArray[np.bool_], repeats: int, seed: int) -> list[npt.NDArray[np.int64]]:
-    """Bootstrap samples of indices, each side resampled by itself."""
-    generator, sides = np.random.default_rng(seed), (np.flatnonzero(within), np.flatnonzero(~within))
-    return [np.concatenate([generator.choice(side, len(side)) for side in sides]) for _ in range(repeats)]
+@dataclass(frozen=True)
+class _Draws:
+    """Bootstrap samples: how often each image of a side is drawn in each of them; the first has all of them once."""
+
+    within: npt.NDArray[np.bool_]
+    inside: npt.NDArray[np.float64]
+    outside: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, within: npt.NDArray[np.bool_], repeats: int, seed: int) -> _Draws:
+        generator, counts = np.random.default_rng(seed), []
+        for size in (int(within.sum()), int((~within).sum())):
+            drawn = generator.multinomial(size, np.full(size, 1 / size), repeats).astype(np.float64)
+            counts.append(np.concatenate([np.ones((1, size)), drawn]))
+        return cls(within, counts[0], counts[1])
+
+    def areas(self, values: FloatArray) -> npt.NDArray[np.float64]:
+        """AUROC in every sample, (1 + repeats,); the first is that of the images as they are."""
+        inside, outside = values[self.within], values[~self.within]
+        order = np.argsort(outside)
+        below = np.concatenate([np.zeros((len(self.outside), 1)), self.outside[:, order].cumsum(axis=1)], axis=1)
+        ends = [np.searchsorted(outside[order], inside, side) for side in ("left", "right")]
+        passed = (below[:, ends[0]] + below[:, ends[1]]) / 2
+        areas: npt.NDArray[np.float64] = (passed * self.inside).sum(axis=1) / (len(inside) * len(outside))
+        return areas
 
 
 def _row(
@@ -313,16 +334,13 @@ def _row(
     values: FloatArray,
     within: npt.NDArray[np.bool_],
     nulls: Mapping[str, list[FloatArray]],
-    draws: Sequence[npt.NDArray[np.int64]],
+    draws: _Draws,
 ) -> OodRow:
-    def area(scored: FloatArray, drawn: npt.NDArray[np.int64] | slice = slice(None)) -> float:
-        side = within[drawn]
-        return auroc(scored[drawn][side], scored[drawn][~side])
-
-    sampled = np.array([area(values, drawn) for drawn in draws])
-    observed, areas, lifts = area(values), {}, {}
+    ours, areas, lifts = draws.areas(values), {}, {}
     for control, seeds in nulls.items():
-        areas[control] = [area(scored) for scored in seeds]
-        theirs = np.mean([[area(scored, drawn) for drawn in draws] for scored in seeds], axis=0)
-        lifts[control] = (observed - float(np.mean(areas[control])), *interval(sampled - theirs))
-    return OodRow(name, observed, fpr_at_tpr(values[within], values[~within]), interval(sampled), areas, lifts)
+        theirs = np.stack([draws.areas(scored) for scored in seeds])
+        areas[control] = theirs[:, 0].tolist()
+        difference = ours - theirs.mean(axis=0)
+        lifts[control] = (float(difference[0]), *interval(difference[1:]))
+    false = fpr_at_tpr(values[within], values[~within])
+    return OodRow(name, float(ours[0]), false, interval(ours[1:]), areas, lifts)

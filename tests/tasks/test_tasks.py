@@ -12,6 +12,7 @@ from fastconcept.engine import Engine
 from fastconcept.errors import ConceptError, InputError
 from fastconcept.tasks import distribution, drift, editing, ood, retrieval, weights, zeroshot
 from fastconcept.tasks.datasets import BadRows, Dataset, Item
+from fastconcept.tasks.metrics import auroc
 from tests.tasks.conftest import WORDS
 
 Rows = Callable[..., Dataset]
@@ -198,3 +199,15 @@ def test_what_items_say() -> None:
     assert weights.group_values(items, "below:feline.n.01") == ["yes", "no", "no"]
     with pytest.raises(ConceptError):
         weights.group_values(items, "has:feeline.n.01")
+
+
+def test_bootstrap_areas_are_those_of_the_drawn_images() -> None:
+    generator = np.random.default_rng(0)
+    values, within = generator.integers(0, 6, 25).astype(np.float32), generator.random(25) < 0.4
+    draws = ood._Draws.of(within, 20, seed=1)
+    areas = draws.areas(values)
+    assert areas[0] == pytest.approx(auroc(values[within], values[~within]))
+    for k, area in enumerate(areas):
+        drawn = [np.repeat(values[side], count[k].astype(int)) for side, count in
+                 ((within, draws.inside), (~within, draws.outside))]  # fmt: skip
+        assert len(drawn[0]) == within.sum() and area == pytest.approx(auroc(*drawn))
