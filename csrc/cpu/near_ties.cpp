@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <string>
 
 #include "parallel.h"
 #include "simd.h"
@@ -35,13 +37,17 @@ void count_above(const float* values, int64_t count, float low, float high, int3
     above_high = highs;
 }
 
-std::vector<double> norms(const Rows& rows, int num_threads) {
+// Throws where a row is not finite.
+std::vector<double> norms(const Rows& rows, const char* name, int num_threads) {
     constexpr int64_t rows_per_task = 256;
     std::vector<double> result(static_cast<size_t>(rows.rows));
     parallel_for((rows.rows + rows_per_task - 1) / rows_per_task, num_threads, [&](int64_t task, int) {
-        for (int64_t i = task * rows_per_task; i < std::min(rows.rows, (task + 1) * rows_per_task); ++i)
-            result[static_cast<size_t>(i)] =
-                std::sqrt(dot(rows.data + i * rows.dims, rows.data + i * rows.dims, rows.dims));
+        for (int64_t i = task * rows_per_task; i < std::min(rows.rows, (task + 1) * rows_per_task); ++i) {
+            // Squares of floats cannot overflow a double: a sum that is not finite has such a term.
+            const double square = dot(rows.data + i * rows.dims, rows.data + i * rows.dims, rows.dims);
+            if (!std::isfinite(square)) throw std::invalid_argument(std::string(name) + " contains NaN or infinity");
+            result[static_cast<size_t>(i)] = std::sqrt(square);
+        }
     });
     return result;
 }
@@ -63,10 +69,11 @@ float round_up(double value) {
 }  // namespace
 
 NearTies::NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads)
-    : patches_(patches), bank_(bank), queries_(queries), patch_norms_(norms(patches, num_threads)) {
+    : patches_(patches), bank_(bank), queries_(queries), patch_norms_(norms(patches, "patches", num_threads)) {
     const double roundings = static_cast<double>(patches.dims) * std::ldexp(1.0, -24);
     const double relative = roundings < 0.5 ? roundings / (1 - roundings) : std::numeric_limits<double>::infinity();
-    const double most = std::max(largest(norms(bank, num_threads)), largest(norms(queries, num_threads)));
+    const double most =
+        std::max(largest(norms(bank, "bank", num_threads)), largest(norms(queries, "queries", num_threads)));
     // Products below the smallest normal float lose more than a relative error; that is at most 2^-126 each.
     error_ = relative * most * (1 + 1e-9) + static_cast<double>(patches.dims) * std::ldexp(1.0, -126);
 }
@@ -87,19 +94,18 @@ double NearTies::best(int64_t patch, const float* similarities, const int64_t* c
     return best;
 }
 
-int32_t NearTies::count_greater(int64_t patch, const float* similarities, int64_t start, int64_t stop,
+int32_t NearTies::count_greater(int64_t patch, const float* similarities, int64_t first, int64_t count,
                                 double threshold) const {
     const float low = round_down(threshold - bound(patch)), high = round_up(threshold + bound(patch));
     int32_t greater = 0;
-    for (int64_t first = start; first < stop; first += kChunk) {
-        const int64_t last = std::min(stop, first + kChunk);
+    for (int64_t start = 0; start < count; start += kChunk) {
+        const int64_t stop = std::min(count, start + kChunk);
         int32_t above_low, above_high;
-        count_above(similarities + first, last - first, low, high, above_low, above_high);
+        count_above(similarities + start, stop - start, low, high, above_low, above_high);
         greater += above_high;
         if (above_low == above_high) continue;
-        for (int64_t column = first; column < last; ++column)
-            if (similarities[column] > low && similarities[column] <= high)
-                greater += exact(patch, column) > threshold;
+        for (int64_t i = start; i < stop; ++i)
+            if (similarities[i] > low && similarities[i] <= high) greater += exact(patch, first + i) > threshold;
     }
     return greater;
 }

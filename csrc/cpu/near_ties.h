@@ -13,7 +13,8 @@ namespace fastconcept {
 
 class NearTies {
 public:
-    // bank and queries are the columns of the similarities, in this order.
+    // bank and queries are the columns of the similarities, in this order. Throws std::invalid_argument where a value
+    // is not finite.
     NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads);
 
     // Largest error of any float32 similarity of this patch: |fl(v.t) - v.t| <= d u / (1 - d u) * |v| * max |t|, with
@@ -26,8 +27,8 @@ public:
     // Similarity of the best of some columns.
     double best(int64_t patch, const float* similarities, const int64_t* columns, int64_t count) const;
 
-    // How many of the bank's columns start .. stop - 1 are more similar than the threshold.
-    int32_t count_greater(int64_t patch, const float* similarities, int64_t start, int64_t stop,
+    // How many of the bank's columns first .. first + count - 1, whose similarities are given, beat the threshold.
+    int32_t count_greater(int64_t patch, const float* similarities, int64_t first, int64_t count,
                           double threshold) const;
 
 private:

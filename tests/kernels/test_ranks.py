@@ -172,6 +172,23 @@ def test_the_order_of_the_bank_does_not_matter(kernels: ModuleType, concepts: in
     )
 
 
+@pytest.mark.parametrize("concepts", [9, 383, 384, 385, 1000])
+def test_ranks_of_a_concept_do_not_depend_on_what_else_is_asked(kernels: ModuleType, concepts: int) -> None:
+    p = problem(13, patches=30, concepts=concepts, dims=24)
+    sizes = np.diff(p.indptr)
+    small = int(
+        np.flatnonzero(sizes == sizes[sizes <= max(1, concepts // 8)].max())[0]
+    )  # a subtree of an eighth at most
+    members = p.indices[p.indptr[small] : p.indptr[small + 1]]
+    together = kernels.subtree_ranks(p.patches, p.bank, p.indptr, p.indices)
+    alone = kernels.subtree_ranks(p.patches, p.bank, np.array([0, len(members)]), members, p.bank[:1])
+    if kernels in (cpu, reference):  # exact ranks
+        np.testing.assert_array_equal(alone.ranks[:, 0], together.ranks[:, small])
+        np.testing.assert_array_equal(alone.similarities[:, 0], together.similarities[:, small])
+    best = np.stack([together.similarities[:, small], similarities_of(p, p.bank[:1])[:, 0]], axis=1)
+    assert_ranks_explained(alone.ranks, similarities_of(p, p.bank), best.astype(np.float64), p.bank.shape[1])
+
+
 def test_equal_rows_tie_exactly_wherever_they_stand(kernels: ModuleType) -> None:
     rng = np.random.default_rng(3)
     bank, patches = unit_rows(rng, 1201, 96), unit_rows(rng, 50, 96)
