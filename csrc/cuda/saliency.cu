@@ -10,6 +10,13 @@ constexpr unsigned kBlock = 256;
 constexpr unsigned kWarps = kBlock / kWarp;
 constexpr size_t kStagedBytes = 100 * 1024;  // two blocks fit a multiprocessor of compute capability 9.0
 
+// As on the CPU: means that span less than this part of the largest value are constant but for rounding.
+constexpr double kConstantSpan = 1e-10;
+
+// The larger (smaller) of two, or NaN if one is NaN.
+__device__ inline double most_of(double a, double b) { return b > a || b != b ? b : a; }
+__device__ inline double least_of(double a, double b) { return b < a || b != b ? b : a; }
+
 template <class Value, bool kStaged>
 __global__ void saliency_kernel(const Value* __restrict__ values, int64_t pitch, int64_t concepts, Coverage coverage,
                                 double* __restrict__ means, float* __restrict__ maps, double* __restrict__ low,
@@ -17,15 +24,19 @@ __global__ void saliency_kernel(const Value* __restrict__ values, int64_t pitch,
     DYNAMIC_SHARED(bytes);
     SHARED_ARRAY(double, lows, kBlock);
     SHARED_ARRAY(double, highs, kBlock);
+    SHARED_ARRAY(double, magnitudes, kBlock);
     Value* staged = reinterpret_cast<Value*>(bytes);
     const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     const int64_t tile = blockIdx.x, first = tile * kConceptTile, cells = coverage.cells;
     const int64_t column = min(first + lane, concepts - 1);  // lanes past the end repeat the last concept
-    if constexpr (kStaged) {
-        for (int64_t patch = warp; patch < coverage.patch_count; patch += kWarps)
-            staged[patch * kWarp + lane] = values[patch * pitch + column];
-        __syncthreads();
+    double largest = 0.0;
+    for (int64_t patch = warp; patch < coverage.patch_count; patch += kWarps) {
+        const Value value = values[patch * pitch + column];
+        largest = most_of(largest, fabs(static_cast<double>(value)));
+        if constexpr (kStaged) staged[patch * kWarp + lane] = value;
     }
+    magnitudes[threadIdx.x] = largest;
+    __syncthreads();
     double* tile_means = means + tile * cells * kConceptTile;
     double least = INFINITY, most = -INFINITY;
     for (int64_t cell = warp; cell < cells; cell += kWarps) {
@@ -37,20 +48,22 @@ __global__ void saliency_kernel(const Value* __restrict__ values, int64_t pitch,
         }
         const double mean = sum / coverage.totals[cell];
         tile_means[cell * kConceptTile + lane] = mean;
-        least = mean < least || mean != mean ? mean : least;
-        most = mean > most || mean != mean ? mean : most;
+        least = least_of(least, mean);
+        most = most_of(most, mean);
     }
     lows[threadIdx.x] = least;
     highs[threadIdx.x] = most;
     __syncthreads();
     if (warp == 0) {
         for (unsigned other = 1; other < kWarps; ++other) {
-            const double below = lows[other * kWarp + lane], above = highs[other * kWarp + lane];
-            least = below < least || below != below ? below : least;
-            most = above > most || above != above ? above : most;
+            least = least_of(least, lows[other * kWarp + lane]);
+            most = most_of(most, highs[other * kWarp + lane]);
+            largest = most_of(largest, magnitudes[other * kWarp + lane]);
         }
+        if (!(largest < INFINITY)) least = most = NAN;  // a value that is not finite, even one outside the map
         lows[lane] = least;
         highs[lane] = most;
+        magnitudes[lane] = largest;
         if (first + lane < concepts) {
             low[first + lane] = least;
             high[first + lane] = most;
@@ -60,9 +73,10 @@ __global__ void saliency_kernel(const Value* __restrict__ values, int64_t pitch,
     const int64_t here = min(kConceptTile, concepts - first) * cells;
     for (int64_t i = threadIdx.x; i < here; i += kBlock) {
         const int64_t concept_ = i / cells, cell = i - concept_ * cells;
-        const double bottom = lows[concept_], span = highs[concept_] > bottom ? highs[concept_] - bottom : 1.0;
-        maps[first * cells + i] =
-            static_cast<float>(1.0 - (tile_means[cell * kConceptTile + concept_] - bottom) / span);
+        const double bottom = lows[concept_], span = highs[concept_] - bottom;
+        const bool constant = span <= kConstantSpan * magnitudes[concept_];
+        const double height = constant ? 0.0 : (tile_means[cell * kConceptTile + concept_] - bottom) / span;
+        maps[first * cells + i] = static_cast<float>(1.0 - height);
     }
 }
 

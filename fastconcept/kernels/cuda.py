@@ -32,6 +32,7 @@ from .cuda_geometry import Axis, Levels, box_chunks, coverage, resize_axis
 from .cuda_nnlasso import Dictionary, nnlasso, nnlasso_l0
 from .reference import SaliencyMaps, SubtreeRanks
 from .sparse_codes import SparseCodes
+from .threads import check_num_threads
 
 __all__ = [
     "Availability",
@@ -128,6 +129,7 @@ def subtree_ranks(
 
     ``bank`` may be a prepared :class:`Bank`.
     """
+    check_num_threads(num_threads)
     xp, native = require()
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
     concepts = prepared.shape[0]
@@ -159,6 +161,7 @@ def all_ranks(
 
     ``bank`` may be a prepared :class:`Bank`, which also keeps the prepared graph. At most 524,288 concepts.
     """
+    check_num_threads(num_threads)
     xp, native = require()
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
     concepts = prepared.shape[0]
@@ -194,10 +197,11 @@ def saliency_maps(
 
     Sums are made in the order of the patches in float64, as in the reference, and equal it to the last bit.
     """
+    check_num_threads(num_threads)
     xp, native = require()
     array = device_array("values", values, (None, None), [np.float32, np.int32], "n, k")
     count, concepts = array.shape
-    height, width = checks.sides("shape", shape, checks.MAX_CELLS)
+    height, width = checks.sides("shape", shape, checks.MAX_CELLS, area=checks.MAX_CELLS)
     corners = checks.boxes(to_host(boxes), count)
     weighing = checks.array("weights", to_host(weights), (count,), [np.float64])
     cover = coverage(corners, weighing, height, width)
@@ -222,7 +226,7 @@ def saliency_maps(
             pointer(high[first:]),
             stream(),
         )
-    if array.dtype == np.float32 and concepts and not bool(xp.isfinite(low).all() & xp.isfinite(high).all()):
+    if array.dtype == np.float32 and not bool(xp.isfinite(low).all()):
         raise InputError("values contains NaN or infinity")
     host = is_host(values)
     return SaliencyMaps(back(maps, host), back(low, host), back(high, host))
@@ -243,6 +247,7 @@ def resize_patches(
 
     ``out`` may be a float16 array on the device, for an encoder that takes half precision.
     """
+    check_num_threads(num_threads)
     xp, _ = require()
     pixels = device_array("image", image, (None, None, 3), [np.uint8], "H, W, 3")
     corners = checks.boxes(to_host(boxes))
@@ -255,6 +260,8 @@ def resize_patches(
     if out is None or host:
         if out is not None:
             checks.array("out", out, shape, [np.float32])
+            if not out.flags.writeable:
+                raise InputError("out must be writeable, got a read-only array")
         result = xp.empty(shape, np.float32)
     else:
         result = device_array("out", out, shape, [np.float32, np.float16])

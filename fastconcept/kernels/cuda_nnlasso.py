@@ -18,6 +18,7 @@ from .sparse_codes import (
     check_tolerance,
     check_warm_start,
 )
+from .threads import check_num_threads
 
 _CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then as many as shared memory has room for
 _BATCH = 4096
@@ -84,6 +85,7 @@ def nnlasso(
     float32 for a tolerance of 1e-5 or more, and in float64 below: at 1e-4, use 1e-4. A problem that needs more than
     128 words at once is finished on the CPU, with the same certificate.
     """
+    check_num_threads(num_threads)
     prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
     rows = _checked(targets, "targets", prepared.shape[1])
     penalties = check_l1_penalty(to_host(l1_penalty), len(rows))

@@ -31,7 +31,9 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     if compiler is None:
         pytest.skip("no C++ compiler to build the kernels for the host")
     build = load(HOST / "build.py")
-    return build.load_module(build.build_library(tmp_path_factory.mktemp("cuda_on_host"), compiler))
+    sanitized = os.environ.get("FASTCONCEPT_TEST_SANITIZERS") == "inside"
+    extra = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined") if sanitized else ()
+    return build.load_module(build.build_library(tmp_path_factory.mktemp("cuda_on_host"), compiler, extra))
 
 
 @pytest.fixture(scope="module")
