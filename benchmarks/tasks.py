@@ -42,9 +42,9 @@ def runs(data: str, work: Path) -> dict[str, list[str]]:
     definition = ["--template", "{definition}"]
     penalties = [argument for value in ("0.05", "0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
     return {
-        "localize-ilsvrc": ["localize", data, *ilsvrc, "--sample", "136", *grid, *nulls],
-        "localize-coco": ["localize", data, *coco, "--sample", "68", *grid, *nulls],
-        "localize-coco-small": ["localize", data, *coco, "--sample", "68", "--max-area", "0.1", *grid, *nulls],
+        "localize-ilsvrc": ["localize", data, *ilsvrc, "--sample", "110", *grid, *nulls],
+        "localize-coco": ["localize", data, *coco, "--sample", "48", *grid, *nulls],
+        "localize-coco-small": ["localize", data, *coco, "--sample", "48", "--max-area", "0.1", *grid, *nulls],
         "localize-sweep": ["localize", data, *ilsvrc, "--sample", "48", *grid, "--sweep", "128+64,128,64"],
         "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json", "--null-seeds", "5"],
         "zeroshot-definitions": ["zeroshot", data, *ilsvrc, *definition, *penalties],

@@ -51,67 +51,81 @@ def iou(boxes: npt.ArrayLike, others: npt.ArrayLike) -> Float:
     return fraction
 
 
-def components(mask: npt.NDArray[np.bool_], diagonal: bool = False) -> tuple[npt.NDArray[np.int64], ...]:
-    """Tight boxes and areas of the connected components of a mask.
+def components(masks: npt.NDArray[np.bool_], diagonal: bool = False) -> tuple[npt.NDArray[np.int64], ...]:
+    """Tight boxes and areas of the connected components of every mask of a stack.
 
     Parameters
     ----------
-    mask : (h, w) bool
+    masks : (t, h, w) bool
     diagonal : bool
         Pixels that touch at a corner are connected too (8-connected), or not (4-connected).
 
     Returns
     -------
+    owners : (k,) int64
+        Which mask each component belongs to, ascending.
     boxes : (k, 4) int64
-        x0, y0, x1, y1 with ends exclusive, in reading order of each component's first pixel.
+        x0, y0, x1, y1 with ends exclusive; within a mask in reading order of each component's first pixel.
     areas : (k,) int64
         Pixels of each.
 
     Examples
     --------
-    >>> mask = np.array([[1, 0, 1], [0, 1, 1]], bool)
+    >>> mask = np.array([[[1, 0, 1], [0, 1, 1]]], bool)
     >>> [part.tolist() for part in components(mask)]
-    [[[0, 0, 1, 1], [1, 0, 3, 2]], [1, 3]]
+    [[0, 0], [[0, 0, 1, 1], [1, 0, 3, 2]], [1, 3]]
     >>> [part.tolist() for part in components(mask, diagonal=True)]
-    [[[0, 0, 3, 2]], [4]]
+    [[0], [[0, 0, 3, 2]], [4]]
     """
-    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = mask
-    edges = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    ends = np.nonzero(edges == -1)[1]
-    roots = _join_runs(rows.tolist(), starts.tolist(), ends.tolist(), int(diagonal))
-    _, labels = np.unique(roots, return_inverse=True)
-    count = labels.max(initial=-1) + 1
-    boxes = np.empty((count, 4), np.int64)
-    boxes[:, :2], boxes[:, 2:] = max(mask.shape), 0
+    count, height, width = masks.shape
+    padded = np.zeros((count, height, width + 2), np.int8)
+    padded[:, :, 1:-1] = masks
+    edges = np.diff(padded, axis=2)
+    owners, rows, starts = np.nonzero(edges == 1)
+    ends = np.nonzero(edges == -1)[2]
+    roots = _join_runs(owners * height + rows, rows, starts, ends, width + 2, int(diagonal))
+    firsts, labels = np.unique(roots, return_inverse=True)
+    boxes = np.empty((len(firsts), 4), np.int64)
+    boxes[:, :2], boxes[:, 2:] = max(height, width), 0
     np.minimum.at(boxes[:, 0], labels, starts)
     np.minimum.at(boxes[:, 1], labels, rows)
     np.maximum.at(boxes[:, 2], labels, ends)
     np.maximum.at(boxes[:, 3], labels, rows + 1)
-    return boxes, np.bincount(labels, ends - starts, count).astype(np.int64)
+    return owners[firsts], boxes, np.bincount(labels, ends - starts, len(firsts)).astype(np.int64)
 
 
-def _join_runs(rows: list[int], starts: list[int], ends: list[int], reach: int) -> npt.NDArray[np.int64]:
-    """For every horizontal run, the first run of its component (union-find over runs of neighbouring rows)."""
-    parent = list(range(len(rows)))
+def _join_runs(
+    lines: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    pitch: int,
+    reach: int,
+) -> npt.NDArray[np.int64]:
+    """For every horizontal run the first run of its component; ``lines`` number the rows of all masks on end."""
+    left, right = lines * pitch + starts, lines * pitch + ends
+    first = np.searchsorted(right, left - pitch - reach, side="right")  # runs of the line above that this one touches
+    last = np.where(rows > 0, np.searchsorted(left, right - pitch + reach, side="left"), first)
+    touched = np.maximum(last - first, 0)
+    lower = np.repeat(np.arange(len(lines)), touched)
+    upper = np.arange(len(lower)) - np.repeat(np.cumsum(touched) - touched, touched) + np.repeat(first, touched)
+    roots = np.arange(len(lines))
+    while True:  # every round hooks each component's root to the smallest root it touches, then halves the paths
+        one, two = roots[lower], roots[upper]
+        if (one == two).all():
+            return roots
+        smaller = np.minimum(one, two)
+        np.minimum.at(roots, one, smaller)
+        np.minimum.at(roots, two, smaller)
+        while (roots[roots] != roots).any():
+            roots = roots[roots]
 
-    def find(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = parent[parent[run]]
-            run = parent[run]
-        return run
 
-    above = 0
-    for run, row in enumerate(rows):
-        while rows[above] < row - 1 or (rows[above] == row - 1 and ends[above] + reach <= starts[run]):
-            above += 1
-        other = above
-        while rows[other] == row - 1 and starts[other] < ends[run] + reach:
-            one, two = find(other), find(run)
-            parent[max(one, two)] = min(one, two)
-            other += 1
-    return np.array([find(run) for run in range(len(rows))], np.int64)
+def _largest(owners: npt.NDArray[np.int64], areas: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Index of the largest component of every mask that has one, the first of equals."""
+    order = np.lexsort((np.arange(len(areas)), -areas, owners))
+    chosen: npt.NDArray[np.int64] = order[np.flatnonzero(np.diff(owners[order], prepend=-1))]
+    return chosen
 
 
 def to_unit(boxes: npt.ArrayLike, region: tuple[float, float, float, float]) -> Float:
@@ -154,13 +168,15 @@ def convis_curve(cells: npt.NDArray[np.floating], truth: Float) -> Float:
     height, width = cells.shape
     targets = truth * np.array([width, height, width, height])
     ordered = np.sort(cells, axis=None)
-    counts = (cells.size - np.searchsorted(ordered, CONVIS_THRESHOLDS, side="left")).tolist()
-    fits: dict[int, float] = {0: 0.0}
-    for count, threshold in zip(counts, CONVIS_THRESHOLDS, strict=True):
-        if count not in fits:  # masks are nested: as many cells, the same mask
-            boxes, areas = components(cells >= threshold)
-            fits[count] = float(iou(boxes[areas.argmax()], targets).max())
-    return np.array([fits[count] for count in counts])
+    counts = cells.size - np.searchsorted(ordered, CONVIS_THRESHOLDS, side="left")
+    _, first, which = np.unique(
+        counts, return_index=True, return_inverse=True
+    )
+    owners, found, areas = components(cells[None] >= CONVIS_THRESHOLDS[first, None, None])
+    chosen, fits = _largest(owners, areas), np.zeros(len(first))
+    fits[owners[chosen]] = iou(found[chosen], targets).max(axis=1)
+    curve: Float = fits[which]
+    return curve
 
 
 def wsol_curves(cells: npt.NDArray[np.floating], truth: Float) -> tuple[Float, Float]:
@@ -180,17 +196,17 @@ def wsol_curves(cells: npt.NDArray[np.floating], truth: Float) -> tuple[Float, F
     levels = _in_256_steps(cells)
     inclusive = np.minimum(np.floor(truth * WSOL_SIZE), WSOL_SIZE - 1)
     inclusive[:, 2:] += 1
-    largest, best = np.zeros(256), np.zeros(256)
-    present = set(np.unique(levels).tolist())
-    for level in range(int(levels.max())):
-        if level and level not in present:
-            largest[level], best[level] = largest[level - 1], best[level - 1]
-            continue
-        boxes, areas = components(levels > level, diagonal=True)
-        ends = np.minimum(boxes[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
-        fits = iou(np.concatenate([boxes[:, :2], ends], axis=1), inclusive).max(axis=1)
-        largest[level], best[level] = fits[areas.argmax()], fits.max()
-    return largest, best
+    present = np.unique(levels)
+    steps = np.unique(np.append(present[:-1], 0))  # the mask above a level changes only where the map has that level
+    owners, found, areas = components(levels[None] > steps[:, None, None], diagonal=True)
+    ends = np.minimum(found[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
+    fits = iou(np.concatenate([found[:, :2], ends], axis=1), inclusive).max(axis=1)
+    chosen, largest, best = _largest(owners, areas), np.zeros(len(steps)), np.zeros(len(steps))
+    largest[owners[chosen]] = fits[chosen]
+    np.maximum.at(best, owners, fits)
+    which = np.searchsorted(steps, np.arange(256), side="right") - 1
+    reached = np.arange(256) < present[-1]
+    return np.where(reached, largest[which], 0.0), np.where(reached, best[which], 0.0)
 
 
 def _in_256_steps(cells: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
