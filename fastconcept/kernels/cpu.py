@@ -58,6 +58,9 @@ def subtree_ranks(
 ) -> SubtreeRanks:
     """Best rank of each concept's subtree at each patch; see :func:`fastconcept.kernels.reference.subtree_ranks`.
 
+    Ranks are those of exact arithmetic: concepts too close for float32 to tell apart are compared in float64.
+    Memory beyond arguments and results: at most 84 MB, and 1.2 MB per thread where subtrees are small.
+
     Examples
     --------
     >>> axes = np.eye(3, dtype=np.float32)
@@ -88,6 +91,10 @@ def all_ranks(
     num_threads: int | None = None,
 ) -> npt.NDArray[np.int32]:
     """Best rank of every concept's subtree at each patch; see :func:`fastconcept.kernels.reference.all_ranks`.
+
+    Similarities are float32: a rank is off by the concepts that come within rounding (d * 2^-24 of unit rows) of it,
+    one place in 0.03 % of the ranks at 7,082 concepts; equal rows tie exactly. Memory beyond arguments and results:
+    at most 84 MB, and 16 bytes per concept and thread.
 
     Examples
     --------
