@@ -154,7 +154,7 @@ def batch(options: Any) -> list[dict[str, Any]]:
                 sklearn = peers(words, penalty)["sklearn"]
                 times: dict[str, list[float]] = {"ours": [], "sgemm": [], "sklearn": []}
                 codes: SparseCodes | None = None
-                for i in range(3 if options.quick else 8):
+                for i in range(3 if options.quick else 9 if size <= 256 else 4):
                     elapsed, _ = timed(partial(np.matmul, targets, words.T, out=product))
                     times["sgemm"].append(elapsed / size)
                     elapsed, codes = timed(partial(cpu.nnlasso, prepared, targets, penalty))

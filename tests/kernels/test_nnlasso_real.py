@@ -38,9 +38,13 @@ def _encode(model_path: Path, words: list[str], images: list[Path]) -> tuple[Row
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{model_path}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{model_path}")
     model.eval()
+    tokens = tokenizer(words)
+    longest = int((tokens != 0).sum(dim=1).max())
     with torch.no_grad():
-        batches = [words[i : i + 500] for i in range(0, len(words), 500)]
-        texts = torch.cat([model.encode_text(tokenizer(batch)) for batch in batches])
+        # Attention is causal and the end token is pooled: padding changes nothing but the time.
+        model.positional_embedding = torch.nn.Parameter(model.positional_embedding[:longest])
+        model.attn_mask = model.attn_mask[:longest, :longest]
+        texts = torch.cat([model.encode_text(batch) for batch in tokens[:, :longest].split(500)])
         pixels = torch.stack([preprocess(Image.open(path).convert("RGB")) for path in images])
         pictures = model.encode_image(pixels)
     return _centred(texts.numpy()), _centred(pictures.numpy())
