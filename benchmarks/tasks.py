@@ -35,7 +35,7 @@ ANIMAL_WORDS = (
 def runs(data: str, work: Path) -> dict[str, list[str]]:
     """Name to arguments of ``fastconcept evaluate``; sample sizes say how long a run may take, not what works best."""
     cache = str(work / "patches")
-    grid = ["--stride", "32", "--cache", cache]
+    grid = ["--stride", "32", "--wsol-steps", "64", "--cache", cache]
     nulls = ["--null", "shuffled-definitions", "--null", "random-encoder"]
     ilsvrc, coco = ["--where", "subset=ilsvrc_val*"], ["--where", "subset=coco"]
     words = [argument for line in ANIMAL_WORDS for word in line.split() for argument in ("-w", word)]

@@ -57,6 +57,7 @@ def localize(
     null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = ["shuffled-definitions"],  # noqa: B006
     sweep: Annotated[str | None, typer.Option(help="Also try these patch sizes in every reading: 128+64,128.")] = None,
     sweep_borders: Annotated[str, typer.Option(help="Borders of the sweep, with commas.")] = "noise",
+    wsol_steps: Annotated[int, typer.Option(help="Thresholds of the wsol measures; divides 256.")] = 256,
     cache: Annotated[Path | None, typer.Option(help="Directory in which patch embeddings are kept.")] = None,
     images: ImagesOption = None,
     labels: LabelsOption = None,
@@ -89,6 +90,7 @@ def localize(
             reading=reading,
             nulls=null,
             seed=seed,
+            wsol_steps=wsol_steps,
             cache=kept,
             progress=progress,
         )

@@ -171,6 +171,7 @@ def localize(
     nulls: Sequence[str] = ("shuffled-definitions",),
     seed: int = 0,
     repeats: int = 2000,
+    wsol_steps: int = 256,
     cache: str | None = None,
     progress: Progress = silent,
 ) -> Localization:
@@ -196,6 +197,8 @@ def localize(
         Controls of :func:`fastconcept.tasks.controls.apply_control` to run beside it.
     seed, repeats : int
         Of the controls, the random concepts and the bootstrap; samples of the bootstrap.
+    wsol_steps : int
+        Thresholds of the ``wsol`` convention: 256 or a divisor of it.
     cache : path, optional
         Directory in which patch embeddings are kept.
     progress : callable
@@ -218,6 +221,8 @@ def localize(
     began = time.perf_counter()
     if protocol not in PROTOCOLS:
         raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}; got {protocol!r}")
+    if wsol_steps < 1 or 256 % wsol_steps:
+        raise InputError(f"wsol_steps must divide 256, got {wsol_steps}")
     options = replace(options or Options(), fit="crop" if protocol == "convis" else "full")
     reading = reading or Reading((), False, options.aggregate, options.scale_weights, options.score)
     room = _Room(engine, options, reading, nulls, seed, cache)
@@ -235,7 +240,7 @@ def localize(
                 continue
             cases.append(case)
             for name, cells in maps.items():
-                entry = (*_curves(cells[index], truth), boxes.pointing_game(cells[index], truth))
+                entry = (*_curves(cells[index], truth, wsol_steps), boxes.pointing_game(cells[index], truth))
                 collected.setdefault(name, []).append(entry)
         if item.mask is not None:
             _add_pixels(engine, item, maps, region, histograms, dataset.bad)
@@ -320,8 +325,8 @@ def centre_map(side: int) -> npt.NDArray[np.float32]:
     return falling
 
 
-def _curves(cells: npt.NDArray[np.floating], truth: Float) -> tuple[Float, Float, Float]:
-    return boxes.convis_curve(cells, truth), *boxes.wsol_curves(cells, truth)
+def _curves(cells: npt.NDArray[np.floating], truth: Float, steps: int) -> tuple[Float, Float, Float]:
+    return boxes.convis_curve(cells, truth), *boxes.wsol_curves(cells, truth, steps)
 
 
 def _scores(entries: Sequence[tuple[Float, Float, Float, float]]) -> Scores:

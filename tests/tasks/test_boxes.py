@@ -98,3 +98,10 @@ def test_pixel_average_precision_is_that_of_scikit_learn() -> None:
     histogram = [np.bincount(values[truth == side], minlength=40) for side in (False, True)]
     assert boxes.pixel_average_precision(histogram) == pytest.approx(metrics.average_precision_score(truth, values))
     assert np.isnan(boxes.pixel_average_precision([[3], [0]]))
+
+
+def test_fewer_thresholds_are_some_of_all() -> None:
+    cells, truth = np.random.default_rng(2).random((5, 6)), np.array([[0.1, 0.2, 0.6, 0.9]])
+    for fine, coarse in zip(boxes.wsol_curves(cells, truth), boxes.wsol_curves(cells, truth, 64), strict=True):
+        np.testing.assert_array_equal(coarse[::4], fine[::4])
+        np.testing.assert_array_equal(coarse[:252].reshape(63, 4).std(axis=1), np.zeros(63))
