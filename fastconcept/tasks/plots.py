@@ -72,7 +72,7 @@ def bars(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]
     ticks = _ticks(max(values, default=0.0))
     tilted = max(map(len, labels), default=0) * 7.2 * len(labels) > _WIDTH - _LEFT - _RIGHT
     longest = max(map(len, labels), default=0)
-    parts = _frame(title, ticks, list(series), _HEIGHT + (min(longest, 40) * 4.2 if tilted else 0))
+    parts = _frame(title, ticks, list(series), _HEIGHT + (max(0.0, min(longest, 40) * 3.7 - 30) if tilted else 0))
     base, span = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
     step = (_WIDTH - _LEFT - _RIGHT) / max(len(labels), 1)
     width = min(40.0, 0.8 * step / max(len(series), 1))
