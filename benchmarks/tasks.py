@@ -40,15 +40,13 @@ def runs(data: str, work: Path) -> dict[str, list[str]]:
     ilsvrc, coco = ["--where", "subset=ilsvrc_val*"], ["--where", "subset=coco"]
     words = [argument for line in ANIMAL_WORDS for word in line.split() for argument in ("-w", word)]
     definition = ["--template", "{definition}"]
-    penalties = [argument for value in ("0.05", "0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
+    penalties = [argument for value in ("0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
     return {
         "localize-ilsvrc": ["localize", data, *ilsvrc, "--sample", "110", *grid, *nulls],
         "localize-coco": ["localize", data, *coco, "--sample", "48", *grid, *nulls],
         "localize-coco-small": ["localize", data, *coco, "--sample", "48", "--max-area", "0.1", *grid, *nulls],
         "localize-sweep": ["localize", data, *ilsvrc, "--sample", "48", *grid, "--sweep", "128+64,128,64"],
         "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json", "--null-seeds", "5"],
-        "zeroshot-definitions": ["zeroshot", data, *ilsvrc, *definition, *penalties],
-        "zeroshot-names": ["zeroshot", data, *ilsvrc, *penalties],
         "retrieval": ["retrieval", data, *coco],
         "concepts-classes": ["concepts", data, "--where", "subset=caltech101"],
         "concepts-difference": [
@@ -76,6 +74,8 @@ def runs(data: str, work: Path) -> dict[str, list[str]]:
         ],
         "drift": ["drift", str(work / "drift.csv"), "--images", data, "--by", "batch"],
         "drift-null": ["drift", str(work / "drift.csv"), "--images", data, "--by", "shuffled"],
+        "zeroshot-definitions": ["zeroshot", data, *ilsvrc, *definition, *penalties],
+        "zeroshot-names": ["zeroshot", data, *ilsvrc, *penalties],
     }
 
 

@@ -15,6 +15,7 @@ from .controls import apply_control
 from .datasets import Dataset, Progress, embed_all, silent
 from .metrics import recall_at
 from .statistics import paired_bootstrap
+from .weights import penalty_for
 
 FloatArray = npt.NDArray[np.float32]
 Ranks = npt.NDArray[np.int64]
@@ -33,7 +34,7 @@ class RetrievalRow:
         l0 is the mean number of words of the images.
     text_to_image, image_to_text : dict of k to recall@k
     null : dict of control to (text to image, image to text) recall@1
-        For ``random-vocabulary`` with as many words per image.
+        For ``random-vocabulary`` with about as many words per image.
     lift : dict of control to (difference, low, high)
         Text to image recall@1 minus the null's, paired bootstrap over images.
     """
@@ -145,8 +146,10 @@ def retrieve(
         hits = (forward < 1).astype(np.float64)[:, None]
         null_recalls, lift = {}, {}
         for control, (other, pictures, other_texts) in nulled.items():
-            count = max(1, round(l0)) if control == "random-vocabulary" and l0 is not None else None
-            (ahead, back), _ = _ranks(other, pictures, other_texts, owner, kind, penalty, count)
+            same = penalty
+            if control == "random-vocabulary" and l0 is not None:
+                same = penalty_for(other, pictures, l0)
+            (ahead, back), _ = _ranks(other, pictures, other_texts, owner, kind, same)
             null_recalls[control] = recall_at(ahead, 1), recall_at(back, 1)
             misses = (ahead < 1).astype(np.float64)[:, None]
             lift[control] = paired_bootstrap(hits, misses, owner.tolist(), None, repeats, seed)
@@ -165,12 +168,10 @@ def _ranks(
     owner: Ranks,
     kind: str,
     penalty: float | None,
-    count: int | None = None,
 ) -> tuple[tuple[Ranks, Ranks], float | None]:
     if penalty is None:
         return retrieval_ranks(images, texts, owner), None
-    chosen = {"l1_penalty": penalty} if count is None else {"l0": count}
-    words = engine.decompose(embeddings=images, **chosen)
+    words = engine.decompose(embeddings=images, l1_penalty=penalty)
     if kind == "decomposed both":
         texts = decompose_texts(engine, texts, penalty)
     return retrieval_ranks(words.embeddings, texts, owner), float(words.l0.mean())

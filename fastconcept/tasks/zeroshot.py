@@ -15,6 +15,7 @@ from .controls import apply_control
 from .datasets import Dataset, Progress, embed_all, silent
 from .metrics import recall_at, true_ranks
 from .statistics import paired_bootstrap
+from .weights import penalty_for
 
 FloatArray = npt.NDArray[np.float32]
 TEMPLATES = ("a photo of a {}",)
@@ -36,7 +37,7 @@ class ZeroShotRow:
         ``top1`` divided by that of the dense embeddings.
     null : dict of control to (l0, top1)
         The same with a control; for ``random-vocabulary``, which spreads over more words at the same penalty, at
-        the same number of words.
+        about the same number of words.
     lift : dict of control to (difference, low, high)
         Top-1 minus the null's, paired bootstrap over images.
     """
@@ -177,8 +178,10 @@ def classify(
         hits = (ranks < 1).astype(np.float64)[:, None]
         null, lift = {}, {}
         for control, other in null_engines.items():
-            count = _same_count(control, l0)
-            theirs, words, _ = _ranks(other, null_rows[control], null_prompts[control], labels, penalty, count)
+            same = penalty
+            if control == "random-vocabulary" and l0 is not None:
+                same = penalty_for(other, null_rows[control], l0)
+            theirs, words, _ = _ranks(other, null_rows[control], null_prompts[control], labels, same)
             null[control] = (words or 0.0, recall_at(theirs, 1))
             lift[control] = paired_bootstrap(hits, (theirs < 1).astype(np.float64)[:, None], None, None, repeats, seed)
         top1 = recall_at(ranks, 1)
@@ -192,23 +195,16 @@ def classify(
     return ZeroShotResult(len(chosen), len(items), tuple(templates), rows, dataset.bad.entries, seconds)
 
 
-def _same_count(control: str, l0: float | None) -> int | None:
-    """How many words a null may use; None where it uses the same penalty."""
-    return max(1, round(l0)) if control == "random-vocabulary" and l0 is not None else None
-
-
 def _ranks(
     engine: Engine,
     embeddings: FloatArray,
     prompts: FloatArray,
     labels: npt.NDArray[np.int64],
     penalty: float | None,
-    count: int | None = None,
 ) -> tuple[npt.NDArray[np.int64], float | None, float | None]:
     """Rank of the right class for every embedding, mean number of words, mean cosine."""
     if penalty is None:
         return true_ranks(embeddings @ prompts.T, labels), None, None
-    chosen = {"l1_penalty": penalty} if count is None else {"l0": count}
-    words = engine.decompose(embeddings=embeddings, **chosen)
+    words = engine.decompose(embeddings=embeddings, l1_penalty=penalty)
     ranks = true_ranks(words.embeddings @ prompts.T, labels)
     return ranks, float(words.l0.mean()), float(words.cosine.mean())

@@ -76,7 +76,7 @@ def test_zeroshot_dense_decomposed_and_null(planted: Engine, write_rows: Rows) -
     assert fine.null["shuffled-definitions"][1] == 0.0
     assert fine.lift["shuffled-definitions"] == pytest.approx((1.0, 1.0, 1.0))
     words, accuracy = fine.null["random-vocabulary"]
-    assert words == pytest.approx(round(fine.l0), abs=1) and 0 <= accuracy <= 1.0
+    assert words == pytest.approx(fine.l0, rel=0.25) and 0 <= accuracy <= 1.0
     assert [name for name, _ in found.bad] == ["rows.npz[89]"]
     with pytest.raises(InputError, match="no item"):
         zeroshot.classify(planted, replace(data, bad=BadRows()), classes=["ship wreck"])
