@@ -194,7 +194,7 @@ struct SmallProblem {
             if (word < 0) return;
             if (!append(word)) exchange(word);
             descend();
-            if (state[word] == kOut && threadIdx.x % kWarp == 0) state[word] = kBarred;
+            if (threadIdx.x % kWarp == 0 && state[word] == kOut) state[word] = kBarred;
             __syncwarp();
         }
     }

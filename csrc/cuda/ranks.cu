@@ -88,7 +88,7 @@ constexpr int kSamples = 2048;
 constexpr int kBuckets = 2 * kSamples + 1;
 constexpr int kPlaceBits = 19;
 
-struct Ranked {
+struct alignas(8) Ranked {  // one store
     float value;
     int32_t column;
 };

@@ -20,6 +20,7 @@ from .cuda_device import (
     availability,
     back,
     device_array,
+    finish_uploads,
     is_host,
     multiprocessors,
     pointer,
@@ -89,6 +90,7 @@ class Bank:
         graph = (child_indptr, child_indices, order)
         if self._levels is None or any(new is not old for new, old in zip(graph, self._levels[0], strict=True)):
             self._levels = (graph, Levels(to_host(child_indptr), to_host(child_indices), to_host(order), self.shape[0]))
+            finish_uploads()
         return self._levels[1]
 
 

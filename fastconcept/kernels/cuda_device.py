@@ -151,6 +151,12 @@ def stream() -> int:
     return int(xp.cuda.get_current_stream().ptr)
 
 
+def finish_uploads() -> None:
+    """Wait until what was queued on the current stream is done: for arrays that other streams will read."""
+    xp, _ = require()
+    xp.cuda.get_current_stream().synchronize()
+
+
 def multiprocessors() -> int:
     """Multiprocessors of the current device."""
     xp, _ = require()

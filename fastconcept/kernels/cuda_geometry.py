@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from . import checks
-from .cuda_device import pointer, require, stream
+from .cuda_device import finish_uploads, pointer, require, stream
 
 _BETWEEN_BYTES = 256 << 20  # rows between the two passes of a resize, and filter taps, at a time
 _KEPT_GRIDS = 16
@@ -121,7 +121,9 @@ def _coverage(boxes: bytes, weights: bytes, height: int, width: int, device: int
     tables = cover_cells(
         np.frombuffer(boxes, np.int32).reshape(-1, 4), np.frombuffer(weights, np.float64), height, width
     )
-    return Tables(*tables)
+    kept = Tables(*tables)
+    finish_uploads()
+    return kept
 
 
 def cover_cells(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .cuda_device import back, device_array, is_host, pointer, product, require, stream, to_host
+from .cuda_device import back, device_array, finish_uploads, is_host, pointer, product, require, stream, to_host
 from .sparse_codes import (
     SparseCodes,
     check_l0,
@@ -37,6 +37,8 @@ class Dictionary:
     ----------
     rows : (N, d) float32
         C-contiguous and finite, on the host (uploaded) or the device (kept by reference). N may be 0.
+    num_threads : int, optional
+        Accepted as on the CPU.
 
     Raises
     ------
@@ -44,8 +46,10 @@ class Dictionary:
         If the rows have another dtype, shape or layout, or are not finite.
     """
 
-    def __init__(self, rows: Any) -> None:
+    def __init__(self, rows: Any, *, num_threads: int | None = None) -> None:
+        check_num_threads(num_threads)
         self.rows = _checked(rows, "dictionary")
+        finish_uploads()
         self.shape: tuple[int, int] = (int(self.rows.shape[0]), int(self.rows.shape[1]))
         self._doubles: Any = None
 

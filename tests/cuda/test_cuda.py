@@ -272,8 +272,9 @@ def test_levels_put_children_first() -> None:
 @pytest.mark.skipif(
     os.environ.get("FASTCONCEPT_TEST_SANITIZERS") != "1", reason="FASTCONCEPT_TEST_SANITIZERS=1 runs it"
 )
+@pytest.mark.timeout(3600)
 def test_kernels_under_sanitizers() -> None:
-    """This file and the contract again, the kernels built with AddressSanitizer and UBSan."""
+    """This file again, the kernels built with AddressSanitizer and UBSan."""
     library = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     environment = {
         **os.environ,
@@ -281,7 +282,7 @@ def test_kernels_under_sanitizers() -> None:
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
         "FASTCONCEPT_TEST_SANITIZERS": "inside",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
 

@@ -127,7 +127,7 @@ class _Device:
 
 
 cuda = SimpleNamespace(
-    get_current_stream=lambda: SimpleNamespace(ptr=0),
+    get_current_stream=lambda: SimpleNamespace(ptr=0, synchronize=lambda: None),
     Device=_Device,
     cublas=SimpleNamespace(gemmEx=gemm_ex),
     device=SimpleNamespace(get_cublas_handle=lambda: 1),
