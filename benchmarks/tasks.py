@@ -28,7 +28,7 @@ from fastconcept.tasks.reporting import html_page
 RESULTS = Path(__file__).parent / "results"
 ANIMAL_WORDS = (
     "animal animals dog dogs cat cats kitten puppy horse horses cow cows cattle sheep goat elephant elephants",
-    "bear bears zebra giraffe bird birds wildlife mammals wild lion tiger wolf wolves deer pony",
+    "bear bears zebra giraffe bird birds wildlife mammal wild lion tiger wolf wolves deer pony",
 )
 
 

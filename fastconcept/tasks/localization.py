@@ -297,7 +297,7 @@ class _Room:
             scores = PatchScores(drawn, targets, bank.embeddings, self._kernels, threads)
             maps[_NULLS["random-encoder"]] = scores.maps(self._reading)
         maps[CENTRE] = np.repeat(centre_map(64)[None], count, axis=0)
-        maps[FULL] = np.ones((count, 1, 1), np.float32)
+        maps[FULL] = np.ones((count, 64, 64), np.float32)
         return embedded.region, maps
 
 
