@@ -41,6 +41,7 @@ def runs(data: str, work: Path) -> dict[str, list[str]]:
     words = [argument for line in ANIMAL_WORDS for word in line.split() for argument in ("-w", word)]
     definition = ["--template", "{definition}"]
     penalties = [argument for value in ("0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
+    photos, animal = ["--where", "subset=nips17_ccby"], "below:animal.n.01"
     return {
         "localize-ilsvrc": ["localize", data, *ilsvrc, "--sample", "110", *grid, *nulls],
         "localize-coco": ["localize", data, *coco, "--sample", "48", *grid, *nulls],
@@ -49,17 +50,7 @@ def runs(data: str, work: Path) -> dict[str, list[str]]:
         "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json", "--null-seeds", "5"],
         "retrieval": ["retrieval", data, *coco],
         "concepts-classes": ["concepts", data, "--where", "subset=caltech101"],
-        "concepts-difference": [
-            "concepts",
-            data,
-            *coco,
-            "--by",
-            "has:animal.n.01",
-            "--compare",
-            "yes",
-            "--compare",
-            "no",
-        ],
+        "concepts-difference": ["concepts", data, *photos, "--by", animal, "--compare", "yes", "--compare", "no"],
         "edit": [
             "edit",
             data,

@@ -67,8 +67,8 @@ class ConceptsResult:
     groups : list of GroupWords
         The whole dataset first.
     named, named_null : float or None
-        Part of the groups whose own name is among their ten heaviest words, and the same with the words of the
-        dictionary shuffled.
+        With ``by="label"``: part of the groups whose own name is among their ten heaviest words, and the same with
+        the words of the dictionary shuffled.
     compared : (str, str) or None
     differences : list of WordDifference
         By falling size of the effect.
@@ -156,8 +156,8 @@ def summarize(
     return ConceptsResult(
         by,
         [everything, *groups],
-        _named(engine, groups),
-        _named(engine, null),
+        _named(engine, groups) if by == "label" else None,
+        _named(engine, null) if by == "label" else None,
         compare,
         differences[:top],
         tested,
