@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import html
 import io
 import json
 import re
@@ -102,7 +103,8 @@ def write_drift(data: Path, path: Path, batches: int = 6, size: int = 40) -> Non
 def merge(work: Path, commands: dict[str, list[str]], bundle: str) -> None:
     """One JSON, one markdown file and one page from the reports of all runs."""
     document: dict[str, object] = {"environment": environment(), "runs": {}}
-    texts, bodies = [_introduction(document)], [f"<h1>What the papers do with it</h1><p>{_introduction(document)}</p>"]
+    texts: list[str] = []
+    bodies: list[str] = []
     for name, arguments in commands.items():
         folder = work / name
         reports = sorted(folder.glob("*.json"))
@@ -116,6 +118,10 @@ def merge(work: Path, commands: dict[str, list[str]], bundle: str) -> None:
         body = re.search(r"<main>(.*)</main>", page, re.DOTALL)
         assert body is not None
         bodies.append(f"{body[1]}<p class=soft><code>{command}</code></p>")
+    lines = [_introduction(document), *_against_the_bars(document["runs"])]
+    head = "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    bodies.insert(0, f"<h1>What the papers do with it</h1>{head}")
+    texts.insert(0, "\n\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "tasks.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (RESULTS / "tasks.md").write_text("# What the papers do with it\n\n" + "\n\n".join(texts), encoding="utf-8")
@@ -129,6 +135,35 @@ def _introduction(document: dict[str, object]) -> str:
         f"Every run below is one command, its time beside it, on {facts['num_threads']} threads of {facts['cpu']} that "
         "it shared with other work: times are upper bounds. The photographs stay where they are; only numbers are here."
     )
+
+
+def _against_the_bars(runs: object) -> list[str]:
+    """One line for each thing that was to be shown, and whether these runs show it."""
+    assert isinstance(runs, dict)
+    lines = []
+    for name, what in (
+        ("localize-ilsvrc", "ILSVRC"),
+        ("localize-coco", "COCO, one category at a time"),
+        ("localize-coco-small", "COCO, objects up to a tenth of the image"),
+    ):
+        for null in ("random concept", "shuffled definitions") if name in runs else ():
+            told = []
+            for metric in ("MaxBoxAcc", "pointing"):
+                difference, low, high = runs[name]["differences"][null][metric]
+                verdict = "above" if low > 0 else "not shown to be above"
+                told.append(f"{metric} {verdict} ({difference:+.3f} [{low:+.3f}, {high:+.3f}])")
+            lines.append(f"Maps over {null}, {what}, {runs[name]['cases']} objects: {'; '.join(told)}.")
+    if "ood" in runs:
+        large = [pair for pair in runs["ood"]["pairs"] if min(pair["counts"]) >= 30]
+        beaten = sum(all(low > 0 for _, low, _ in pair["rows"][0]["lift"].values()) for pair in large)
+        lines.append(f"Leaf scores are above both nulls on {beaten} of {len(large)} pairs with 30 images a side.")
+    for name in ("zeroshot-definitions", "zeroshot-names"):
+        if name in runs:
+            row = min(runs[name]["rows"][1:], key=lambda row: abs(row["l0"] - 30))
+            lines.append(
+                f"{name}: at {row['l0']:.1f} words {row['kept']:.1%} of the dense accuracy is kept (bar: 80 %)."
+            )
+    return lines
 
 
 def _quoted(argument: str) -> str:
