@@ -133,9 +133,9 @@ def _introduction(document: dict[str, object]) -> str:
     assert isinstance(facts, dict)
     return (
         f"Every run below is one command, its time beside it, on {facts['num_threads']} threads of {facts['cpu']} that "
-        "it shared with other work: times are upper bounds. Those of localize are without the embedding of patches, which "
-        "earlier runs left in the cache (about 200 patches a picture, stride 32 instead of the default 16, a sample of the "
-        "pictures). The photographs stay where they are; only numbers are here."
+        "it shared with other work: times are upper bounds. Those of localize are without the embedding of patches, "
+        "which earlier runs left in the cache (about 200 patches a picture, stride 32 instead of the default 16, a "
+        "sample of the pictures). The photographs stay where they are; only numbers are here."
     )
 
 
