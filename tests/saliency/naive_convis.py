@@ -42,13 +42,13 @@ def naive_maps(
     padded = np.random.default_rng(seed).integers(0, 256, (480, 480, 3), dtype=np.uint8)
     padded[128:352, 128:352] = square_224(image)
     canvas = Image.fromarray(padded)
-    sums = np.zeros((len(subtrees), 480, 480))
+    sums, exact = np.zeros((len(subtrees), 480, 480)), bank.astype(np.float64)
     for size in (128, 64):
         corners = [(x, y) for y in range(0, 480, 16) for x in range(0, 480, 16)]
         assert len(corners) == 900
         embeddings = encode([canvas.crop((x, y, x + size, y + size)) for x, y in corners])
         for (x, y), embedding in zip(corners, embeddings, strict=True):
-            similarities = bank.astype(np.float64) @ embedding.astype(np.float64)
+            similarities = exact @ embedding.astype(np.float64)
             by_similarity = np.sort(similarities)[::-1]
             for index, members in enumerate(subtrees):
                 best = similarities[members].max()
