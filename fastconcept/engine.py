@@ -59,6 +59,8 @@ class Engine:
     ----------
     bundle : Bundle
     device : str
+    kernels : module
+        Of the device: ``fastconcept.kernels.cpu`` or ``.cuda``.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Engine:
         self.num_threads = check_num_threads(num_threads)
         self.max_pixels = max_pixels
         self.providers = list(providers) if providers is not None else onnx.device_providers(device)
-        self._kernels = backends.backend(device.split(":")[0])
+        self.kernels = backends.backend(device.split(":")[0])
         self._bank_name, self._dictionary_name = bank, dictionary
 
     def __repr__(self) -> str:
@@ -224,7 +226,7 @@ class Engine:
             self.image_encoder,
             self.bundle.manifest.preprocess,
             chosen,
-            self._kernels,
+            self.kernels,
             self.num_threads,
             timings,
         )
@@ -286,7 +288,7 @@ class Engine:
             rows,
             self.dictionary,
             mean,
-            self._kernels,
+            self.kernels,
             l1_penalty=penalty,
             l0=l0,
             num_threads=self.num_threads,
@@ -347,7 +349,7 @@ class Engine:
             self._labelled_batches(images, labels),
             self.dictionary,
             self.image_mean,
-            self._kernels,
+            self.kernels,
             l1_penalty=penalty,
             l0=l0,
             num_threads=self.num_threads,

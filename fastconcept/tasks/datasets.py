@@ -18,82 +18,14 @@ import numpy.typing as npt
 from ..encoders.preprocess import preprocess_image
 from ..engine import Engine
 from ..errors import ImageError, InputError
+from .items import BadRows, Item
 
 FloatArray = npt.NDArray[np.float32]
-Box = tuple[float, float, float, float]
 Progress = Callable[[int, int], object]
 
 
 def silent(done: int, total: int) -> None:
     """The progress callback that shows nothing."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One row of a dataset.
-
-    Attributes
-    ----------
-    name : str
-        What reports call it: its path below the dataset.
-    image : Path or None
-        None where the dataset holds embeddings.
-    label : str or None
-    boxes : tuple of (x0, y0, x1, y1)
-        In pixels of the image, ends exclusive.
-    box_labels : tuple of str
-        One per box; the item's own label where the layout gives none.
-    captions : tuple of str
-    mask : Path or None
-        An image of the same shape, not zero where the object is.
-    attributes : mapping of str to str
-        Everything else the layout says: further columns, a split, a time.
-    row : int
-        Row of the dataset's embeddings, where it holds them.
-    """
-
-    name: str
-    image: Path | None = None
-    label: str | None = None
-    boxes: tuple[Box, ...] = ()
-    box_labels: tuple[str, ...] = ()
-    captions: tuple[str, ...] = ()
-    mask: Path | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    row: int = -1
-
-    def value(self, key: str) -> str | None:
-        """An attribute by name, or the label for ``"label"``; None where the item has none."""
-        return self.label if key == "label" else self.attributes.get(key)
-
-
-class BadRows:
-    """Rows that cannot be used: counted and listed, or, if ``strict``, raised at once.
-
-    Examples
-    --------
-    >>> bad = BadRows()
-    >>> bad.add("cat.jpg", "is empty")
-    >>> bad.entries
-    [('cat.jpg', 'is empty')]
-    """
-
-    def __init__(self, strict: bool = False) -> None:
-        self.strict = strict
-        self.entries: list[tuple[str, str]] = []
-
-    def add(self, name: str, reason: str) -> None:
-        """Note a bad row; a row that is noted already is not noted again.
-
-        Raises
-        ------
-        InputError
-            If ``strict``.
-        """
-        if self.strict:
-            raise InputError(f"{name}: {reason} (without --strict such rows are counted and skipped)")
-        if (name, reason) not in self.entries:
-            self.entries.append((name, reason))
 
 
 @dataclass(frozen=True)

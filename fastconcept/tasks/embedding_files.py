@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, MissingDependencyError
-from .datasets import Item
+from .items import Item
 
 
 def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:

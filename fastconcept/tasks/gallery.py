@@ -14,7 +14,6 @@ from ..concepts.taxonomy import Taxonomy
 from ..encoders.preprocess import preprocess_image
 from ..engine import Engine
 from ..errors import InputError
-from ..kernels import backend
 from ..saliency.explain import Options
 from ..saliency.result import ConceptMap, View
 from ..saliency.targets import Target
@@ -102,7 +101,7 @@ def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None
     targets = [
         Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
     ]
-    kernels = backend(engine.device.split(":")[0])
+    kernels = engine.kernels
     scores = PatchScores(embedded, targets, engine.bank.embeddings, kernels, engine.num_threads)
     cells = scores.maps(Reading((), False, options.aggregate, options.scale_weights, options.score))
     view = View(pixels, embedded.region, embedded.grid.cell)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .. import kernels as backends
 from ..concepts.bank import ConceptBank
 from ..engine import Engine
 from ..errors import ConceptError, ImageError, InputError
@@ -17,7 +16,8 @@ from ..saliency.explain import Options
 from ..saliency.targets import Target, resolve_targets
 from . import boxes
 from .controls import RandomEncoder, apply_control
-from .datasets import BadRows, Box, Dataset, Item, Progress, silent
+from .datasets import Dataset, Progress, silent
+from .items import BadRows, Box, Item
 from .patch_embeddings import PatchStore
 from .patch_maps import PatchScores, Reading
 from .statistics import paired_bootstrap
@@ -268,7 +268,7 @@ class _Room:
         self, engine: Engine, options: Options, reading: Reading, nulls: Sequence[str], seed: int, cache: str | None
     ) -> None:
         self._engine, self._reading = engine, reading
-        self._kernels = backends.backend(engine.device.split(":")[0])
+        self._kernels = engine.kernels
         self._store = PatchStore(engine, options, cache)
         self._random = np.random.default_rng(seed)
         self._null_banks = {}

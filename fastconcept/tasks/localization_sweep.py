@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .. import kernels as backends
 from ..engine import Engine
 from ..errors import InputError
 from ..saliency.explain import Options
@@ -102,7 +101,7 @@ def sweep(
         If there is nothing to localise.
     """
     tried = list(dict.fromkeys(tried))
-    kernels = backends.backend(engine.device.split(":")[0])
+    kernels = engine.kernels
     stores = {border: PatchStore(engine, replace(options or Options(), border=border), cache) for border in borders}
     curves: dict[tuple[str, Reading], list[Float]] = {(b, r): [] for b in stores for r in tried}
     pointing: dict[tuple[str, Reading], list[float]] = {key: [] for key in curves}

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .. import kernels as backends
 from ..engine import Engine
 from ..errors import InputError
 from ..saliency import patches
@@ -138,7 +137,7 @@ class PatchStore:
         config = self.engine.bundle.manifest.preprocess
         if not inside:
             bordered = patches.add_border(bordered, grid.margin, options.border, options.seed, config.mean)
-        kernels = backends.backend(self.engine.device.split(":")[0])
+        kernels = self.engine.kernels
         encoder, threads = self.engine.image_encoder, self.engine.num_threads
         rows = embed_patches(bordered, grid.boxes, encoder, config, kernels, threads, {})
         if path is not None:

@@ -179,9 +179,8 @@ def _ranks(
 
 def decompose_texts(engine: Engine, texts: FloatArray, penalty: float) -> FloatArray:
     """Reconstructions of text embeddings, centred by the mean of the dictionary: (m, d) float32, unit rows."""
-    from ..kernels import backend
     from ..sparse.decompose import decompose
 
-    kernels = backend(engine.device.split(":")[0])
+    kernels = engine.kernels
     found = decompose(texts, engine.dictionary, engine.dictionary.mean, kernels, l1_penalty=penalty)
     return found.embeddings

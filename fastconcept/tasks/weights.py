@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ..concepts.taxonomy import Taxonomy
 from ..engine import Engine
 from ..errors import ConceptError, InputError
-from ..kernels import backend
 from ..sparse.decompose import decompose
-from .datasets import Dataset, Item, Progress, embed, silent
+from .datasets import Dataset, Progress, embed, silent
+from .items import Item
 
 FloatArray = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ def decompose_dataset(
         If no item can be read.
     """
     penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
-    kernels = backend(engine.device.split(":")[0])
+    kernels = engine.kernels
     items: list[Item] = []
     parts = []
     for batch, rows in embed(engine, dataset, progress):

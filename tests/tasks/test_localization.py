@@ -16,7 +16,8 @@ from fastconcept.errors import InputError
 from fastconcept.saliency.explain import Options
 from fastconcept.tasks import localization
 from fastconcept.tasks.controls import NullEngine
-from fastconcept.tasks.datasets import BadRows, Dataset, Item, open_dataset
+from fastconcept.tasks.datasets import Dataset, open_dataset
+from fastconcept.tasks.items import BadRows, Item
 from fastconcept.tasks.localization_sweep import readings, sweep
 from fastconcept.tasks.patch_embeddings import PatchStore
 from fastconcept.tasks.patch_maps import PatchScores, Reading

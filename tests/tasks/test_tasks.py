@@ -11,7 +11,8 @@ import pytest
 from fastconcept.engine import Engine
 from fastconcept.errors import ConceptError, InputError
 from fastconcept.tasks import distribution, drift, editing, ood, retrieval, weights, zeroshot
-from fastconcept.tasks.datasets import BadRows, Dataset, Item
+from fastconcept.tasks.datasets import Dataset
+from fastconcept.tasks.items import BadRows, Item
 from fastconcept.tasks.metrics import auroc
 from tests.tasks.conftest import WORDS
 
