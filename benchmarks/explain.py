@@ -34,7 +34,7 @@ def reference_job(
     ``patches`` cuts the loop short for timing; the caller scales.
     """
     side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    top, left = round((image.shape[0] - side) / 2), round((image.shape[1] - side) / 2)
     square = Image.fromarray(image[top : top + side, left : left + side]).resize((224, 224), Image.Resampling.BICUBIC)
     padded = np.random.default_rng(0).integers(0, 256, (480, 480, 3), dtype=np.uint8)
     padded[128:352, 128:352] = np.asarray(square)

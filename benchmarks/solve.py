@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.models import random_units, teacher_bundle
+from benchmarks.timing import SETTLE_S
 from fastconcept.kernels import cpu, reference
 from fastconcept.kernels.sparse_codes import SparseCodes
 
@@ -23,7 +24,6 @@ Rows = npt.NDArray[np.float32]
 PENALTIES = (0.15, 0.25, 0.35)
 BATCHES = (256, 4096)
 IMAGES = 256  # photographs that are embedded; larger batches add mixtures of two of them
-SETTLE_S = 0.03  # BLAS threads of the function before spin for a while and would slow down the next one
 
 
 def synthetic(count: int) -> tuple[Rows, Rows]:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+SETTLE_S = 0.1  # BLAS threads look for more work for some 30 ms after a product, on cores the next function needs
+
 
 def medians_ms(functions: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
     """Median milliseconds of every function over `repetitions` rounds, after one round that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repetitions + 1):
         for name, function in functions.items():
+            time.sleep(SETTLE_S)
             began = time.perf_counter()
             function()
             times[name].append((time.perf_counter() - began) * 1e3)

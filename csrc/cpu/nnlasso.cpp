@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "crew.h"
 #include "nnlasso_problem.h"
 #include "parallel.h"
 
@@ -11,9 +12,8 @@ namespace {
 
 constexpr int64_t kTile = 48;              // problems that share one pass over the dictionary
 constexpr int64_t kSliceRows = 512;        // rows per task where one problem is spread over the threads
-// Products in a pass from which on threads pay for one problem. A started thread takes 25 us on an idle machine, but
-// on a busy one it waits for its turn, for milliseconds, and the whole solve with it.
-constexpr int64_t kWorthThreads = 1 << 24;
+// Products in a pass from which on helpers pay for one problem.
+constexpr int64_t kWorthHelpers = 1 << 19;
 
 }  // namespace
 
@@ -41,11 +41,11 @@ struct NnlassoTile {
     }
 
     // The same for the first problem alone, the rows dealt to the threads in slices and collected in order.
-    void pass_sliced(int num_threads) {
+    void pass_sliced(Crew::Shift& shift) {
         const int16_t* residual = problem(0).codes();
         const int32_t threshold = problem(0).threshold();
         slices.resize(static_cast<std::size_t>((dictionary.count + kSliceRows - 1) / kSliceRows));
-        parallel_for(static_cast<int64_t>(slices.size()), num_threads, [&](int64_t slice, int) {
+        shift.run(static_cast<int64_t>(slices.size()), [&](int64_t slice) {
             auto& part = slices[static_cast<std::size_t>(slice)];
             part.clear();
             const int64_t begin = slice * kSliceRows;
@@ -91,12 +91,13 @@ void Nnlasso::solve(const float* targets, int64_t n, const double* penalties, co
                       warm.indptr[i + 1] - warm.indptr[i]);
     };
     if (n < num_threads) {  // too few problems to give each thread its own
-        const int useful = dictionary_.count * dictionary_.width < kWorthThreads ? 1 : num_threads;
+        const bool helpers = dictionary_.count * dictionary_.width >= kWorthHelpers;
+        Crew::Shift shift(Crew::instance(), helpers ? num_threads - 1 : 0);
         auto tile = take();
         for (int64_t i = 0; i < n; ++i) {
             begin(tile->problem(0), i);
             do {
-                tile->pass_sliced(useful);
+                tile->pass_sliced(shift);
             } while (!tile->problem(0).advance(tile->found[0], tile->marks));
             tile->problem(0).finish(codes[i]);
         }
