@@ -203,7 +203,7 @@ def explain_image(
     if options.aggregate == "mean-then-best":
         cells, constant = _mean_then_best(embeddings, targets, bank, grid, options.score, kernels, num_threads)
     else:
-        values = _values(ranks[:-1], similarities[:-1], options.score)
+        values = patch_values(ranks[:-1], similarities[:-1], options.score)
         maps = kernels.saliency_maps(values, grid.cells, grid.weights, grid.shape, num_threads=num_threads)
         cells, constant = maps.maps, maps.high == maps.low
     _add(timings, "maps", began)
@@ -249,10 +249,10 @@ def _ranks(
     return type(found)(*(np.ascontiguousarray(columns[:, order]) for columns in found))
 
 
-def _values(ranks: npt.NDArray[np.int32], similarities: FloatArray, score: str) -> npt.NDArray[Any]:
+def patch_values(ranks: npt.NDArray[np.int32], similarities: FloatArray, score: str) -> npt.NDArray[Any]:
     """What is averaged over patches; low is salient."""
     if score == "rank":
-        return ranks
+        return np.ascontiguousarray(ranks)
     return np.log1p(ranks, dtype=np.float32) if score == "log-rank" else -np.asarray(similarities, np.float32)
 
 
@@ -276,7 +276,7 @@ def _mean_then_best(
         members = [] if target.members is None else [np.array([m], np.int32) for m in target.members]
         queries = target.embedding[None] if target.embedding is not None else None
         found = kernels.subtree_ranks(embeddings, bank, *_csr(members), queries, num_threads=num_threads)
-        values = _values(found.ranks, found.similarities, score).astype(np.float64)
+        values = patch_values(found.ranks, found.similarities, score).astype(np.float64)
         best = (cover @ values).min(axis=1).reshape(grid.shape)
         low, high = best.min(), best.max()
         constant[index] = high - low <= 1e-9 * max(1.0, abs(high))

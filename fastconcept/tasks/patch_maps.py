@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..saliency.explain import patch_values
 from ..saliency.patches import PatchGrid
 from ..saliency.targets import Target
 from .patch_embeddings import PatchEmbeddings
@@ -104,7 +105,7 @@ class PatchScores:
         chosen = self._embedded.chosen(reading.sizes, reading.inside)
         grid = self._embedded.subgrid(chosen, reading.scale_weights)
         if reading.aggregate == "best-then-mean":
-            maps = self._mean(_values(self._ranks[chosen], self._similarities[chosen], reading.score), grid)[0]
+            maps = self._mean(patch_values(self._ranks[chosen], self._similarities[chosen], reading.score), grid)[0]
         else:
             maps = np.stack([self._best_of_means(target, chosen, grid, reading.score) for target in self._targets])
         return smoothed(maps) if reading.smooth else maps
@@ -120,16 +121,9 @@ class PatchScores:
         members = [] if target.members is None else [np.array([member], np.int32) for member in target.members]
         queries = None if target.embedding is None else np.ascontiguousarray(target.embedding, np.float32)[None]
         ranks, similarities = self._columns(members, queries)
-        best = self._mean(_values(ranks[chosen], similarities[chosen], score), grid)[1].min(axis=0)
+        best = self._mean(patch_values(ranks[chosen], similarities[chosen], score), grid)[1].min(axis=0)
         low, high = best.min(), best.max()
         return 1 - (best - low) / (high - low) if high > low else np.ones_like(best)
-
-
-def _values(ranks: npt.NDArray[np.int32], similarities: FloatArray, score: str) -> npt.NDArray[Any]:
-    """What is averaged over patches; low is salient."""
-    if score == "rank":
-        return np.ascontiguousarray(ranks)
-    return np.log1p(ranks, dtype=np.float32) if score == "log-rank" else -np.asarray(similarities, np.float32)
 
 
 def smoothed(maps: FloatArray) -> FloatArray:
