@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .. import bundle
 from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
 from ..errors import ExportError
 from .vocabulary import read_phrases
 from .wordnet import descendants, words_closure
+
+FREQUENT_NOUNS = Path(bundle.__file__).parent / "data" / "wordnet-3.0-frequent-nouns.txt"
+"""The nouns of WordNet that its tagged texts use, most frequent first."""
 
 DEFAULT_ROOTS = ("physical_entity.n.01",)
 """What is encoded when nobody chooses: everything one can touch or see, 39,000 of WordNet's 82,115 nouns."""
@@ -46,6 +50,7 @@ class BankPlan:
 def plan_banks(
     words: str | Path | None = None,
     roots: Sequence[str] | None = None,
+    synsets: str | Path | None = None,
     nouns: bool = False,
     phrases: str | Path | None = None,
     taxonomy: Taxonomy | None = None,
@@ -58,6 +63,8 @@ def plan_banks(
         A text file, one word a line: the bank ``convis`` of all their noun senses with all hypernyms of these.
     roots : sequence of str, optional
         Synsets: the bank ``roots-<lemma>-...`` of these and everything below them.
+    synsets : path, optional
+        A text file, one synset a line: a bank named as the file, of just these with all their hypernyms.
     nouns : bool
         The bank ``nouns`` of all of WordNet's.
     phrases : path, optional
@@ -75,25 +82,31 @@ def plan_banks(
     ExportError
         If a file cannot be read or holds nothing of use.
     ConceptError
-        If a root is not a noun synset.
+        If a root or a synset of the file is not a noun synset.
     """
-    if not (words or roots or nouns or phrases):
+    if not (words or roots or synsets or nouns or phrases):
         roots = DEFAULT_ROOTS
-    plans = []
-    if words or roots or nouns:
+    plans: list[BankPlan] = []
+    if words or roots or synsets or nouns:
         taxonomy = taxonomy or Taxonomy.builtin()
         if words:
             plans.append(BankPlan("convis", taxonomy.induced(_closure(taxonomy, Path(words)))))
         if roots:
             name = safe_name("-".join(["roots", *(root.split(".")[0] for root in roots)]))
             plans.append(BankPlan(name, taxonomy.induced(descendants(taxonomy, roots))))
+        if synsets:
+            nodes = taxonomy.closure([taxonomy.index(name) for name in read_phrases(synsets)])
+            plans.append(BankPlan(_free_name(synsets, "synsets", plans), taxonomy.induced(nodes)))
         if nouns:
             plans.append(BankPlan("nouns", taxonomy))
     if phrases:
-        name = safe_name(Path(phrases).stem)
-        taken = {plan.name for plan in plans}
-        plans.append(BankPlan(f"phrases-{name}" if name in taken else name, phrases=tuple(read_phrases(phrases))))
+        plans.append(BankPlan(_free_name(phrases, "phrases", plans), phrases=tuple(read_phrases(phrases))))
     return plans
+
+
+def _free_name(file: str | Path, kind: str, plans: Sequence[BankPlan]) -> str:
+    name = safe_name(Path(file).stem)
+    return f"{kind}-{name}" if name in {"nouns", *(plan.name for plan in plans)} else name
 
 
 def _closure(taxonomy: Taxonomy, file: Path) -> npt.NDArray[np.int32]:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import bundle as bundles
 from ..bundle import MANIFEST, Bundle, Manifest, sha256_of
 from ..concepts.dictionary import Dictionary
 from ..concepts.storage import write_tensors
@@ -27,8 +26,9 @@ from ..encoders.onnx import ImageEncoder, TextEncoder
 from ..encoders.preprocess import load_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError, ImageError
-from .banks import BankPlan, plan_banks, safe_name
+from .banks import FREQUENT_NOUNS, BankPlan, plan_banks, safe_name
 from .clip import ClipModel, export_image, export_text, load_clip
+from .compact import compact as compact_encoder
 from .mean import compute_image_mean, find_images, read_image_mean
 from .parity import MIN_COSINE, check_parity, measure_parity, parity_images, parity_texts
 from .progress import Stages
@@ -38,9 +38,9 @@ from .wordnet import Database, find_database, read_taxonomy
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"
 IMAGE_MEAN, PARITY = "image_mean.safetensors", "parity.json"
+COMPACT_MIN_COSINE = 0.999  # of weights rounded to 16 bits and token tables to 8
 _log = logging.getLogger(__name__)
 _PARITY_PHOTOS = 32  # of --mean-images, beside the synthetic pictures
-_FREQUENT_NOUNS = Path(bundles.__file__).parent / "data" / "wordnet-3.0-frequent-nouns.txt"
 _WORDNET_LICENCE = "WordNet 3.0, Princeton University (WordNet licence): names and definitions of the concepts"
 _PACKAGES = ("fastconcept", "torch", "open_clip_torch", "timm", "onnx", "onnxruntime", "tokenizers", "ftfy", "regex")
 
@@ -52,6 +52,7 @@ def export_bundle(
     pretrained: str | None = None,
     words: str | Path | None = None,
     roots: Sequence[str] | None = None,
+    synsets: str | Path | None = None,
     nouns: bool = False,
     phrases: str | Path | None = None,
     vocabulary: str | Path | None = None,
@@ -61,8 +62,9 @@ def export_bundle(
     image_mean: str | Path | None = None,
     image_mean_name: str | None = None,
     wordnet: str | Path | None = None,
+    compact: bool = False,
     overwrite: bool = False,
-    min_cosine: float = MIN_COSINE,
+    min_cosine: float | None = None,
     num_threads: int | None = None,
     progress: bool = True,
 ) -> Bundle:
@@ -79,7 +81,7 @@ def export_bundle(
         The bundle's directory; it must not exist, or be empty, or be a bundle and ``overwrite``.
     pretrained : str, optional
         A pretrained tag or checkpoint file, for an architecture's name.
-    words, roots, nouns, phrases
+    words, roots, synsets, nouns, phrases
         The concept banks, see :func:`fastconcept.export.banks.plan_banks`; by default everything below
         ``physical_entity.n.01``.
     vocabulary : path, optional
@@ -97,10 +99,13 @@ def export_bundle(
         Which tensor of that file, where there are several.
     wordnet : path, optional
         A WordNet database; by default the taxonomy that ships with the package.
+    compact : bool
+        Store weights in 16 bits, token tables in 8, banks and dictionaries in 16; everything is computed in float32.
     overwrite : bool
         Replace a bundle that is there.
-    min_cosine : float
-        Least cosine between exported and original embeddings over every image and text of the parity report.
+    min_cosine : float, optional
+        Least cosine between exported and original embeddings over every image and text of the parity report; by
+        default 0.99999, and 0.999 for a compact bundle.
     num_threads : int, optional
         Threads of ONNX Runtime.
     progress : bool
@@ -125,16 +130,17 @@ def export_bundle(
     if mean_images and image_mean:
         raise ExportError("--mean-images and --image-mean exclude each other; give one")
     database = find_database(wordnet) if wordnet else None
-    plans = plan_banks(words, roots, nouns, phrases, _taxonomy(database))
+    plans = plan_banks(words, roots, synsets, nouns, phrases, _taxonomy(database))
     chosen_words = _words(vocabulary, vocabulary_size, database)
     photos = find_images(Path(mean_images), mean_limit) if mean_images else []
     stages = Stages(progress)
     with stages.stage(f"loading {model}"):
         clip = load_clip(model, pretrained)
     with _staging(target, overwrite) as folder:
-        work = _Export(clip, folder, stages, num_threads)
+        work = _Export(clip, folder, stages, num_threads, compact)
         work.write_encoders()
-        work.write_parity([*chosen_words, *(text for plan in plans for text in plan.texts)], photos, min_cosine)
+        least = min_cosine if min_cosine is not None else COMPACT_MIN_COSINE if compact else MIN_COSINE
+        work.write_parity([*chosen_words, *(text for plan in plans for text in plan.texts)], photos, least)
         for plan in plans:
             work.write_bank(plan)
         if chosen_words:
@@ -169,7 +175,7 @@ def _words(vocabulary: str | Path | None, size: int, database: Database | None) 
         return read_vocabulary(vocabulary, size)
     if database is not None:
         return noun_vocabulary(database, size)
-    words = read_phrases(_FREQUENT_NOUNS)
+    words = read_phrases(FREQUENT_NOUNS)
     if size > len(words):
         raise ExportError(f"{len(words)} nouns come with the package, not {size}; give --wordnet or --vocabulary")
     return words[:size]
@@ -178,8 +184,11 @@ def _words(vocabulary: str | Path | None, size: int, database: Database | None) 
 class _Export:
     """The files of a bundle, written one after the other into a directory."""
 
-    def __init__(self, clip: ClipModel, folder: Path, stages: Stages, num_threads: int | None) -> None:
+    def __init__(
+        self, clip: ClipModel, folder: Path, stages: Stages, num_threads: int | None, compact: bool = False
+    ) -> None:
         self.clip, self.folder, self.stages, self.num_threads = clip, folder, stages, num_threads
+        self.compact = compact
         self.banks: dict[str, str] = {}
         self.dictionaries: dict[str, str] = {}
         self.parity: dict[str, Any] = {}
@@ -189,11 +198,15 @@ class _Export:
         clip = self.clip
         with self.stages.stage("image encoder"):
             export_image(clip, self.folder / IMAGE_ENCODER)
+            if self.compact:
+                compact_encoder(self.folder / IMAGE_ENCODER)
             self.image_encoder = ImageEncoder(
                 self.folder / IMAGE_ENCODER, clip.embedding_dim, num_threads=self.num_threads
             )
         with self.stages.stage("text encoder"):
             export_text(clip, self.folder / TEXT_ENCODER)
+            if self.compact:
+                compact_encoder(self.folder / TEXT_ENCODER)
             self.clean = convert_tokenizer(clip.tokenizer, self.folder / TOKENIZER)
             tokenizer = Tokenizer(self.folder / TOKENIZER, clip.context_length, self.clean, clip.dynamic_text)
             self.text_encoder = TextEncoder(
@@ -214,14 +227,15 @@ class _Export:
             embeddings = self.text_encoder.encode(plan.texts, progress=advance)
             self.banks[plan.name] = f"banks/{plan.name}.safetensors"
             (self.folder / "banks").mkdir(exist_ok=True)
-            plan.bank(embeddings).save(self.folder / self.banks[plan.name])
+            plan.bank(embeddings).save(self.folder / self.banks[plan.name], half=self.compact)
 
     def write_dictionary(self, name: str, words: Sequence[str]) -> None:
         with self.stages.stage(f"dictionary {name}") as advance:
             embeddings = self.text_encoder.encode(words, progress=advance)
             self.dictionaries[name] = f"dictionaries/{name}.safetensors"
             (self.folder / "dictionaries").mkdir(exist_ok=True)
-            Dictionary.from_embeddings(words, embeddings).save(self.folder / self.dictionaries[name])
+            dictionary = Dictionary.from_embeddings(words, embeddings)
+            dictionary.save(self.folder / self.dictionaries[name], half=self.compact)
 
     def write_image_mean(self, photos: Sequence[Path]) -> None:
         with self.stages.stage("image mean") as advance:

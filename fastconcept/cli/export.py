@@ -17,6 +17,7 @@ def command(
     pretrained: Annotated[str | None, typer.Option(help="open_clip tag, for instance laion2b_s34b_b79k.")] = None,
     words: Annotated[Path | None, typer.Option(help="Concept bank: all senses of these words, with hypernyms.")] = None,
     roots: Annotated[str | None, typer.Option(help="Concept bank: everything below these synsets (a,b,c).")] = None,
+    synsets: Annotated[Path | None, typer.Option(help="Concept bank: just these synsets, one a line.")] = None,
     nouns: Annotated[bool, typer.Option("--nouns", help="Concept bank: all 82,115 nouns of WordNet.")] = False,
     phrases: Annotated[Path | None, typer.Option(help="Concept bank: phrases, one a line.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Dictionary: words, one a line, rarest first.")] = None,
@@ -26,6 +27,7 @@ def command(
     image_mean: Annotated[Path | None, typer.Option(help="The image mean itself (.safetensors).")] = None,
     image_mean_name: Annotated[str | None, typer.Option(help="Which tensor of that file.")] = None,
     wordnet: Annotated[Path | None, typer.Option(help="WordNet database instead of the built-in taxonomy.")] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Weights in 16 and 8 bits: a smaller bundle.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,6 +40,7 @@ def command(
         pretrained=pretrained,
         words=words,
         roots=[root.strip() for root in roots.split(",") if root.strip()] if roots else None,
+        synsets=synsets,
         nouns=nouns,
         phrases=phrases,
         vocabulary=vocabulary,
@@ -47,6 +50,7 @@ def command(
         image_mean=image_mean,
         image_mean_name=image_mean_name,
         wordnet=wordnet,
+        compact=compact,
         overwrite=overwrite,
     )
     manifest = bundle.manifest

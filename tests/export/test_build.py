@@ -227,15 +227,20 @@ def _write(path: Path, text: str) -> Path:
 def test_which_banks_are_planned(tmp_path: Path) -> None:
     words = _write(tmp_path / "words.txt", "dog\ncat\nno such word\n")
     phrases = _write(tmp_path / "my phrases.txt", "a red ball\n\n a red ball\na blue ball")
-    plans = plan_banks(words, ["bird.n.01", "fish.n.01"], True, phrases)
-    assert [plan.name for plan in plans] == ["convis", "roots-bird-fish", "nouns", "my-phrases"]
-    assert plans[3].texts == ("a red ball", "a blue ball") and len(plans[2].texts) == 82_115
+    synsets = _write(tmp_path / "convis.synsets", "dog.n.01\ncat.n.01\n")
+    plans = plan_banks(words, ["bird.n.01", "fish.n.01"], synsets, True, phrases)
+    assert [plan.name for plan in plans] == ["convis", "roots-bird-fish", "synsets-convis", "nouns", "my-phrases"]
+    assert plans[4].texts == ("a red ball", "a blue ball") and len(plans[3].texts) == 82_115
+    assert plans[2].taxonomy is not None and plans[0].taxonomy is not None
+    assert {"dog.n.01", "feline.n.01", "entity.n.01"} <= set(plans[2].taxonomy.names) < set(plans[0].taxonomy.names)
     assert plans[0].taxonomy is not None and "entity.n.01" in plans[0].taxonomy.names
     assert plans[1].taxonomy is not None and len(plans[1].taxonomy) < 2000
     assert len(plan_banks()) == 1 and DEFAULT_ROOTS == ("physical_entity.n.01",)
     assert plan_banks(words, phrases=_write(tmp_path / "convis.txt", "a dog"))[1].name == "phrases-convis"
     with pytest.raises(ExportError, match="--phrases"):
         plan_banks(_write(tmp_path / "none.txt", "qwertz"))
+    with pytest.raises(ConceptError, match=r"dog\.n\.99"):
+        plan_banks(synsets=_write(tmp_path / "none.txt", "dog.n.99"))
 
 
 @pytest.mark.parametrize(("text", "name"), [("../../x", "x"), ("a/b", "a-b"), ("", "unnamed"), ("é", "unnamed")])
