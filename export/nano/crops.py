@@ -27,8 +27,6 @@ class Crops:
     ----------
     photos : Photos
         The photographs.
-    regions : ndarray of float16 (n, 49, 1000)
-        The teacher's class evidence per cell.
     settings : dict
         The ``image`` part of the configuration.
     mean, std : list of float
@@ -42,19 +40,18 @@ class Crops:
     def __init__(
         self,
         photos: Photos,
-        regions: Any,
         settings: dict[str, Any],
         mean: list[float],
         std: list[float],
         seed: int,
         device: str,
     ) -> None:
-        self._photos, self._regions, self._settings, self._device = photos, regions, settings, device
+        self._photos, self._settings, self._device = photos, settings, device
         self._draw = np.random.default_rng(seed)
         self._noise = torch.Generator(device=device).manual_seed(seed)
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
-        known = np.asarray(photos.probabilities, np.float32).mean(0)
+        known = np.asarray(photos.probabilities[np.arange(len(photos.probabilities))], np.float32).mean(0)
         self._prior = torch.from_numpy(0.5 * known / known.sum() + 0.5 / 1000).to(device)
         self._decks: dict[str, Any] = {}
 
@@ -124,7 +121,7 @@ class Crops:
         boxes[torch.from_numpy(alone).to(self._device)] += 3.0
         images = self._cut(torch.from_numpy(self._photos.large[rows]).to(self._device), boxes, resolution)
         weights = region_weights(boxes)
-        evidence = torch.from_numpy(np.asarray(self._regions[rows])).to(self._device).float()
+        evidence = torch.from_numpy(np.asarray(self._photos.regions[rows])).to(self._device).float()
         given = torch.from_numpy(np.asarray(self._photos.probabilities[rows])).to(self._device).float()
         local = torch.einsum("nc,nck->nk", weights, evidence) + 0.5 * (given + 0.01).log()
         inside = boxes.clamp(0, 1)

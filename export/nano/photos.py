@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .regions import load_region_logits
+
 SIDE, SMALL_SIDE = 128, 64
 TINY_IMAGENET = 14
+
+
+class Rows:
+    """Several arrays of equal rows as one; only the rows asked for are read.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray
+        With equal shapes but for the first axis; memory maps as a rule.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self._arrays = list(arrays)
+        self._starts = np.concatenate([[0], np.cumsum([len(array) for array in self._arrays])])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows at ascending positions."""
+        cuts = np.searchsorted(rows, self._starts)
+        parts = [
+            array[rows[low:high] - start]
+            for array, start, low, high in zip(self._arrays, self._starts, cuts, cuts[1:], strict=False)
+        ]
+        return np.concatenate(parts)
 
 
 @dataclass
@@ -23,24 +53,34 @@ class Photos:
 
     Attributes
     ----------
-    large : ndarray of uint8 (n, 128, 128, 3)
-        Centre squares of the training pack.
-    probabilities : ndarray of float16 (n, 1000)
+    large : Rows of uint8 (n, 128, 128, 3)
+        Centre squares of the training pack and of further collections.
+    probabilities : Rows of float16 (n, 1000)
         Teacher's class probabilities of the whole square, mixed with the true label where there is one.
+    regions : Rows of float16 (n, 49, 1000)
+        The teacher's class evidence per cell (:mod:`.regions`).
     small : ndarray of uint8 (m, 64, 64, 3)
         Photographs of Tiny ImageNet.
     small_classes : ndarray of int16 (m,)
         Their ImageNet-1k classes.
     """
 
-    large: NDArray[np.uint8]
-    probabilities: NDArray[np.float16]
+    large: Rows
+    probabilities: Rows
+    regions: Rows
     small: NDArray[np.uint8]
     small_classes: NDArray[np.int16]
 
 
-def load_photos(shared: Path, out: Path, tiny_repository: Path | None, class_wnids: list[str]) -> Photos:
-    """Decode the training pack, or map the arrays that an earlier call wrote under `out`.
+def load_photos(
+    shared: Path,
+    out: Path,
+    tiny_repository: Path | None,
+    class_wnids: list[str],
+    more: Path | None = None,
+    device: str = "cpu",
+) -> Photos:
+    """Decode and label the training pack, or map the arrays that an earlier call wrote under `out`.
 
     Parameters
     ----------
@@ -53,12 +93,42 @@ def load_photos(shared: Path, out: Path, tiny_repository: Path | None, class_wni
         the pack are used.
     class_wnids : list of str
         WordNet ids of the 1000 classes in their order.
+    more : Path or None
+        Directory of further photographs: ``part-*.npy``, uint8 (n, 128, 128, 3), each with a ``.json`` beside it whose
+        list ``group`` may name the WordNet id of each. What shows an evaluation photograph must not be among them
+        (:func:`seen_in_evaluation`). Parts that arrive later are taken up when training is resumed.
+    device : str
+        Where the teacher labels photographs.
     """
     if not (out / "photos.done").exists():
         _decode(shared, out, tiny_repository, class_wnids)
         (out / "photos.done").touch()
-    names = ("large", "probabilities", "small", "small_classes")
-    return Photos(*(np.load(out / f"photos_{name}.npy", mmap_mode="r") for name in names))
+    pack = {name: np.load(out / f"photos_{name}.npy", mmap_mode="r") for name in ("large", "probabilities")}
+    large, probabilities = [pack["large"]], [pack["probabilities"]]
+    regions = [load_region_logits(shared, out / "regions.npy", pack["large"], device)]
+    for part in sorted(more.glob("part-*.npy")) if more is not None else []:
+        large.append(np.load(part, mmap_mode="r"))
+        regions.append(load_region_logits(shared, out / f"regions_{part.stem}.npy", large[-1], device))
+        probabilities.append(_whole_labels(out / f"labels_{part.stem}.npy", part, regions[-1], class_wnids))
+    small = (np.load(out / f"photos_{name}.npy", mmap_mode="r") for name in ("small", "small_classes"))
+    return Photos(Rows(large), Rows(probabilities), Rows(regions), *small)
+
+
+def _whole_labels(path: Path, part: Path, regions: NDArray[np.float16], class_wnids: list[str]) -> NDArray[np.float16]:
+    """Return class probabilities of whole photographs: the teacher's, and the true label where the group is one."""
+    if not path.exists():
+        class_of = {wnid: i for i, wnid in enumerate(class_wnids)}
+        groups = json.loads(part.with_suffix(".json").read_text())["group"]
+        true = np.array([class_of.get(group, -1) for group in groups], np.int16)
+        rows = np.empty((len(regions), 1000), np.float16)
+        for start in range(0, len(regions), 256):
+            logits = np.asarray(regions[start : start + 256], np.float32).mean(1)
+            chances = np.exp(logits - logits.max(1, keepdims=True))
+            rows[start : start + 256] = with_true_label(
+                chances / chances.sum(1, keepdims=True), true[start : start + 256]
+            )
+        np.save(path, rows)
+    return np.load(path, mmap_mode="r")
 
 
 def soft_labels(
@@ -68,6 +138,11 @@ def soft_labels(
     rows = np.zeros((len(index), 1000), np.float32)
     np.put_along_axis(rows, index.astype(np.int64), probability.astype(np.float32), 1)
     rows += np.maximum(0, 1 - rows.sum(1, keepdims=True)) / 1000
+    return with_true_label(rows, true)
+
+
+def with_true_label(rows: NDArray[np.float32], true: NDArray[np.int16]) -> NDArray[np.float16]:
+    """Give a true label 0.3 of the mass of its row; -1 is no label."""
     known = np.flatnonzero(true >= 0)
     rows[known] *= 0.7
     rows[known, true[known]] += 0.3

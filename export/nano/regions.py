@@ -7,20 +7,22 @@ region is the logit of that region (class activation maps). A crop is labelled b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 CELLS = 7
+SIDE = 224  # of the teacher's input
 
 
-def load_region_logits(shared: Path, out: Path, photos: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.float16]:
-    """Return logits (n, 49, 1000) of every cell of every photograph, computed once and cached under `out`."""
-    path = out / "regions.npy"
+def load_region_logits(shared: Path, path: Path, photos: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.float16]:
+    """Return logits (n, 49, 1000) of every cell of every photograph, computed once and kept in the file `path`."""
     if not path.exists():
-        partial = out / "regions.partial.npy"
+        partial = path.with_suffix(".partial.npy")
         array = np.lib.format.open_memmap(partial, "w+", np.float16, (len(photos), CELLS * CELLS, 1000))
         _label(shared, photos, array, device)
         array.flush()
@@ -28,24 +30,53 @@ def load_region_logits(shared: Path, out: Path, photos: NDArray[np.uint8], devic
     return np.load(path, mmap_mode="r")
 
 
-@torch.inference_mode()
 def _label(shared: Path, photos: NDArray[np.uint8], array: NDArray[np.float16], device: str) -> None:
     import open_clip
 
     teacher = shared / "models" / "teacher"
-    model = open_clip.create_model(f"local-dir:{teacher}", device=device).eval()
-    trunk = model.visual.trunk.to(memory_format=torch.channels_last)
+    trunk = open_clip.create_model(f"local-dir:{teacher}", device=device).eval().visual.trunk
     with np.load(teacher / "classifier_head.npz") as head:
-        weight, bias = (torch.from_numpy(np.ascontiguousarray(x)).float().to(device) for x in _matrix_and_bias(head))
+        weight, bias = (torch.from_numpy(np.ascontiguousarray(x)).float() for x in _matrix_and_bias(head))
+    cells = _CellLogits(trunk, weight[:, 1:], bias[1:]).eval().to(device)
+    run = _on_cpu(cells) if device == "cpu" else cells
     for start in range(0, len(photos), 32):
-        images = torch.from_numpy(photos[start : start + 32]).to(device).permute(0, 3, 1, 2).float()
-        images = torch.nn.functional.interpolate(images, size=224, mode="bicubic", antialias=False).clamp(0, 255)
-        features = trunk.forward_features((images - 128) / 128)
-        cells = features.flatten(2).transpose(1, 2)
-        logits = cells @ weight + bias
-        array[start : start + 32] = logits[..., 1:].half().cpu().numpy()
+        images = torch.from_numpy(np.array(photos[start : start + 32])).to(device).permute(0, 3, 1, 2).float()
+        images = torch.nn.functional.interpolate(images, size=SIDE, mode="bicubic", antialias=False).clamp(0, 255)
+        with torch.inference_mode():
+            array[start : start + 32] = run((images - 128) / 128).half().cpu().numpy()
         if start % 1024 == 0:
             print(f"regions {start}/{len(photos)}", flush=True)
+
+
+class _CellLogits(torch.nn.Module):
+    """Images (n, 3, 224, 224) to class logits (n, 49, 1000) of the cells of the last feature map."""
+
+    def __init__(self, trunk: Any, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.trunk.forward_features(images)
+        return features.flatten(2).transpose(1, 2) @ self.weight + self.bias
+
+
+def _on_cpu(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Run a module through ONNX Runtime, which is three times as fast as torch on depthwise networks."""
+    import onnxruntime
+
+    example = torch.zeros(2, 3, SIDE, SIDE)
+    batch = {0: torch.export.Dim.DYNAMIC}
+    with torch.inference_mode():
+        program = torch.onnx.export(module, (example,), dynamic_shapes=(batch,), dynamo=True, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])
 
 
 def _matrix_and_bias(head: np.lib.npyio.NpzFile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

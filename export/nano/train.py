@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--towers", choices=["text", "image", "both", "assemble"], default="both")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: as torch chooses)")
     parser.add_argument("--tiny", type=Path, help="git directory of Tiny ImageNet (train/WNID/images/*.JPEG)")
+    parser.add_argument("--more", type=Path, help="directory of further photographs (part-*.npy)")
     parser.add_argument("--config", type=Path, help="another config.json")
     asked = parser.parse_args(arguments)
     if asked.threads:
@@ -54,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.towers in ("text", "both"):
         train_text(config, asked.shared, asked.out, asked.device, asked.hours * (TEXT_SHARE if both else 1))
     if asked.towers in ("image", "both"):
-        train_image(
-            config, asked.shared, asked.out, asked.device, asked.hours * (1 - TEXT_SHARE if both else 1), asked.tiny
-        )
+        hours = asked.hours * (1 - TEXT_SHARE if both else 1)
+        train_image(config, asked.shared, asked.out, asked.device, hours, asked.tiny, asked.more)
     if (asked.out / "text.pt").exists() and (asked.out / "image.pt").exists():
         assemble(config, asked.out, asked.out / "checkpoint")
 

@@ -15,7 +15,6 @@ from .crops import Crops
 from .depthwise import speed_up
 from .model import create
 from .photos import load_photos
-from .regions import load_region_logits
 from .schedule import Schedule, stage
 from .texts import class_targets, imagenet_classes
 from .zeroshot import load_views, top1
@@ -47,7 +46,15 @@ class Objective(torch.nn.Module):
         return self._weights[0] * cosine + self._weights[1] * cross[0] + self._weights[2] * cross[1]
 
 
-def train_image(config: dict[str, Any], shared: Path, out: Path, device: str, hours: float, tiny: Path | None) -> None:
+def train_image(
+    config: dict[str, Any],
+    shared: Path,
+    out: Path,
+    device: str,
+    hours: float,
+    tiny: Path | None = None,
+    more: Path | None = None,
+) -> None:
     """Train (or go on training) until the deadline; the average of the weights goes to ``image.pt``.
 
     Parameters
@@ -60,14 +67,14 @@ def train_image(config: dict[str, Any], shared: Path, out: Path, device: str, ho
         ``cpu`` or ``cuda``.
     hours : float
         Time budget.
-    tiny : Path or None
-        Git directory of Tiny ImageNet; see :func:`load_photos`.
+    tiny, more : Path or None
+        Git directory of Tiny ImageNet, and directory of further photographs; see :func:`load_photos`.
     """
     settings, folder = config["image"], out / "image"
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config["seed"])
-    photos = load_photos(shared, out, tiny, [c["wnid"] for c in imagenet_classes(shared)])
-    regions = load_region_logits(shared, out, photos.large, device)
+    photos = load_photos(shared, out, tiny, [c["wnid"] for c in imagenet_classes(shared)], more, device)
+    print(f"{len(photos.large)} photographs and {len(photos.small)} small ones", flush=True)
     share = config["text"]["definition_share_of_names"]
     targets = {n: rows.to(device) for n, rows in class_targets(shared, out, device, share).items()}
     objective = Objective(targets, settings).to(device)
@@ -88,7 +95,7 @@ def train_image(config: dict[str, Any], shared: Path, out: Path, device: str, ho
         average.restore(saved["average"])
         progress, step, seen = saved["progress"], saved["step"], saved["seen"]
     normal = (config["preprocess_cfg"]["mean"], config["preprocess_cfg"]["std"])
-    crops = Crops(photos, regions, settings, *normal, config["seed"] + step, device)
+    crops = Crops(photos, settings, *normal, config["seed"] + step, device)
     views = load_views(shared, out, config["model_cfg"]["vision_cfg"]["image_size"], *normal)
     schedule = Schedule(folder, hours, progress)
     log = (folder / "log.jsonl").open("a")

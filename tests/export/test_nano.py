@@ -16,15 +16,16 @@ from fastconcept.export.nano.model import read_config  # noqa: E402
 @pytest.fixture
 def stream():
     draw = np.random.default_rng(0)
+    evidence = draw.normal(size=(12, 49, 1000)).astype(np.float16)
     pack = photos.Photos(
-        large=draw.integers(0, 256, (12, 128, 128, 3), dtype=np.uint8),
-        probabilities=np.full((12, 1000), 1e-3, np.float16),
+        large=photos.Rows([draw.integers(0, 256, (12, 128, 128, 3), dtype=np.uint8)]),
+        probabilities=photos.Rows([np.full((12, 1000), 1e-3, np.float16)]),
+        regions=photos.Rows([evidence[:5], evidence[5:]]),
         small=draw.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8),
         small_classes=np.arange(12, dtype=np.int16),
     )
-    evidence = draw.normal(size=(12, 49, 1000)).astype(np.float16)
     normal = ([0.5] * 3, [0.25] * 3)
-    return lambda: crops.Crops(pack, evidence, read_config()["image"], *normal, seed=3, device="cpu")
+    return lambda: crops.Crops(pack, read_config()["image"], *normal, seed=3, device="cpu")
 
 
 def test_crops_are_finite_and_labels_are_probabilities(stream):
@@ -32,6 +33,15 @@ def test_crops_are_finite_and_labels_are_probabilities(stream):
     assert images.shape == (16, 3, 64, 64) and torch.isfinite(images).all()
     assert (labels >= 0).all()
     torch.testing.assert_close(labels.sum(1), torch.ones(16), atol=2e-3, rtol=0)
+
+
+def test_rows_of_several_arrays_are_rows_of_one():
+    arrays = [np.arange(6).reshape(3, 2), np.empty((0, 2), int), np.arange(6, 16).reshape(5, 2)]
+    rows, whole = photos.Rows(arrays), np.arange(16).reshape(8, 2)
+    assert len(rows) == 8
+    for chosen in ([], [0], [2, 3], [7], [0, 0, 3, 3, 7], range(8)):
+        index = np.array(chosen, np.int64)
+        np.testing.assert_array_equal(rows[index], whole[index])
 
 
 def test_same_seed_same_crops(stream):
