@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...concepts.taxonomy import Taxonomy
 from .localise import boxes_in_square, embed_patches, iou, max_box_accuracy, overlaps, rank_map
-from .synsets import Nouns, read_nouns
-from .texts import concept_set, embed, first_lemma, imagenet_classes, prompt, tokenize
+from .texts import class_nodes, concept_set, embed, first_lemma, imagenet_classes, prompt, tokenize
 from .zeroshot import crop_and_resize
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -79,18 +79,6 @@ def label_entries(shared: Path, subset: str = "ilsvrc_val") -> list[dict[str, An
     return [e for e in entries if e["subset"].startswith(subset) and "imagenet_index" in e]
 
 
-def subtree(nouns: Nouns, root: int, among: list[int]) -> np.ndarray:
-    """Return the positions in `among` (sorted offsets) of `root` and its descendants."""
-    below: dict[int, bool] = {}
-
-    def reaches(offset: int) -> bool:
-        if offset not in below:
-            below[offset] = offset == root or any(reaches(parent) for parent in nouns.parents[offset])
-        return below[offset]
-
-    return np.flatnonzero([reaches(offset) for offset in among])
-
-
 def evaluate(judged: Judged, shared: Path, localisation: int) -> dict[str, float]:
     """Return the numbers of one model.
 
@@ -98,14 +86,14 @@ def evaluate(judged: Judged, shared: Path, localisation: int) -> dict[str, float
     zero-shot top-1 over 1000 classes. ``box``: MaxBoxAcc at IoU 0.5 on the first `localisation` photographs with
     boxes.
     """
-    nouns, classes = read_nouns(), imagenet_classes(shared)
-    concepts, class_offsets = concept_set(shared, nouns), [int(c["wnid"][1:]) for c in classes]
-    everything = sorted({*concepts, *class_offsets})
-    place = {offset: i for i, offset in enumerate(everything)}
-    texts = judged.encode_text([nouns.definitions[offset] for offset in everything])
-    definitions = texts[[place[offset] for offset in class_offsets]]
+    classes, concepts = imagenet_classes(shared), concept_set(shared)
+    nodes = class_nodes(classes)
+    everything = np.union1d(concepts, nodes)
+    wordnet = Taxonomy.builtin().induced(everything)
+    texts = judged.encode_text(list(wordnet.definitions))
+    definitions = texts[np.searchsorted(everything, nodes)]
     prompts = judged.encode_text([prompt(first_lemma(c)) for c in classes])
-    in_set = texts[[place[offset] for offset in concepts]]
+    in_set = texts[np.searchsorted(everything, concepts)]
     entries, dev = label_entries(shared), shared / "data" / "dev"
     rows = []
     for start in range(0, len(entries), 64):
@@ -127,7 +115,7 @@ def evaluate(judged: Judged, shared: Path, localisation: int) -> dict[str, float
         "prompt5": float(((found @ prompts.T).topk(5, 1).indices == true[:, None]).any(1).float().mean()),
     }
     if localisation:
-        numbers |= _localise(judged, dev, entries, nouns, everything, texts, localisation)
+        numbers |= _localise(judged, dev, entries, wordnet, texts, localisation)
     return numbers
 
 
@@ -135,8 +123,7 @@ def _localise(
     judged: Judged,
     dev: Path,
     entries: list[dict[str, Any]],
-    nouns: Nouns,
-    everything: list[int],
+    wordnet: Taxonomy,
     texts: torch.Tensor,
     most: int,
 ) -> dict[str, float]:
@@ -151,7 +138,7 @@ def _localise(
         boxes = boxes_in_square(entry["boxes"], entry["width"], entry["height"])
         if len(boxes) == 0:
             continue
-        members = subtree(nouns, int(entry["wnid"][1:]), everything)
+        members = wordnet.subtree(wordnet.index(entry["wnid"]))
         patches = embed_patches(Image.open(dev / entry["file"]), judged.encode_image, judged.size)
         scores.append(overlaps(rank_map(patches, texts, members), boxes))
         centred.append(iou(middle, boxes).max() > 0.5)

@@ -191,6 +191,15 @@ def _decode(shared: Path, out: Path, tiny_repository: Path | None, class_wnids: 
     np.save(out / "photos_small_classes.npy", np.asarray(small_classes, np.int16)[keep])
 
 
+def pack_photos(shared: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and JPEG file of every photograph of the training pack but those of Tiny ImageNet."""
+    with np.load(shared / "train" / "labels.npz") as archive:
+        source = {key.decode(): int(number) for key, number in zip(archive["keys"], archive["source"], strict=True)}
+    for name, data in _shard_members(shared / "train"):
+        if source[name] != TINY_IMAGENET:
+            yield name, data
+
+
 def _shard_members(folder: Path) -> Iterator[tuple[str, bytes]]:
     for shard in sorted(folder.glob("shard-*.tar")):
         with tarfile.open(shard) as archive:

@@ -20,7 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .synsets import Nouns, read_adjectives, read_nouns
+from ...concepts.taxonomy import Taxonomy
+from ..banks import FREQUENT_NOUNS
+from ..vocabulary import read_phrases
+from ..wordnet import find_database, words_closure
 
 
 @dataclass
@@ -94,10 +97,26 @@ def imagenet_classes(shared: Path) -> list[dict[str, Any]]:
     return json.loads((shared / "data" / "dev" / "imagenet_classes.json").read_text())
 
 
-def concept_set(shared: Path, nouns: Nouns) -> list[int]:
-    """Return S: the hypernym closure of the physical-object words, as sorted offsets."""
-    words = (shared / "reference" / "physical_objects.txt").read_text().split("\n")
-    return nouns.closure([word.strip() for word in words if word.strip()])
+def concept_set(shared: Path) -> NDArray[np.int32]:
+    """Return S: the nodes of the physical-object words' senses and all their hypernyms."""
+    return words_closure(Taxonomy.builtin(), read_phrases(shared / "reference" / "physical_objects.txt"))[0]
+
+
+def class_nodes(classes: list[dict[str, Any]]) -> list[int]:
+    """Return the WordNet nodes of ImageNet classes."""
+    wordnet = Taxonomy.builtin()
+    return [wordnet.index(entry["wnid"]) for entry in classes]
+
+
+def frequent_adjectives(most: int = 400) -> list[str]:
+    """Return the adjectives that WordNet's tagged texts use most; needs a WordNet database on this machine."""
+    counts: dict[str, int] = {}
+    for _, line in find_database().records("cntlist.rev"):
+        key, _, count = line.split()
+        lemma, _, sense = key.partition("%")
+        if sense[0] in "35" and "_" not in lemma:
+            counts[lemma] = counts.get(lemma, 0) + int(count)
+    return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
 
 
 def first_lemma(entry: dict[str, Any]) -> str:
@@ -114,10 +133,10 @@ def class_targets(
     """
     path = out / "classes.npz"
     if not path.exists():
-        classes, nouns = imagenet_classes(shared), read_nouns()
+        classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
         model, tokenizer = load_teacher(shared, device)
         basis = teacher_basis(shared)
-        texts = [nouns.definitions[int(c["wnid"][1:])] for c in classes] + [prompt(first_lemma(c)) for c in classes]
+        texts = [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
         rows = embed(model, tokenize(tokenizer, texts), device) @ basis
         names = _blend(rows[1000:], rows[:1000], definition_share)
         np.savez(path, definition=rows[:1000].numpy(), prompt=names.numpy())
@@ -133,8 +152,7 @@ def _blend(names: torch.Tensor, definitions: torch.Tensor, share: float) -> torc
 
 def load_texts(shared: Path, out: Path, definition_share: float = 0.5, repeat: int = 3, device: str = "cpu") -> Texts:
     """Return all training texts with their targets; the teacher's rows are computed once and cached under `out`."""
-    classes, nouns = imagenet_classes(shared), read_nouns()
-    texts, partner, important = _collect(shared, classes, nouns)
+    texts, partner, important = _collect(shared, imagenet_classes(shared))
     path = out / "texts.npz"
     if not path.exists():
         model, tokenizer = load_teacher(shared, device)
@@ -153,45 +171,31 @@ def load_texts(shared: Path, out: Path, definition_share: float = 0.5, repeat: i
     return Texts(texts, targets.numpy(), weights)
 
 
-def _collect(
-    shared: Path, classes: list[dict[str, Any]], nouns: Nouns
-) -> tuple[list[str], list[int], NDArray[np.bool_]]:
+def _collect(shared: Path, classes: list[dict[str, Any]]) -> tuple[list[str], list[int], NDArray[np.bool_]]:
     """Return texts, the row of the definition that each name is pulled to (or -1), and which texts matter most."""
-    texts: list[str] = []
-    partner: list[int] = []
-    important: list[bool] = []
-    row_of: dict[int, int] = {}
-    wanted = set(concept_set(shared, nouns)) | {int(c["wnid"][1:]) for c in classes}
-    for offset, definition in nouns.definitions.items():
-        row_of[offset] = len(texts)
-        texts.append(definition)
-        partner.append(-1)
-        important.append(offset in wanted)
+    wordnet, nodes = Taxonomy.builtin(), class_nodes(classes)
+    wanted = sorted({*concept_set(shared).tolist(), *nodes})
+    texts = list(wordnet.definitions)  # row i is the definition of node i
+    partner = [-1] * len(texts)
+    important = np.isin(np.arange(len(texts)), wanted).tolist()
 
     def add(text: str, pair: int, matters: bool) -> None:
         texts.append(text)
         partner.append(pair)
         important.append(matters)
 
-    counted = sorted(nouns.counts, key=lambda name: (-nouns.counts[name], name))[:12000]
-    names = dict.fromkeys(counted)
-    names.update(dict.fromkeys(n.lower().replace(" ", "_") for offset in sorted(wanted) for n in nouns.lemmas[offset]))
-    exact = {first_lemma(c): int(c["wnid"][1:]) for c in classes}
+    names = dict.fromkeys(read_phrases(FREQUENT_NOUNS))
+    names.update(dict.fromkeys(name for node in wanted for name in wordnet.lemmas(node, spaces=True)))
     for name in names:
-        senses = nouns.senses.get(name)
-        if senses:
-            plain = name.replace("_", " ")
-            matters = senses[0] in wanted
-            add(plain, row_of[senses[0]], matters)
-            add(prompt(plain), row_of[senses[0]], matters)
-    for name, offset in exact.items():
-        add(prompt(name), row_of[offset], True)
-        add(name, row_of[offset], True)
-    draw = random.Random(0)
-    adjectives = read_adjectives()
-    plain_names = [name.replace("_", " ") for name in names if nouns.senses.get(name)]
+        first = wordnet.senses(name)[0]
+        add(name, first, important[first])
+        add(prompt(name), first, important[first])
+    for entry, node in zip(classes, nodes, strict=True):
+        add(prompt(first_lemma(entry)), node, True)
+        add(first_lemma(entry), node, True)
+    draw, adjectives, plain = random.Random(0), frequent_adjectives(), list(names)
     for _ in range(10000):
-        phrase = f"{draw.choice(adjectives)} {draw.choice(plain_names)}"
+        phrase = f"{draw.choice(adjectives)} {draw.choice(plain)}"
         add(draw.choice(["a {}", "a photo of a {}", "{}"]).format(phrase), -1, False)
     captions = json.loads((shared / "train" / "captions.json").read_text())
     for rows in captions.values():

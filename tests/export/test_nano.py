@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 crops = pytest.importorskip("fastconcept.export.nano.crops")
 
-from fastconcept.export.nano import localise, photos, regions, schedule, synsets  # noqa: E402
+from fastconcept.export.nano import localise, photos, regions, schedule  # noqa: E402
 from fastconcept.export.nano.model import read_config  # noqa: E402
 
 
@@ -98,15 +98,6 @@ def test_soft_labels_mix_in_the_true_class():
     rows = photos.soft_labels(index, np.full((2, 10), 0.1, np.float16), np.array([-1, 500], np.int16))
     np.testing.assert_allclose(rows.sum(1), 1, atol=2e-3)
     assert rows[1, 500] == pytest.approx(0.3, abs=1e-3) and rows[0, 500] < 1e-3
-
-
-def test_closure_leaves_instances_out():
-    nouns = synsets.Nouns(
-        lemmas={1: ["entity"], 2: ["animal"], 3: ["dog"], 4: ["Rex"]},
-        parents={1: [], 2: [1], 3: [2], 4: []},
-        senses={"dog": [3], "rex": [4]},
-    )
-    assert nouns.closure(["dogs", "Rex"]) == [1, 2, 3]
 
 
 def test_config_is_a_model_of_the_promised_size():
