@@ -38,7 +38,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	touch $@
 
 $(VENV)/.demo: $(SOURCES) | $(VENV)/bin/pip
-	$(BIN)/pip install -q -e ".[cpu,export]" "scikit-image>=0.24"
+	$(BIN)/pip install -q -e ".[cpu]" "scikit-image>=0.24"
 	touch $@
 
 clean:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from fastconcept.cli.info import environment
 
-MODULES = ("solve", "ranks", "resize", "explain", "memory")
+MODULES = ("solve", "ranks", "resize", "explain", "memory", "builtin")
 
 
 @dataclass(frozen=True)
