@@ -27,7 +27,10 @@ def load_region_logits(shared: Path, path: Path, photos: NDArray[np.uint8], devi
         _label(shared, photos, array, device)
         array.flush()
         partial.rename(path)
-    return np.load(path, mmap_mode="r")
+    found = np.load(path, mmap_mode="r")
+    if len(found) != len(photos):
+        raise ValueError(f"{path} was made from {len(found)} photographs, not these {len(photos)}; delete it")
+    return found
 
 
 def _label(shared: Path, photos: NDArray[np.uint8], array: NDArray[np.float16], device: str) -> None:
