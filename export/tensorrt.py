@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from fastconcept.bundle import Bundle, find_bundle, sha256_of
 from fastconcept.encoders.tensorrt import TensorRTEncoder, import_tensorrt, read_engine
+from fastconcept.encoders.tensorrt_cache import PREFERRED as PRECISIONS
+from fastconcept.encoders.tensorrt_cache import cache_directory
 from fastconcept.errors import DeviceError, ExportError, InputError, MissingDependencyError
 
 from .half_onnx import halve
 from .precision import PrecisionReport, compare_concepts, require_precision
 
-PRECISIONS = ("float16", "bfloat16", "float32")
 DEFAULT_BATCH_SIZES = (1, 16, 64, 256)
 _MAX_BATCH = 4096
 _WORKSPACE_BYTES = 4 << 30
@@ -81,14 +82,6 @@ def check_batch_sizes(batch_sizes: Sequence[int]) -> tuple[int, ...]:
     if not 1 <= len(sizes) <= 16 or not whole or not all(1 <= size <= _MAX_BATCH for size in sizes):
         raise InputError(f"batch sizes must be 1 to 16 integers from 1 to {_MAX_BATCH}, got {list(batch_sizes)!r}")
     return tuple(sizes)
-
-
-def cache_directory() -> Path:
-    """Where engines are kept: ``FASTCONCEPT_ENGINES``, or ``fastconcept/engines`` in the user's cache."""
-    chosen = os.environ.get("FASTCONCEPT_ENGINES")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconcept" / "engines"
 
 
 def find_engine(key: EngineKey, folder: Path | None = None) -> Path | None:

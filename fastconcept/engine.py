@@ -15,9 +15,9 @@ from . import kernels as backends
 from .bundle import Bundle, find_bundle
 from .concepts.bank import ConceptBank
 from .concepts.dictionary import Dictionary
-from .encoders import onnx
+from .encoders.onnx import device_providers
+from .encoders.opening import check_encoder, open_image_encoder, open_text_encoder
 from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image, preprocess_image
-from .encoders.tokenizer import Tokenizer
 from .errors import BundleError, InputError
 from .kernels.threads import check_num_threads
 from .saliency.explain import Options, explain_image
@@ -45,9 +45,12 @@ class Engine:
     bundle : Bundle
     device : str
         ``"cpu"`` or ``"cuda:N"``. The device asked for is the device used, or a :class:`DeviceError` says what is
-        missing.
+        missing. On a GPU the engine has a stream of its own; bank, dictionary and encoders stay there while it lives.
     providers : sequence, optional
         ONNX Runtime execution providers, passed through unchanged; None chooses by device.
+    encoder : str
+        What runs the image tower: ``"onnx"``, ``"tensorrt"`` (the engine that ``python -m fastconcept.export.tensorrt``
+        built for this model and this GPU), or the path of an ``*.engine`` file. Texts always go through ONNX Runtime.
     bank, dictionary : str, optional
         Which concept bank and dictionary of the bundle to use; None means the first.
     num_threads : int, optional
@@ -69,6 +72,7 @@ class Engine:
         *,
         device: str = "cpu",
         providers: Sequence[Any] | None = None,
+        encoder: str = "onnx",
         bank: str | None = None,
         dictionary: str | None = None,
         num_threads: int | None = None,
@@ -78,8 +82,10 @@ class Engine:
         self.device = device
         self.num_threads = check_num_threads(num_threads)
         self.max_pixels = max_pixels
-        self.providers = list(providers) if providers is not None else onnx.device_providers(device)
+        self.providers = list(providers) if providers is not None else device_providers(device)
+        self.encoder = check_encoder(encoder, device)
         self.kernels = backends.backend(device.split(":")[0])
+        self._place = self.kernels.Device(device)
         self._bank_name, self._dictionary_name = bank, dictionary
 
     def __repr__(self) -> str:
@@ -88,24 +94,14 @@ class Engine:
     # What the bundle holds ------------------------------------------------------------------------------------------
 
     @cached_property
-    def image_encoder(self) -> onnx.ImageEncoder:
+    def image_encoder(self) -> Any:
         """The image tower."""
-        manifest = self.bundle.manifest
-        path = self.bundle.file(manifest.image_encoder)
-        return onnx.ImageEncoder(path, manifest.embedding_dim, self.providers, num_threads=self.num_threads)
+        return open_image_encoder(self.bundle, self._place, self.providers, self.encoder, self.num_threads)
 
     @cached_property
-    def text_encoder(self) -> onnx.TextEncoder:
+    def text_encoder(self) -> Any:
         """The text tower with its tokenizer."""
-        manifest = self.bundle.manifest
-        tokenizer = Tokenizer(
-            self.bundle.file(manifest.tokenizer),
-            manifest.context_length,
-            manifest.tokenizer_clean,
-            manifest.text_length == "dynamic",
-        )
-        path = self.bundle.file(manifest.text_encoder)
-        return onnx.TextEncoder(path, tokenizer, manifest.embedding_dim, self.providers, self.num_threads)
+        return open_text_encoder(self.bundle, self._place, self.providers, self.num_threads)
 
     @cached_property
     def bank(self) -> ConceptBank:
@@ -113,6 +109,12 @@ class Engine:
         bank = ConceptBank.load(self.bundle.bank(self._bank_name))
         self._check_dim(bank.embeddings)
         return bank
+
+    @cached_property
+    def prepared_bank(self) -> Any:
+        """The bank as the kernels take it; on a GPU it stays there."""
+        with self._place:
+            return self.kernels.prepare_bank(self.bank.embeddings)
 
     @cached_property
     def dictionary(self) -> Dictionary:
@@ -157,19 +159,30 @@ class Engine:
         -------
         (n, d) float32, unit rows
         """
+        with self._place:
+            rows: FloatArray = self.kernels.to_host(self._embed_images(images))
+        return rows
+
+    def _embed_images(self, images: ImageLike | Iterable[ImageLike]) -> Any:
+        """Rows of whole images, on the device."""
         several: Any = [images] if is_single_image(images) else images
         parts = [embeddings for embeddings, _ in self._encode_batches(several)]
         return np.concatenate(parts) if parts else np.empty((0, self.bundle.manifest.embedding_dim), np.float32)
 
-    def _encode_batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[FloatArray, int]]:
-        config, batch = self.bundle.manifest.preprocess, []
+    def _encode_batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[Any, int]]:
+        batch = []
         for image in images:
-            batch.append(preprocess_image(self.load_image(image), config))
+            batch.append(self.load_image(image))
             if len(batch) == self.image_encoder.batch_size:
-                yield self.image_encoder.encode(np.stack(batch)), len(batch)
+                yield self._embed_pixels(batch), len(batch)
                 batch = []
         if batch:
-            yield self.image_encoder.encode(np.stack(batch)), len(batch)
+            yield self._embed_pixels(batch), len(batch)
+
+    def _embed_pixels(self, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
+        """Rows of decoded whole images, on the device."""
+        ready = np.stack([preprocess_image(pixels, self.bundle.manifest.preprocess) for pixels in images])
+        return self.image_encoder.encode(self.kernels.upload(ready))
 
     def encode_text(self, texts: str | Sequence[str]) -> FloatArray:
         """Embed texts as they are, without a template.
@@ -178,6 +191,12 @@ class Engine:
         -------
         (n, d) float32, unit rows
         """
+        with self._place:
+            rows: FloatArray = self.kernels.to_host(self._embed_texts(texts))
+        return rows
+
+    def _embed_texts(self, texts: str | Sequence[str]) -> Any:
+        """Rows of texts, on the device."""
         return self.text_encoder.encode([texts] if isinstance(texts, str) else list(texts))
 
     # Explain --------------------------------------------------------------------------------------------------------
@@ -210,26 +229,27 @@ class Engine:
             If an option is unknown or out of range.
         """
         chosen = Options.from_keywords(options)
-        targets = resolve_targets(concepts, self.bank, self.encode_text)
         timings: dict[str, float] = {}
-        began = time.perf_counter()
-        pixels = self.load_image(image)
-        timings["decode"] = (time.perf_counter() - began) * 1e3
-        began = time.perf_counter()
-        whole = self.image_encoder.encode(preprocess_image(pixels, self.bundle.manifest.preprocess)[None])
-        timings["encode"] = (time.perf_counter() - began) * 1e3
-        return explain_image(
-            pixels,
-            targets,
-            self.bank.embeddings,
-            whole,
-            self.image_encoder,
-            self.bundle.manifest.preprocess,
-            chosen,
-            self.kernels,
-            self.num_threads,
-            timings,
-        )
+        with self._place:
+            targets = resolve_targets(concepts, self.bank, self._embed_texts)
+            began = time.perf_counter()
+            pixels = self.load_image(image)
+            timings["decode"] = (time.perf_counter() - began) * 1e3
+            began = time.perf_counter()
+            whole = self._embed_pixels([pixels])
+            timings["encode"] = (time.perf_counter() - began) * 1e3
+            return explain_image(
+                pixels,
+                targets,
+                self.prepared_bank,
+                whole,
+                self.image_encoder,
+                self.bundle.manifest.preprocess,
+                chosen,
+                self.kernels,
+                self.num_threads,
+                timings,
+            )
 
     # Decompose ------------------------------------------------------------------------------------------------------
 
@@ -270,19 +290,18 @@ class Engine:
         if sum(given) != 1:
             raise InputError("give exactly one of images, embeddings and texts")
         mean = self.dictionary.mean if texts is not None else self.image_mean
-        if images is not None:
-            single, rows = is_single_image(images), self.encode_image(images)
-        elif texts is not None:
-            single, rows = isinstance(texts, str), self.encode_text(texts)
-        else:
-            array = np.asarray(embeddings, np.float32)
-            single, rows = array.ndim == 1, np.atleast_2d(array)
-        found = self._decompose(rows, mean, l1_penalty, l0)
+        with self._place:
+            if images is not None:
+                single, rows = is_single_image(images), self._embed_images(images)
+            elif texts is not None:
+                single, rows = isinstance(texts, str), self._embed_texts(texts)
+            else:
+                array = np.asarray(embeddings, np.float32)
+                single, rows = array.ndim == 1, np.atleast_2d(array)
+            found = self._decompose(rows, mean, l1_penalty, l0)
         return found[0] if single else found
 
-    def _decompose(
-        self, rows: FloatArray, mean: FloatArray, l1_penalty: float | None, l0: int | None
-    ) -> Decompositions:
+    def _decompose(self, rows: Any, mean: FloatArray, l1_penalty: float | None, l0: int | None) -> Decompositions:
         penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
         return sparse.decompose(
             rows,
@@ -345,20 +364,21 @@ class Engine:
             If there are fewer labels than images.
         """
         penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
-        return sparse.average(
-            self._labelled_batches(images, labels),
-            self.dictionary,
-            self.image_mean,
-            self.kernels,
-            l1_penalty=penalty,
-            l0=l0,
-            num_threads=self.num_threads,
-            progress=progress,
-        )
+        with self._place:
+            return sparse.average(
+                self._labelled_batches(images, labels),
+                self.dictionary,
+                self.image_mean,
+                self.kernels,
+                l1_penalty=penalty,
+                l0=l0,
+                num_threads=self.num_threads,
+                progress=progress,
+            )
 
     def _labelled_batches(
         self, images: Iterable[ImageLike], labels: Sequence[Hashable] | None
-    ) -> Iterator[tuple[FloatArray, Sequence[Hashable]]]:
+    ) -> Iterator[tuple[Any, Sequence[Hashable]]]:
         start = 0
         for embeddings, count in self._encode_batches(images):
             chosen = ["all"] * count if labels is None else labels[start : start + count]
@@ -373,6 +393,7 @@ def load(
     *,
     device: str = "cpu",
     providers: Sequence[Any] | None = None,
+    encoder: str = "onnx",
     bank: str | None = None,
     dictionary: str | None = None,
     num_threads: int | None = None,
@@ -385,7 +406,7 @@ def load(
     bundle : str or path, optional
         A directory, the name of an installed bundle, or ``hf-hub:owner/name``; None means ``FASTCONCEPT_BUNDLE`` or
         the built-in bundle.
-    device, providers, bank, dictionary, num_threads, max_pixels
+    device, providers, encoder, bank, dictionary, num_threads, max_pixels
         See :class:`Engine`.
 
     Raises
@@ -393,12 +414,13 @@ def load(
     BundleError
         If there is no such bundle or it is damaged.
     DeviceError
-        If the device or a provider is not available.
+        If the device, a provider or a TensorRT engine for it is not available.
     """
     return Engine(
         Bundle(find_bundle(bundle)),
         device=device,
         providers=providers,
+        encoder=encoder,
         bank=bank,
         dictionary=dictionary,
         num_threads=num_threads,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import BundleError, DeviceError, InputError, MissingDependencyError
 from ..kernels.threads import check_num_threads
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
 IMAGE_BATCH = 16  # images per run of the encoder
 TEXT_BATCH_TOKENS = 1024  # tokens, padding included, per run of the encoder
+
+# What an encoder spends its time in. ONNX Runtime keeps arithmetic on shapes on the CPU, on purpose; none of this.
+_WORK = {"Attention", "BiasGelu", "Conv", "Einsum", "Erf", "FastGelu", "FusedMatMul", "Gelu", "Gemm", "MatMul"}
+_WORK |= {"LayerNormalization", "MultiHeadAttention", "QuickGelu", "ReduceMean", "SkipLayerNormalization", "Softmax"}
 
 
 def device_providers(device: str) -> list[Provider]:
@@ -68,7 +71,7 @@ def create_session(
     Raises
     ------
     DeviceError
-        If a provider is not available in this installation, or could not start.
+        If a provider is not available in this installation, could not start, or leaves work to the CPU.
     BundleError
         If the file is not a model that ONNX Runtime can load.
     MissingDependencyError
@@ -92,20 +95,47 @@ def create_session(
     options.log_severity_level = 3
     # Threads that spin between runs take the cores from our own kernels, which run in turn with the encoder.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    elsewhere = "CPUExecutionProvider" not in names
+    if elsewhere:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=chosen)
-        session.disable_fallback()
+        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=chosen, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base but this
-        raise BundleError(f"{os.fspath(path)} cannot be loaded: {_first_line(error)}; export the model again") from None
+        failed = f"{os.fspath(path)} cannot be loaded: {first_line(error)}"
+        if elsewhere:
+            raise DeviceError(f"{failed}; if the libraries of {names[0]} are there, export the model again") from None
+        raise BundleError(f"{failed}; export the model again") from None
     if session.get_providers()[: len(names)] != names:
         raise DeviceError(
             f"{', '.join(names)} did not start (running: {', '.join(session.get_providers())}); "
             "its libraries or its device are missing. There is no silent fallback: ask for a device that is there"
         )
+    if elsewhere and (left := work_on_cpu(session)):
+        raise DeviceError(
+            f"{names[0]} leaves {', '.join(left)} of {os.fspath(path)} to the CPU. There is no silent fallback: "
+            "export the model in a type this provider knows, or add CPUExecutionProvider to the providers"
+        )
     return session
 
 
-def _first_line(error: Exception) -> str:
+def work_on_cpu(session: Any) -> list[str]:
+    """Operators that ONNX Runtime placed on the CPU, without those that reckon with shapes.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        Opened with ``session.record_ep_graph_assignment_info``.
+    """
+    placed = {
+        node.op_type
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name == "CPUExecutionProvider"
+        for node in part.get_nodes()
+    }
+    return sorted(placed & _WORK)
+
+
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -128,6 +158,8 @@ class _OnnxEncoder:
         width = outputs[0].shape[-1] if len(outputs[0].shape) == 2 else None
         if width != dim and isinstance(width, int):
             raise BundleError(f"{self._path} returns rows of {width}, the manifest says {dim}; export the model again")
+        if outputs[0].type != "tensor(float)":
+            raise BundleError(f"{self._path} returns {outputs[0].type}, expected float32; export the model again")
         self.dim = dim
         self._input, self._output = inputs[0], outputs[0].name
 
@@ -136,12 +168,16 @@ class _OnnxEncoder:
         """The execution providers in use, the first is the one asked for."""
         return list(self._session.get_providers())
 
-    def _run(self, batch: npt.NDArray[Any], target: npt.NDArray[np.float32]) -> None:
+    def _namespace(self, array: object) -> Any:
+        """The module of the functions for an array, or None for what is no array."""
+        return np if isinstance(array, np.ndarray) else None
+
+    def _run(self, batch: Any, target: Any) -> None:
         """Encode one batch into ``target`` and check what came out."""
         try:
             rows = self._session.run([self._output], {self._input.name: batch})[0]
         except Exception as error:
-            raise BundleError(f"{self._path} failed on {batch.dtype} {batch.shape}: {_first_line(error)}") from None
+            raise BundleError(f"{self._path} failed on {batch.dtype} {batch.shape}: {first_line(error)}") from None
         if rows.shape != target.shape or rows.dtype != np.float32:
             raise BundleError(f"{self._path} returned {rows.dtype} {rows.shape}, expected float32 {target.shape}")
         if not np.isfinite(rows).all():
@@ -177,12 +213,7 @@ class ImageEncoder(_OnnxEncoder):
         self.size: tuple[int, int] = tuple(self._input.shape[2:])
         self.batch_size = IMAGE_BATCH
 
-    def encode(
-        self,
-        pixels: npt.NDArray[np.float32],
-        batch_size: int | None = None,
-        out: npt.NDArray[np.float32] | None = None,
-    ) -> npt.NDArray[np.float32]:
+    def encode(self, pixels: Any, batch_size: int | None = None, out: Any = None) -> Any:
         """Encode images in bounded batches.
 
         Parameters
@@ -205,7 +236,8 @@ class ImageEncoder(_OnnxEncoder):
             If the shape or dtype is another, or a pixel is not finite.
         """
         expected = (3, *self.size)
-        if not isinstance(pixels, np.ndarray) or pixels.ndim != 4 or pixels.shape[1:] != expected:
+        xp = self._namespace(pixels)
+        if xp is None or pixels.ndim != 4 or pixels.shape[1:] != expected:
             raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {np.shape(pixels)}")
         if pixels.dtype != np.float32:
             raise InputError(f"pixels must be float32, got {pixels.dtype}")
@@ -214,12 +246,12 @@ class ImageEncoder(_OnnxEncoder):
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         shape = (len(pixels), self.dim)
         if out is None:
-            out = np.empty(shape, np.float32)
+            out = xp.empty(shape, np.float32)
         elif out.shape != shape or out.dtype != np.float32:
             raise InputError(f"out must be float32 {shape}, got {out.dtype} {out.shape}")
         for start in range(0, len(pixels), batch_size):
             stop = start + batch_size
-            self._run(np.ascontiguousarray(pixels[start:stop]), out[start:stop])
+            self._run(xp.ascontiguousarray(pixels[start:stop]), out[start:stop])
         return out
 
 
@@ -246,10 +278,9 @@ class TextEncoder(_OnnxEncoder):
     ) -> None:
         super().__init__(path, dim, providers, num_threads, input_rank=2)
         self.tokenizer = tokenizer
+        self.batch_tokens = TEXT_BATCH_TOKENS
 
-    def encode(
-        self, texts: Sequence[str], progress: Progress | None = None, batch_tokens: int = TEXT_BATCH_TOKENS
-    ) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], progress: Progress | None = None, batch_tokens: int | None = None) -> Any:
         """Encode texts, the short ones together, so that little is spent on padding.
 
         Parameters
@@ -258,8 +289,8 @@ class TextEncoder(_OnnxEncoder):
             At least one.
         progress : callable, optional
             Called as ``progress(done, total)`` after every batch, counting distinct texts.
-        batch_tokens : int
-            Most tokens of one run; a single text may exceed it.
+        batch_tokens : int, optional
+            Most tokens of one run, by default ``self.batch_tokens``; a single text may exceed it.
 
         Returns
         -------
@@ -275,12 +306,12 @@ class TextEncoder(_OnnxEncoder):
         rows = list(dict.fromkeys(tokens))  # equal texts are encoded once, so that they tie to the last bit
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         lengths = [len(rows[index]) for index in order]
-        embeddings = np.empty((len(rows), self.dim), np.float32)
+        embeddings, limit = self._empty(len(rows)), self.batch_tokens if batch_tokens is None else batch_tokens
         stop = 0
         while stop < len(order):
-            start, stop = stop, self._batch_end(lengths, stop, batch_tokens)
+            start, stop = stop, self._batch_end(lengths, stop, limit)
             chosen = order[start:stop]
-            batch = np.empty((len(chosen), self.dim), np.float32)
+            batch = self._empty(len(chosen))
             self._run(self.tokenizer.pad([rows[index] for index in chosen]), batch)
             embeddings[chosen] = batch
             if progress is not None:
@@ -289,6 +320,10 @@ class TextEncoder(_OnnxEncoder):
             return embeddings
         place = {row: index for index, row in enumerate(rows)}
         return embeddings[[place[row] for row in tokens]]
+
+    def _empty(self, count: int) -> Any:
+        """Room for rows."""
+        return np.empty((count, self.dim), np.float32)
 
     def _batch_end(self, lengths: list[int], start: int, batch_tokens: int) -> int:
         """First text after ``start`` that no longer fits; lengths only grow."""

@@ -13,22 +13,30 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu, checks
+from .cpu_device import Device, beside, check_rows, place, prepare_bank, to_host, upload
 from .cpu_nnlasso import Dictionary, nnlasso, nnlasso_l0
 from .reference import FloatArray, IntArray, SaliencyMaps, SubtreeRanks
 from .sparse_codes import SparseCodes
 from .threads import check_num_threads
 
 __all__ = [
+    "Device",
     "Dictionary",
     "SaliencyMaps",
     "SparseCodes",
     "SubtreeRanks",
     "all_ranks",
+    "beside",
+    "check_rows",
     "nnlasso",
     "nnlasso_l0",
+    "place",
+    "prepare_bank",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",
+    "to_host",
+    "upload",
 ]
 
 

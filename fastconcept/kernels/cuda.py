@@ -17,17 +17,22 @@ from ..errors import InputError
 from . import checks
 from .cuda_device import (
     Availability,
+    Device,
     availability,
     back,
+    beside,
+    check_rows,
     device_array,
     finish_uploads,
     is_host,
     multiprocessors,
+    place,
     pointer,
     product,
     require,
     stream,
     to_host,
+    upload,
 )
 from .cuda_geometry import Axis, Levels, box_chunks, coverage, resize_axis
 from .cuda_nnlasso import Dictionary, nnlasso, nnlasso_l0
@@ -38,18 +43,24 @@ from .threads import check_num_threads
 __all__ = [
     "Availability",
     "Bank",
+    "Device",
     "Dictionary",
     "SaliencyMaps",
     "SparseCodes",
     "SubtreeRanks",
     "all_ranks",
     "availability",
+    "beside",
+    "check_rows",
     "nnlasso",
     "nnlasso_l0",
+    "place",
+    "prepare_bank",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",
     "to_host",
+    "upload",
 ]
 
 _TILE_BYTES = 256 << 20  # similarities in memory at a time
@@ -92,6 +103,11 @@ class Bank:
             self._levels = (graph, Levels(to_host(child_indptr), to_host(child_indices), to_host(order), self.shape[0]))
             finish_uploads()
         return self._levels[1]
+
+
+def prepare_bank(rows: Any) -> Bank:
+    """Concept embeddings (N, d) float32 as :class:`Bank`, for ``subtree_ranks`` and ``all_ranks``."""
+    return Bank(rows)
 
 
 def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[Any, int]:

@@ -5,8 +5,10 @@ CuPy is imported inside the functions, so that this module imports anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DeviceError, InputError
-from . import checks
+from . import checks, sparse_codes
 
 # Of cuBLAS (library_types.h, cublas_api.h).
 _TYPES = {"float16": 2, "float32": 0, "float64": 1}
@@ -82,6 +84,97 @@ def require() -> tuple[Any, Any]:
     from . import _cuda
 
     return cupy, _cuda
+
+
+class Device:
+    """One GPU with a stream of its own: what is done inside ``with`` is queued there, in order.
+
+    Parameters
+    ----------
+    name : str
+        ``"cuda"`` or ``"cuda:N"``.
+
+    Raises
+    ------
+    DeviceError
+        If the kernels cannot run here, or there is no such device.
+    """
+
+    def __init__(self, name: str) -> None:
+        xp, _ = require()
+        index = name.partition(":")[2] or "0"
+        count = int(xp.cuda.runtime.getDeviceCount())
+        if not index.isdecimal() or int(index) >= count:
+            raise DeviceError(f"there is no device {name!r}; visible are cuda:0 to cuda:{count - 1}")
+        self.index = int(index)
+        self.name = f"cuda:{self.index}"
+        with xp.cuda.Device(self.index):
+            self._stream = xp.cuda.Stream(non_blocking=True)
+        self._entered = threading.local()  # the current device and stream are each thread's own
+
+    @property
+    def stream(self) -> int:
+        """Address of the stream."""
+        return int(self._stream.ptr)
+
+    @property
+    def compute_capability(self) -> str:
+        """Such as ``"90"``."""
+        xp, _ = require()
+        return str(xp.cuda.Device(self.index).compute_capability)
+
+    def __enter__(self) -> Device:
+        xp, _ = require()
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(xp.cuda.Device(self.index))
+            opened.enter_context(self._stream)
+            self._stack().append(opened.pop_all())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack().pop().close()
+
+    def _stack(self) -> list[contextlib.ExitStack]:
+        if not hasattr(self._entered, "stack"):
+            self._entered.stack = []
+        stack: list[contextlib.ExitStack] = self._entered.stack
+        return stack
+
+
+def place() -> str:
+    """Name of the device on which arrays are made now."""
+    xp, _ = require()
+    return f"cuda:{int(xp.cuda.Device().id)}"
+
+
+def upload(array: Any) -> Any:
+    """An array where the kernels read it; the copy is queued on the current stream."""
+    xp, _ = require()
+    return xp.asarray(array)
+
+
+def beside(rows: Any, array: Any) -> Any:
+    """An array where ``rows`` are, so that the two can be computed with."""
+    return array if is_host(rows) else upload(array)
+
+
+def check_rows(rows: Any, name: str) -> Any:
+    """Finite float32 rows (n, d), where they are: :func:`fastconcept.kernels.sparse_codes.check_rows` for both sides.
+
+    Raises
+    ------
+    InputError
+        If they are anything else.
+    """
+    xp, _ = require()
+    if is_host(rows):
+        return sparse_codes.check_rows(rows, name)
+    array = device_array(name, rows, (None, None), [np.float32], "n, d")
+    if not 1 <= array.shape[1] <= 65536 or array.shape[0] >= 2**31:
+        raise InputError(f"{name} must have from 1 to 65536 columns and fewer than 2**31 rows, got {array.shape}")
+    if not bool(xp.isfinite(array).all()):
+        raise InputError(f"{name} has NaN or infinite values")
+    return array
 
 
 def is_host(value: object) -> bool:

@@ -8,13 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .cuda_device import back, device_array, finish_uploads, is_host, pointer, product, require, stream, to_host
+from .cuda_device import (
+    back,
+    check_rows,
+    finish_uploads,
+    is_host,
+    pointer,
+    product,
+    require,
+    stream,
+    to_host,
+    upload,
+)
 from .sparse_codes import (
     SparseCodes,
     check_l0,
     check_l1_penalty,
-    check_rows,
-    check_targets,
     check_tolerance,
     check_warm_start,
 )
@@ -62,14 +71,9 @@ class Dictionary:
 
 def _checked(rows: Any, name: str, dimension: int | None = None) -> Any:
     """Finite float32 rows on the device."""
-    xp, _ = require()
-    if is_host(rows):
-        return xp.asarray(check_rows(rows, name) if dimension is None else check_targets(rows, dimension))
-    array = device_array(name, rows, (None, dimension), [np.float32], "n, d")
-    if not 1 <= array.shape[1] <= 65536 or array.shape[0] >= 2**31:
-        raise InputError(f"{name} must have from 1 to 65536 columns and fewer than 2**31 rows, got {array.shape}")
-    if not bool(xp.isfinite(array).all()):
-        raise InputError(f"{name} has NaN or infinite values")
+    array = upload(check_rows(rows, name))
+    if dimension not in (None, array.shape[1]):
+        raise InputError(f"{name} have {array.shape[1]} columns but the dictionary has {dimension}")
     return array
 
 

@@ -16,21 +16,29 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from . import checks
+from .cpu_device import Device, beside, check_rows, place, prepare_bank, to_host, upload
 from .reference_nnlasso import Dictionary, certificate, nnlasso, nnlasso_l0
 from .sparse_codes import SparseCodes
 
 __all__ = [
+    "Device",
     "Dictionary",
     "SaliencyMaps",
     "SparseCodes",
     "SubtreeRanks",
     "all_ranks",
+    "beside",
     "certificate",
+    "check_rows",
     "nnlasso",
     "nnlasso_l0",
+    "place",
+    "prepare_bank",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",
+    "to_host",
+    "upload",
 ]
 
 FloatArray = npt.NDArray[np.floating]

@@ -32,8 +32,8 @@ class ImageEncoder(Protocol):
 
     batch_size: int
 
-    def encode(self, pixels: FloatArray) -> FloatArray:
-        """(n, 3, h, w) float32 to unit rows (n, d) float32."""
+    def encode(self, pixels: Any) -> Any:
+        """(n, 3, h, w) float32 to unit rows (n, d) float32, on the device where the pixels are."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,19 @@ class Options:
 
 
 def embed_patches(
-    bordered: npt.NDArray[np.uint8],
+    bordered: Any,
     boxes: npt.NDArray[np.int32],
     encoder: ImageEncoder,
     config: Preprocess,
     kernels: ModuleType,
     num_threads: int | None,
     timings: dict[str, float],
-) -> FloatArray:
+) -> Any:
     """Resize and encode patches in batches of the encoder's size, so that memory does not grow with their number.
 
     Returns
     -------
-    (n, d) float32 unit rows
+    (n, d) float32 unit rows, where the image is
     """
     parts = []
     for start in range(0, len(boxes), encoder.batch_size):
@@ -147,8 +147,8 @@ def embed_patches(
 def explain_image(
     image: npt.NDArray[np.uint8],
     targets: Sequence[Target],
-    bank: FloatArray,
-    whole: FloatArray,
+    bank: Any,
+    whole: Any,
     encoder: ImageEncoder,
     config: Preprocess,
     options: Options,
@@ -164,19 +164,21 @@ def explain_image(
         The original, RGB.
     targets : sequence of Target
         What to look for; not empty.
-    bank : (N, d) float32
+    bank : (N, d) float32, or what ``kernels.prepare_bank`` makes of it
         Unit rows of the concepts that ranks count over.
     whole : (1, d) float32
-        Embedding of the whole image, for the scores.
+        Embedding of the whole image, for the scores; on the device of the kernels.
     encoder : ImageEncoder
     config : Preprocess
         Input size and normalisation of the encoder.
     options : Options
     kernels : module
-        ``fastconcept.kernels.cpu`` or another backend.
+        ``fastconcept.kernels.cpu`` or another backend. The bordered image goes up to its device once, and the maps
+        come back; what lies between stays there.
     num_threads : int, optional
     timings : dict, optional
-        Stages timed so far, in milliseconds; this function adds its own.
+        Stages timed so far, in milliseconds; this function adds its own. A GPU works on while this function goes on
+        to the next stage: there a stage's time is that of queueing it and waiting for what it needs.
 
     Returns
     -------
@@ -193,19 +195,19 @@ def explain_image(
     if not inside:
         bordered = patches.add_border(bordered, grid.margin, options.border, options.seed, config.mean)
     _add(timings, "preprocess", began)
-    embeddings = embed_patches(bordered, grid.boxes, encoder, config, kernels, num_threads, timings)
+    embeddings = embed_patches(kernels.upload(bordered), grid.boxes, encoder, config, kernels, num_threads, timings)
 
     began = time.perf_counter()
     best = _ranks(np.concatenate([embeddings, whole]), targets, bank, kernels, num_threads)
-    ranks, similarities = best.ranks, best.similarities
+    ranks, similarities = (kernels.to_host(columns[-1]) for columns in best)
     _add(timings, "ranks", began)
     began = time.perf_counter()
     if options.aggregate == "mean-then-best":
         cells, constant = _mean_then_best(embeddings, targets, bank, grid, options.score, kernels, num_threads)
     else:
-        values = patch_values(ranks[:-1], similarities[:-1], options.score)
+        values = patch_values(best.ranks[:-1], best.similarities[:-1], options.score)
         maps = kernels.saliency_maps(values, grid.cells, grid.weights, grid.shape, num_threads=num_threads)
-        cells, constant = maps.maps, maps.high == maps.low
+        cells, constant = kernels.to_host(maps.maps), kernels.to_host(maps.high == maps.low)
     _add(timings, "maps", began)
     view = View(image, region, cell)
     concepts = tuple(
@@ -215,9 +217,9 @@ def explain_image(
             note=target.note,
             cells=cells[index],
             constant=bool(constant[index]),
-            score=1.0 - int(ranks[-1, index]) / len(bank),
-            rank=int(ranks[-1, index]),
-            similarity=float(similarities[-1, index]),
+            score=1.0 - int(ranks[index]) / bank.shape[0],
+            rank=int(ranks[index]),
+            similarity=float(similarities[index]),
             view=view,
         )
         for index, target in enumerate(targets)
@@ -235,9 +237,7 @@ def _csr(groups: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64]
     return indptr, np.concatenate(groups).astype(np.int32) if groups else np.empty(0, np.int32)
 
 
-def _ranks(
-    embeddings: FloatArray, targets: Sequence[Target], bank: FloatArray, kernels: ModuleType, num_threads: int | None
-) -> Any:
+def _ranks(embeddings: Any, targets: Sequence[Target], bank: Any, kernels: ModuleType, num_threads: int | None) -> Any:
     """Best ranks with columns in the order of the targets, whether subtrees of the bank or phrases."""
     subtrees = [target.members for target in targets if target.members is not None]
     phrases = [target.embedding for target in targets if target.members is None]
@@ -245,21 +245,21 @@ def _ranks(
     queries = np.stack(phrases) if phrases else None  # type: ignore[arg-type]  # a phrase has an embedding
     found = kernels.subtree_ranks(embeddings, bank, indptr, indices, queries, num_threads=num_threads)
     in_bank = np.array([target.members is not None for target in targets])
-    order = np.where(in_bank, np.cumsum(in_bank) - 1, len(subtrees) + np.cumsum(~in_bank) - 1)
-    return type(found)(*(np.ascontiguousarray(columns[:, order]) for columns in found))
+    order = kernels.upload(np.where(in_bank, np.cumsum(in_bank) - 1, len(subtrees) + np.cumsum(~in_bank) - 1))
+    return type(found)(*(columns.take(order, axis=1) for columns in found))
 
 
-def patch_values(ranks: npt.NDArray[np.int32], similarities: FloatArray, score: str) -> npt.NDArray[Any]:
-    """What is averaged over patches; low is salient."""
+def patch_values(ranks: Any, similarities: Any, score: str) -> Any:
+    """What is averaged over patches, int32 or float32; low is salient. Arrays of any device, C-contiguous."""
     if score == "rank":
-        return np.ascontiguousarray(ranks)
-    return np.log1p(ranks, dtype=np.float32) if score == "log-rank" else -np.asarray(similarities, np.float32)
+        return ranks
+    return np.log1p(ranks.astype(np.float32)) if score == "log-rank" else -similarities.astype(np.float32)
 
 
 def _mean_then_best(
-    embeddings: FloatArray,
+    embeddings: Any,
     targets: Sequence[Target],
-    bank: FloatArray,
+    bank: Any,
     grid: patches.PatchGrid,
     score: str,
     kernels: ModuleType,
@@ -269,7 +269,7 @@ def _mean_then_best(
     cover = np.zeros((*grid.shape, len(grid)))
     for patch, ((x0, y0, x1, y1), weight) in enumerate(zip(grid.cells, grid.weights, strict=True)):
         cover[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0), patch] = weight
-    cover = (cover / cover.sum(axis=2, keepdims=True)).reshape(-1, len(grid))
+    cover = kernels.upload((cover / cover.sum(axis=2, keepdims=True)).reshape(-1, len(grid)))
     cells = np.empty((len(targets), *grid.shape), np.float32)
     constant = np.zeros(len(targets), bool)
     for index, target in enumerate(targets):
@@ -277,7 +277,7 @@ def _mean_then_best(
         queries = target.embedding[None] if target.embedding is not None else None
         found = kernels.subtree_ranks(embeddings, bank, *_csr(members), queries, num_threads=num_threads)
         values = patch_values(found.ranks, found.similarities, score).astype(np.float64)
-        best = (cover @ values).min(axis=1).reshape(grid.shape)
+        best = kernels.to_host((cover @ values).min(axis=1)).reshape(grid.shape)
         low, high = best.min(), best.max()
         constant[index] = high - low <= 1e-9 * max(1.0, abs(high))
         cells[index] = 1.0 if constant[index] else 1.0 - (best - low) / (high - low)

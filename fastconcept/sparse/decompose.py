@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..kernels.sparse_codes import SparseCodes, check_rows
+from ..kernels.sparse_codes import SparseCodes
 from .result import AverageWeights, Decompositions, SparseWeights, reconstruct, unit
 from .vocabulary import Dictionary, Vocabulary
 
-Embeddings = npt.NDArray[np.float32]
+Embeddings = npt.NDArray[np.float32]  # or of the kernels' device
 _AT_THE_MEAN = 1e-6  # an embedding this close to the mean has no direction but that of its rounding
 Label = TypeVar("Label", bound=Hashable)
 
@@ -45,7 +45,8 @@ def decompose(
     Parameters
     ----------
     embeddings : (n, d) float32
-        Of images or of texts; rows are scaled to unit length.
+        Of images or of texts; rows are scaled to unit length. With the CUDA kernels they may be on the device, and
+        then only the codes come back.
     dictionary : Dictionary
         Words and centred unit rows. What is derived from it is kept for as long as it lives; leave it unchanged.
     mean : (d,) float32
@@ -85,7 +86,7 @@ def decompose(
         raise InputError(f"give l1_penalty or l0, exactly one of them; got l1_penalty={l1_penalty!r}, l0={l0!r}")
     if warm_start is not None and l0 is not None:
         raise InputError("warm_start works with l1_penalty only")
-    embeddings = check_rows(embeddings, "embeddings")
+    embeddings = kernels.check_rows(embeddings, "embeddings")
     vocabulary = Vocabulary.of(dictionary)
     if embeddings.shape[1] != vocabulary.dimension:
         raise InputError(
@@ -93,19 +94,19 @@ def decompose(
             "both must come from the same model"
         )
     mean = _check_mean(mean, vocabulary)
-    if (empty := np.flatnonzero(~embeddings.any(axis=1))).size:
+    if (empty := np.flatnonzero(~kernels.to_host(embeddings.any(axis=1)))).size:
         raise InputError(f"embedding {empty[0]} is zero and has no direction to explain")
     rows = unit(embeddings.astype(np.float64))
-    centred = rows - mean.astype(np.float64)
+    centred = rows - kernels.beside(rows, mean.astype(np.float64))
     centred[np.linalg.norm(centred, axis=1) < _AT_THE_MEAN] = 0.0
     targets = unit(centred).astype(np.float32)
     prepared = vocabulary.prepared(kernels)
-    codes: SparseCodes
+    codes: SparseCodes  # of the targets' device
     if l0 is not None:
         codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
     else:
         codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
-    return Decompositions(vocabulary, codes, rows.astype(np.float32), mean)
+    return Decompositions(vocabulary, SparseCodes(*map(kernels.to_host, codes)), rows.astype(np.float32), mean)
 
 
 def recompose(
@@ -197,9 +198,7 @@ def average(
     for embeddings, labels in batches:
         if len(labels) != len(embeddings):
             raise InputError(f"a batch has {len(embeddings)} embeddings but {len(labels)} labels")
-        result = decompose(
-            embeddings, vocabulary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads
-        )
+        result = decompose(embeddings, vocabulary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads)
         cosines = result.cosine
         for i, label in enumerate(labels):
             span = slice(result.codes.indptr[i], result.codes.indptr[i + 1])

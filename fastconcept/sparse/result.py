@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MissingDependencyError
+from ..kernels.cuda_device import to_host
 from ..kernels.sparse_codes import SparseCodes
 from .vocabulary import Vocabulary
 
 Vector = npt.NDArray[np.float64]
 
 
-def unit(rows: Vector) -> Vector:
-    """Rows divided by their length; a row of zeros stays zero."""
+def unit(rows: Any) -> Any:
+    """Rows divided by their length, on any device; a row of zeros stays zero."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1.0)
 
@@ -53,6 +54,8 @@ class Decomposition:
     gap, kkt : float
         Certificate of the weights: relative duality gap and violation of the optimality conditions; nan once words
         were taken out by :meth:`without`.
+    target : (d,) float32
+        The embedding that was explained; where an engine works on a GPU, it is there, and ``cosine`` fetches it.
     """
 
     vocabulary: Vocabulary
@@ -60,7 +63,7 @@ class Decomposition:
     l1_penalty: float
     gap: float
     kkt: float
-    target: npt.NDArray[np.float32]
+    target: Any
     mean: npt.NDArray[np.float32]
 
     @property
@@ -78,7 +81,7 @@ class Decomposition:
     @property
     def cosine(self) -> float:
         """Cosine between the reconstruction and the original embedding."""
-        return float(self.embedding.astype(np.float64) @ unit(self.target.astype(np.float64)))
+        return float(self.embedding.astype(np.float64) @ unit(to_host(self.target).astype(np.float64)))
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest weight (all by default), by falling weight."""
@@ -152,7 +155,7 @@ class Decompositions:
 
     vocabulary: Vocabulary
     codes: SparseCodes
-    targets: npt.NDArray[np.float32]
+    targets: Any  # (n, d) float32, on the device where they were explained
     mean_embedding: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -193,7 +196,7 @@ class Decompositions:
             codes.kkt[chosen],
             codes.rounds[chosen],
         )
-        return Decompositions(self.vocabulary, picked, self.targets[chosen], self.mean_embedding)
+        return Decompositions(self.vocabulary, picked, self.targets[chosen.tolist()], self.mean_embedding)
 
     def __iter__(self) -> Iterator[Decomposition]:
         return (self[i] for i in range(len(self)))
@@ -211,7 +214,7 @@ class Decompositions:
     @cached_property
     def cosine(self) -> Vector:
         """(n,) cosine between each reconstruction and the original embedding."""
-        original = unit(self.targets.astype(np.float64))
+        original = unit(to_host(self.targets).astype(np.float64))
         cosines: Vector = np.einsum("ij,ij->i", self.embeddings.astype(np.float64), original)
         return cosines
 
@@ -252,7 +255,8 @@ def reconstruct(
 ) -> npt.NDArray[np.float32]:
     """``norm(norm(C^T w) + mu)`` for n codes in CSR layout, (n, d) float32; norm of zero is zero."""
     sums = unit(vocabulary.combine(indptr, indices, values))
-    return unit(sums + mean.astype(np.float64)).astype(np.float32)
+    rows: npt.NDArray[np.float32] = unit(sums + mean.astype(np.float64)).astype(np.float32)
+    return rows
 
 
 def _bars(words: list[tuple[str, float]], caption: str) -> str:

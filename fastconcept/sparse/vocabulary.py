@@ -81,10 +81,11 @@ class Vocabulary:
         return int(self.embeddings.shape[1])
 
     def prepared(self, kernels: ModuleType) -> Any:
-        """The embeddings as a kernel backend wants them, converted at the first call for each backend."""
-        if kernels.__name__ not in self._prepared:
-            self._prepared[kernels.__name__] = kernels.Dictionary(self.embeddings)
-        return self._prepared[kernels.__name__]
+        """The embeddings as a kernel backend wants them, converted at the first call for each backend and device."""
+        key = f"{kernels.__name__} {kernels.place()}"
+        if key not in self._prepared:
+            self._prepared[key] = kernels.Dictionary(self.embeddings)
+        return self._prepared[key]
 
     @cached_property
     def _rows(self) -> dict[str, list[int]]:

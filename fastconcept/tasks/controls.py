@@ -111,7 +111,7 @@ class NullEngine(Engine):
     """An engine with one thing taken away; see :func:`apply_control`. What is replaced is made when first asked for."""
 
     def __init__(self, engine: Engine, control: str, seed: int) -> None:
-        replaced = {"bank", "dictionary", "image_encoder", "text_encoder", "image_mean"}
+        replaced = {"bank", "prepared_bank", "dictionary", "image_encoder", "text_encoder", "image_mean"}
         self.__dict__.update({name: value for name, value in vars(engine).items() if name not in replaced})
         self._real, self._control, self.seed = engine, control, seed
 

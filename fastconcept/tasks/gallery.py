@@ -102,7 +102,7 @@ def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None
         Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
     ]
     kernels = engine.kernels
-    scores = PatchScores(embedded, targets, engine.bank.embeddings, kernels, engine.num_threads)
+    scores = PatchScores(embedded, targets, engine.prepared_bank, kernels, engine.num_threads)
     cells = scores.maps(Reading((), False, options.aggregate, options.scale_weights, options.score))
     view = View(pixels, embedded.region, embedded.grid.cell)
     maps = iter([_concept_map(t, cells[k], similarities, view) for k, t in enumerate(targets)])

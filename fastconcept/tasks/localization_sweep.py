@@ -112,7 +112,7 @@ def sweep(
         groups += [item.name] * len(cases)
         for border, store in stores.items():
             embedded = store.embed(image)
-            scores = PatchScores(embedded, targets, engine.bank.embeddings, kernels, engine.num_threads)
+            scores = PatchScores(embedded, targets, engine.prepared_bank, kernels, engine.num_threads)
             truths = [boxes.to_unit(case.boxes, embedded.region) for case in cases]
             for reading in tried:
                 for cells, truth in zip(scores.maps(reading), truths, strict=True):
