@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels as backends
 from .bundle import Bundle, find_bundle
-from .concepts.bank import ConceptBank
-from .concepts.dictionary import Dictionary
-from .encoders.onnx import device_providers
-from .encoders.opening import check_encoder, open_image_encoder, open_text_encoder
 from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image, preprocess_image
-from .errors import BundleError, InputError
-from .kernels.threads import check_num_threads
+from .errors import InputError
+from .resources import Resources
 from .saliency.explain import Options, explain_image
 from .saliency.result import Explanation
 from .saliency.targets import resolve_targets
 from .sparse import decompose as sparse
 from .sparse.result import AverageWeights, Decompositions
+from .warmup import warm_up
 
 if TYPE_CHECKING:
     from .encoders.preprocess import ImageLike
@@ -34,7 +29,7 @@ FloatArray = npt.NDArray[np.float32]
 DEFAULT_L1_PENALTY = 0.25  # of SpLiCE's own examples
 
 
-class Engine:
+class Engine(Resources):
     """A CLIP model ready to explain: encoders, concept bank, dictionary and image mean of one bundle.
 
     Files are read when first needed: decomposing never opens the concept bank, explaining synsets never opens the
@@ -65,81 +60,6 @@ class Engine:
     kernels : module
         Of the device: ``fastconcept.kernels.cpu`` or ``.cuda``.
     """
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = "cpu",
-        providers: Sequence[Any] | None = None,
-        encoder: str = "onnx",
-        bank: str | None = None,
-        dictionary: str | None = None,
-        num_threads: int | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        self.bundle = bundle
-        self.device = device
-        self.num_threads = check_num_threads(num_threads)
-        self.max_pixels = max_pixels
-        self.providers = list(providers) if providers is not None else device_providers(device)
-        self.encoder = check_encoder(encoder, device)
-        self.kernels = backends.backend(device.split(":")[0])
-        self._place = self.kernels.Device(device)
-        self._bank_name, self._dictionary_name = bank, dictionary
-
-    def __repr__(self) -> str:
-        return f"Engine({str(self.bundle.path)!r}, model={self.bundle.manifest.model!r}, device={self.device!r})"
-
-    # What the bundle holds ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def image_encoder(self) -> Any:
-        """The image tower."""
-        return open_image_encoder(self.bundle, self._place, self.providers, self.encoder, self.num_threads)
-
-    @cached_property
-    def text_encoder(self) -> Any:
-        """The text tower with its tokenizer."""
-        return open_text_encoder(self.bundle, self._place, self.providers, self.num_threads)
-
-    @cached_property
-    def bank(self) -> ConceptBank:
-        """The concepts that ranks count over."""
-        bank = ConceptBank.load(self.bundle.bank(self._bank_name))
-        self._check_dim(bank.embeddings)
-        return bank
-
-    @cached_property
-    def prepared_bank(self) -> Any:
-        """The bank as the kernels take it; on a GPU it stays there."""
-        with self._place:
-            return self.kernels.prepare_bank(self.bank.embeddings)
-
-    @cached_property
-    def dictionary(self) -> Dictionary:
-        """The vocabulary as SpLiCE uses it: words and centred unit rows."""
-        dictionary = Dictionary.load(self.bundle.dictionary(self._dictionary_name))
-        self._check_dim(dictionary.embeddings)
-        return dictionary
-
-    @cached_property
-    def image_mean(self) -> FloatArray:
-        """Mean of unit image embeddings over a large set of images, (d,) float32."""
-        name = self.bundle.manifest.image_mean
-        if name is None:
-            raise BundleError(f"{self.bundle.path} has no image mean; export with --mean-images or --image-mean")
-        from safetensors.numpy import load_file
-
-        mean = load_file(self.bundle.file(name)).get("mean")
-        if mean is None or mean.shape != (self.bundle.manifest.embedding_dim,) or not np.isfinite(mean).all():
-            raise BundleError(f"{self.bundle.path / name} does not hold a finite mean of the model's dimension")
-        return np.ascontiguousarray(mean, np.float32)
-
-    def _check_dim(self, embeddings: FloatArray) -> None:
-        dim = self.bundle.manifest.embedding_dim
-        if embeddings.shape[1] != dim:
-            raise BundleError(f"{self.bundle.path}: embeddings are {embeddings.shape[1]} wide, the model's are {dim}")
 
     # Encoders -------------------------------------------------------------------------------------------------------
 
@@ -250,6 +170,50 @@ class Engine:
                 self.num_threads,
                 timings,
             )
+
+    # Warm up --------------------------------------------------------------------------------------------------------
+
+    def warmup(
+        self,
+        images: Sequence[tuple[int, int]] = ((480, 640),),
+        *,
+        concepts: str | Sequence[str] | None = None,
+        batch: int = 1,
+        l0: int | None = None,
+        **options: Any,
+    ) -> dict[str, float]:
+        """Open everything and run each method once, so that the first request is as fast as those after it.
+
+        Loads what the bundle has: encoders, bank and dictionary (on a GPU they also go there). Then explains one
+        synthetic image of every size and decomposes a batch. What depends on sizes (memory, plans of the encoder's
+        batches) is ready for those sizes; another size works too, a little slower the first time.
+
+        Parameters
+        ----------
+        images : sequence of (int, int)
+            Height and width of images to come, in pixels.
+        concepts : str or sequence of str, optional
+            What to look for; the bank's first concept and a phrase by default, so that the text encoder is opened.
+        batch : int
+            Images decomposed at once.
+        l0 : int, optional
+            Warm up ``decompose(l0=...)`` instead of the default penalty.
+        **options
+            As for :meth:`explain`.
+
+        Returns
+        -------
+        dict of str to float
+            Milliseconds of ``"load"``, and of ``"explain"`` and ``"decompose"`` where the bundle has what they need.
+
+        Raises
+        ------
+        InputError
+            If a size or the batch is not positive, or larger than this engine takes.
+        DeviceError
+            If a part of the device is missing.
+        """
+        return warm_up(self, images, concepts, batch, l0, options)
 
     # Decompose ------------------------------------------------------------------------------------------------------
 

@@ -78,10 +78,12 @@ def _read_report(path: Path) -> dict[str, Any]:
 
 def _print(document: dict[str, Any], console: Console) -> None:
     console.print(f"{document['model']} on {document['device']}, {document['environment']['cpu']}", markup=False)
+    spent = ", ".join(f"{part} {ms:.0f} ms" for part, ms in document["warm_up_ms"].items())
+    console.print(f"warm-up: {spent}", markup=False)
     table = Table("image", "method", "stage", "p50 ms", "p90 ms", "p99 ms", box=None, pad_edge=False)
     for image, methods in document["latency"].items():
         for method, series in methods.items():
-            table.add_row(image, method, "warm-up (first call)", f"{series['warm_up_ms']:.2f}", "", "", style="dim")
+            table.add_row(image, method, "first call", f"{series['first_call_ms']:.2f}", "", "", style="dim")
             for stage, values in series["stages_ms"].items():
                 table.add_row(image, method, stage, *(f"{values[f'p{q}']:.3f}" for q in latency.PERCENTILES))
     console.print(table)
