@@ -238,7 +238,8 @@ class ImageEncoder(_OnnxEncoder):
         expected = (3, *self.size)
         xp = self._namespace(pixels)
         if xp is None or pixels.ndim != 4 or pixels.shape[1:] != expected:
-            raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {np.shape(pixels)}")
+            given = getattr(pixels, "shape", type(pixels).__name__)
+            raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {given}")
         if pixels.dtype != np.float32:
             raise InputError(f"pixels must be float32, got {pixels.dtype}")
         batch_size = self.batch_size if batch_size is None else batch_size

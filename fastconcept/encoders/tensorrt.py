@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,6 +140,7 @@ class TensorRTEncoder:
                 trt.DataType.HALF: np.float16,
             }
             self._buckets = self._make_buckets()
+        self._lock = threading.Lock()  # a bucket's buffers serve one request at a time
         shapes = [bucket.pixels.shape for bucket in self._buckets.values()]
         self.size: tuple[int, int] = (int(shapes[0][2]), int(shapes[0][3]))
         self.dim = int(next(iter(self._buckets.values())).rows.shape[1])
@@ -231,12 +233,13 @@ class TensorRTEncoder:
         expected = (3, *self.size)
         dtype = getattr(pixels, "dtype", None)
         if len(getattr(pixels, "shape", ())) != 4 or tuple(pixels.shape[1:]) != expected:
-            raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {np.shape(pixels)}")
+            given = getattr(pixels, "shape", type(pixels).__name__)
+            raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {given}")
         if dtype not in (np.float32, np.float16):
             raise InputError(f"pixels must be float32 or float16, got {dtype}")
         if out is not None and (tuple(out.shape) != (len(pixels), self.dim) or out.dtype != np.float32):
             raise InputError(f"out must be float32 {(len(pixels), self.dim)}, got {out.dtype} {out.shape}")
-        with self._device:
+        with self._device, self._lock:
             rows = out if out is not None and not is_host(out) else cupy.empty((len(pixels), self.dim), np.float32)
             caller = cupy.cuda.get_current_stream()
             stream.wait_event(caller.record())

@@ -39,6 +39,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 @pytest.fixture(scope="module")
 def kernels(native: ModuleType) -> Iterator[ModuleType]:
     """``fastconcept.kernels.cuda`` on host memory."""
+    from fastconcept import kernels as kernels_room
     from fastconcept.kernels import cuda, cuda_device, cuda_geometry
 
     cupy = load(HOST / "cupy_on_host.py")
@@ -47,7 +48,8 @@ def kernels(native: ModuleType) -> Iterator[ModuleType]:
         patch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
         patch.setitem(sys.modules, "fastconcept.kernels._cuda", native)
         patch.setattr("fastconcept.kernels._cuda", native, raising=False)
-        patch.setattr(cuda_device, "availability", lambda: cuda_device.Availability(None))
+        for module in (cuda_device, kernels_room):
+            patch.setattr(module, "availability", lambda: cuda_device.Availability(None))
         cuda_geometry._coverage.cache_clear()
         yield cuda
     cuda_geometry._coverage.cache_clear()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 _TYPES = {2: np.float16, 0: np.float32, 1: np.float64}
-_UFUNCS = {"add", "subtract", "multiply", "true_divide", "negative", "log1p", "sqrt", "maximum", "minimum", "matmul"}
+_UFUNCS = {"add", "subtract", "multiply", "divide", "negative", "log1p", "sqrt", "maximum", "minimum", "matmul"}
 _UFUNCS |= {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "invert", "bitwise_and", "isfinite"}
 
 downloads: list[tuple[tuple[int, ...], str]] = []  # (shape, dtype) of what came back
@@ -268,6 +268,15 @@ class Stream:
         return event or _Event()
 
     def wait_event(self, event: Any) -> None: ...
+
+    enqueued: Any = None  # what a library queued last
+
+    def begin_capture(self) -> None:
+        Stream.enqueued = None
+
+    def end_capture(self) -> Any:
+        work = Stream.enqueued
+        return SimpleNamespace(launch=lambda stream: work())
 
 
 _NULL_STREAM = Stream(null=True)

@@ -1,0 +1,266 @@
+"""The engine on "cuda:0" over the kernels on host memory: equal to the CPU engine, and nothing large comes back."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconcept as fc
+from fastconcept.encoders.onnx_cuda import bound_providers
+from fastconcept.engine import Engine
+from fastconcept.errors import DeviceError, InputError, MissingDependencyError
+from fastconcept.saliency import explain as saliency
+from tests.cuda.conftest import HOST, load
+
+pytest.importorskip("onnxruntime")
+COARSE = {"sizes": (128, 64), "stride": 64}
+CONCEPTS = ["cat.n.01", "a striped pet", "feline.n.01"]
+DIM = 32
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    from PIL import Image
+
+    coarse = np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((280, 200)))
+
+
+@pytest.fixture(scope="module")
+def runtime(kernels: ModuleType) -> Iterator[Any]:
+    """A CUDA provider over the arrays of the kernels' CuPy."""
+    import onnxruntime
+
+    runtime = load(HOST / "onnxruntime_on_host.py")
+    runtime.Session.cupy, runtime.Session.real = sys.modules["cupy"], onnxruntime.InferenceSession
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", runtime.Session)
+        patch.setattr(onnxruntime, "get_available_providers", lambda: runtime.PROVIDERS)
+        yield runtime
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tiny_bundle: Path) -> Engine:
+    return fc.load(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def expected(on_cpu: Engine) -> Engine:
+    """The CPU engine with its encoders open, before a CUDA provider takes their place."""
+    _ = on_cpu.image_encoder, on_cpu.text_encoder
+    return on_cpu
+
+
+@pytest.fixture(scope="module")
+def engine(expected: Engine, runtime: Any, tiny_bundle: Path) -> Engine:
+    return fc.load(tiny_bundle, device="cuda:0")
+
+
+@pytest.fixture
+def traffic(runtime: Any) -> Any:
+    cupy = runtime.Session.cupy
+    cupy.downloads.clear()
+    cupy.uploads.clear()
+    return cupy
+
+
+def large(downloads: list[tuple[tuple[int, ...], str]], maps: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """What came back that is neither maps, nor one number per concept, word or image."""
+    return [shape for shape, _ in downloads if shape != maps and (len(shape) > 1 or shape == (DIM,))]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"score": "log-rank"}, {"score": "similarity"}, {"aggregate": "mean-then-best"}, {"fit": "crop"}]
+)
+def test_explain_equals_the_cpu_and_only_maps_come_back(
+    engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, options: dict[str, Any]
+) -> None:
+    _ = engine.prepared_bank
+    traffic.downloads.clear(), traffic.uploads.clear()
+    seen, wanted = (each.explain(image, CONCEPTS, **COARSE, **options) for each in (engine, expected))
+    assert [found.name for found in seen] == [found.name for found in wanted]
+    assert all(isinstance(found.cells, np.ndarray) for found in seen)
+    # A patch of embeddings that differ in the last bit may swap two concepts: one place among a hundred.
+    np.testing.assert_allclose(seen.maps, wanted.maps, atol=0.03)
+    assert np.abs(seen.maps - wanted.maps).mean() < 1e-3
+    assert [found.constant for found in seen] == [found.constant for found in wanted]
+    np.testing.assert_allclose([f.similarity for f in seen], [f.similarity for f in wanted], atol=1e-5)
+    assert np.abs(np.subtract([f.rank for f in seen], [f.rank for f in wanted])).max() <= 1
+    # Per concept for mean-then-best, together otherwise.
+    cells = (len(CONCEPTS), *seen[0].cells.shape)
+    assert large(traffic.downloads, cells if "aggregate" not in options else (cells[1] * cells[2],)) == []
+    pixels = [shape for shape, dtype in traffic.uploads if dtype == "uint8"]
+    assert len(pixels) == 1 and len(pixels[0]) == 3  # the bordered image, once
+    assert (1, 3, 32, 32) in [shape for shape, _ in traffic.uploads]
+
+
+def test_embeddings_that_travel_are_seen(
+    engine: Engine, image: np.ndarray, traffic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above can fail: with patches on the host, their pixels come back."""
+    plain = saliency.embed_patches
+
+    def from_host(bordered: Any, *rest: Any) -> Any:
+        return engine.kernels.upload(plain(traffic.asnumpy(bordered), *rest))
+
+    monkeypatch.setattr(saliency, "embed_patches", from_host)
+    engine.explain(image, CONCEPTS, **COARSE)
+    came_back = large(traffic.downloads)
+    assert any(len(shape) == 4 for shape in came_back) and any(shape[-1] == DIM for shape in came_back)
+
+
+@pytest.mark.parametrize("how", [{"l1_penalty": 0.2}, {"l0": 3}])
+def test_decompose_equals_the_cpu_and_only_weights_come_back(
+    engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, how: dict[str, Any]
+) -> None:
+    several = [image, image[:, ::-1], image[::-1]]
+    found, wanted = (each.decompose(several, **how) for each in (engine, expected))
+    assert large(traffic.downloads) == []
+    np.testing.assert_array_equal(found.codes.indices, wanted.codes.indices)
+    np.testing.assert_allclose(found.codes.values, wanted.codes.values, atol=1e-5)
+    assert found.codes.gap.max() <= 1e-6
+    np.testing.assert_allclose(found.cosine, wanted.cosine, atol=1e-6)  # fetches the embeddings, now that it is asked
+    assert (3, DIM) in large(traffic.downloads)
+    assert found[1:][0].cosine == pytest.approx(wanted[1].cosine, abs=1e-6)
+    assert engine.decompose(image, **how).top() == found[0].top()
+
+
+def test_texts_rows_and_averages(engine: Engine, expected: Engine, image: np.ndarray) -> None:
+    for make in (lambda e: e.encode_image([image, image]), lambda e: e.encode_text(["a dog", "night", "a dog"])):
+        ours, theirs = make(engine), make(expected)
+        assert isinstance(ours, np.ndarray) and ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    rows = engine.encode_text(["a dog", "night"])
+    assert engine.decompose(texts=["a dog"])[0].l0 == expected.decompose(texts=["a dog"])[0].l0
+    ours, theirs = (dict(each.decompose(embeddings=rows[0]).top()) for each in (engine, expected))
+    assert ours == pytest.approx(theirs, abs=1e-9)
+    ours, theirs = (each.average([image] * 2, ["x", "y"]) for each in (engine, expected))
+    np.testing.assert_allclose(ours["y"].weights.values, theirs["y"].weights.values, atol=1e-5)
+
+
+def test_everything_runs_on_the_engines_own_stream(engine: Engine, image: np.ndarray, runtime: Any) -> None:
+    engine.explain(image, CONCEPTS, **COARSE)
+    for encoder in (engine.image_encoder, engine.text_encoder):
+        session = encoder._session
+        assert session.options["CUDAExecutionProvider"]["user_compute_stream"] == str(engine._place.stream) != "0"
+        assert set(session.streams) == {engine._place.stream}
+    assert engine.prepared_bank._split.stream == engine._place.stream
+    assert runtime.Session.cupy.cuda.get_current_stream().ptr == 0  # left as it was
+    assert engine.image_encoder.batch_size == 256 and max(engine.image_encoder._session.batches)[0] > 16
+
+
+def test_the_bank_and_the_dictionary_go_up_once(engine: Engine, image: np.ndarray, traffic: Any) -> None:
+    engine.explain(image, CONCEPTS, **COARSE)
+    engine.decompose(image)
+    traffic.uploads.clear()
+    engine.explain(image, CONCEPTS, **COARSE)
+    engine.decompose(image)
+    rows = {len(engine.bank.names), len(engine.dictionary.words)}
+    assert not [shape for shape, _ in traffic.uploads if len(shape) == 2 and shape[0] in rows]
+
+
+def test_threads_share_an_engine(engine: Engine, image: np.ndarray) -> None:
+    place, seen = engine._place, []
+
+    def work() -> None:
+        with place, place:
+            seen.append(place.stream)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert seen == [place.stream] * 3
+
+
+def test_providers_of_another_device_are_refused(engine: Engine, tiny_bundle: Path, runtime: Any) -> None:
+    place = SimpleNamespace(index=0, name="cuda:0", stream=77)
+    name, options = bound_providers([("CUDAExecutionProvider", {"use_tf32": 0})], place)[0]
+    assert (name, options["use_tf32"], options["device_id"], options["user_compute_stream"]) == (
+        "CUDAExecutionProvider", 0, 0, "77",
+    )  # fmt: skip
+    with pytest.raises(DeviceError, match="CPUExecutionProvider does not run on cuda:0"):
+        _ = fc.load(tiny_bundle, device="cuda:0", providers=["CPUExecutionProvider"]).image_encoder
+    with pytest.raises(DeviceError, match="device_id 1"):
+        bound_providers([("CUDAExecutionProvider", {"device_id": 1})], place)
+    with pytest.raises(DeviceError, match=r"no device 'cuda:7'.*cuda:0"):
+        fc.load(tiny_bundle, device="cuda:7")
+    both = fc.load(tiny_bundle, device="cuda:0", providers=["TensorrtExecutionProvider", "CUDAExecutionProvider"])
+    assert both.image_encoder.providers[:2] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+
+
+def test_work_left_to_the_cpu_is_an_error(tiny_bundle: Path, runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.Session, "left_to_cpu", ("MatMul", "Gather"))
+    with pytest.raises(DeviceError, match=r"leaves MatMul of .* to the CPU"):
+        _ = fc.load(tiny_bundle, device="cuda:0").image_encoder
+
+
+def test_bad_input_on_the_device(engine: Engine, kernels: ModuleType) -> None:
+    pixels = engine.kernels.upload(np.full((1, 3, 32, 32), np.nan, np.float32))
+    with pytest.raises(InputError, match="NaN"):
+        kernels.check_rows(engine.image_encoder.encode(pixels), "rows")
+    with pytest.raises(InputError, match="not finite"):
+        engine.image_encoder.encode(np.full((1, 3, 32, 32), np.nan, np.float32))
+    with pytest.raises(InputError, match="pixels must be"):
+        engine.image_encoder.encode(engine.kernels.upload(np.zeros((1, 3, 8, 8), np.float32)))
+    with pytest.raises(InputError, match="encoder must be"):
+        fc.load(engine.bundle.path, device="cuda:0", encoder="torch")
+
+
+def test_warm_up_opens_everything_on_the_device(expected: Engine, runtime: Any, tiny_bundle: Path) -> None:
+    engine = fc.load(tiny_bundle, device="cuda:0")
+    assert list(engine.warmup([(60, 80)], **COARSE)) == ["load", "explain", "decompose"]
+    assert {"prepared_bank", "image_encoder", "text_encoder", "dictionary"} <= set(vars(engine))
+    assert engine.prepared_bank._split.stream == engine._place.stream
+
+
+@pytest.fixture
+def tensorrt(runtime: Any, expected: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A TensorRT whose engines run the tiny model, and an empty cache."""
+    fake = load(HOST / "tensorrt_on_host.py")
+    fake.cupy, fake.run = sys.modules["cupy"], expected.image_encoder.encode
+    fake.SHAPE, fake.DIM = (3, 32, 32), DIM
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    monkeypatch.setenv("FASTCONCEPT_ENGINES", str(tmp_path))
+    return fake
+
+
+def test_tensorrt_is_reached_from_the_engine(
+    tensorrt: Any, expected: Engine, image: np.ndarray, tiny_bundle: Path, traffic: Any, tmp_path: Path
+) -> None:
+    from fastconcept.encoders.tensorrt import TensorRTEncoder
+    from fastconcept.export.precision import PrecisionReport
+    from fastconcept.export.tensorrt import EngineKey, store_engine
+
+    engine = fc.load(tiny_bundle, device="cuda:0", encoder="tensorrt")
+    with pytest.raises(DeviceError, match=r"no TensorRT engine of this model.*fastconcept\.export\.tensorrt"):
+        engine.explain(image, CONCEPTS, **COARSE)
+    manifest = engine.bundle.manifest
+    key = EngineKey(
+        manifest.files[manifest.image_encoder][0], "float16", tensorrt.BUCKETS, (32, 32), "90", "10.16.1.11", "13000"
+    )
+    path = store_engine(b"plan", key, PrecisionReport(*[1.0] * len(PrecisionReport.__dataclass_fields__)))
+    seen, wanted = (each.explain(image, CONCEPTS, **COARSE) for each in (engine, expected))
+    assert isinstance(engine.image_encoder, TensorRTEncoder) and engine.image_encoder.providers == ["TensorRT"]
+    np.testing.assert_allclose(seen.maps, wanted.maps, atol=0.03)
+    assert large(traffic.downloads, (3, *seen[0].cells.shape)) == []
+    ours, theirs = (dict(each.decompose(image).top()) for each in (engine, expected))
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    direct = fc.load(tiny_bundle, device="cuda:0", encoder=str(path))
+    assert direct.image_encoder.batch_size == max(tensorrt.BUCKETS)
+
+
+def test_without_tensorrt_its_extra_is_named(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
+) -> None:
+    for name in ("tensorrt", "tensorrt_lean"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match=r"fastconcept\[tensorrt\]"):
+        _ = fc.load(tiny_bundle, device="cuda:0", encoder="tensorrt").image_encoder
