@@ -154,6 +154,31 @@ void bind_nnlasso_pack(const std::array<uintptr_t, 12>& problems, int32_t capaci
                  at<double>(values), stream_at(stream));
 }
 
+// In the order of the fields of Paths.
+Paths paths_at(const std::array<uintptr_t, 9>& arrays, int32_t capacity, int32_t dims) {
+    require(capacity >= 1 && dims >= 1, "paths need room for a word");
+    return {at<const float>(arrays[0]), at<int32_t>(arrays[1]), at<int32_t>(arrays[2]),
+            at<int32_t>(arrays[3]),     at<double>(arrays[4]),  at<double>(arrays[5]),
+            at<double>(arrays[6]),      at<double>(arrays[7]),  at<int32_t>(arrays[8]),
+            capacity,                   dims};
+}
+
+void bind_nnlasso_path_segment(uintptr_t dictionary, const std::array<uintptr_t, 9>& paths, int32_t capacity,
+                               int32_t dims, uintptr_t active, int64_t count, uintptr_t vectors, uintptr_t stream) {
+    require(count >= 0 && count <= kMaxGrid, "too many problems");
+    nnlasso_path_segment(at<const float>(dictionary), paths_at(paths, capacity, dims),
+                         {at<const int32_t>(active), count}, at<double>(vectors), stream_at(stream));
+}
+
+void bind_nnlasso_path_event(uintptr_t correlations, int64_t words, int64_t pitch,
+                             const std::array<uintptr_t, 9>& paths, int32_t capacity, int32_t dims, uintptr_t active,
+                             int64_t count, int32_t l0, uintptr_t stream) {
+    require(count >= 0 && count <= kMaxGrid && words >= 0 && pitch >= words, "one column per word");
+    require(l0 >= 1 && l0 <= capacity, "room for every word of a path");
+    nnlasso_path_event(at<const double>(correlations), words, pitch, paths_at(paths, capacity, dims),
+                       {at<const int32_t>(active), count}, l0, stream_at(stream));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(FASTCONCEPT_MODULE, m) {
@@ -174,6 +199,8 @@ PYBIND11_MODULE(FASTCONCEPT_MODULE, m) {
     m.def("nnlasso_solve", &bind_nnlasso_solve, Free());
     m.def("nnlasso_select", &bind_nnlasso_select, Free());
     m.def("nnlasso_pack", &bind_nnlasso_pack, Free());
+    m.def("nnlasso_path_segment", &bind_nnlasso_path_segment, Free());
+    m.def("nnlasso_path_event", &bind_nnlasso_path_event, Free());
     m.attr("MAX_RANKED_CONCEPTS") = kMaxRankedConcepts;
     m.attr("CONCEPT_TILE") = kConceptTile;
 }

@@ -1,85 +1,13 @@
 #include "nnlasso.h"
 
-#include "nnlasso_small.h"
+#include "nnlasso_block.h"
 
 namespace fastconcept::cuda {
 namespace {
 
-constexpr unsigned kBlock = 128;
-constexpr unsigned kWarps = kBlock / kWarp;
-constexpr int kColumns = 16;         // dictionary columns staged at a time
-constexpr int kStride = kColumns + 1;  // one over, against bank conflicts
 constexpr int kNewWords = 16;        // most words a round adds to a problem
 constexpr double kStandstill = 1e-14;
 constexpr double kSlack = 0.25;      // violations below this share of tolerance * lambda are none
-
-__host__ __device__ inline int factor_doubles(int capacity) {
-    const int triangle_size = capacity * (capacity + 1) / 2 + capacity + 1, staging = (capacity + 1) * kStride;
-    return triangle_size > staging ? triangle_size : staging;  // the factor and the staged columns share this space
-}
-
-// Carves the block's shared memory into the arrays of the small problem.
-__device__ SmallProblem carve(unsigned char* bytes, int capacity) {
-    SmallProblem small;
-    double* next = reinterpret_cast<double*>(bytes);
-    const auto take = [&](int doubles) {
-        double* taken = next;
-        next += doubles;
-        return taken;
-    };
-    small.gram = take(capacity * (capacity + 1) / 2);
-    small.factor = take(factor_doubles(capacity));
-    small.right = take(capacity);
-    small.weights = take(capacity);
-    small.forward = take(capacity + 1);
-    small.inverse = take(capacity + 1);
-    small.work = take(capacity + 1);
-    small.order = reinterpret_cast<int32_t*>(next);
-    small.state = small.order + capacity + 1;
-    return small;
-}
-
-// Gram matrix of the words and their products with the target, summed in float64. A thread owns 2 x 2 entries at a
-// time; the words' columns pass through shared memory (which the factor needs only later).
-__device__ void fill_gram(const float* dictionary, const float* target, const int32_t* words, int dims,
-                          const SmallProblem& small) {
-    double* staged = small.factor;
-    const int count = small.count, pairs = (count + 1) / 2, tiles = pairs * (pairs + 1) / 2;
-    for (int first = 0; first == 0 || first < tiles; first += kBlock) {
-        int row = 0, column = first + static_cast<int>(threadIdx.x);
-        const bool busy = column < tiles;
-        while (busy && column > row) column -= ++row;  // tile number -> place in the lower triangle of tiles
-        const int i0 = 2 * row, i1 = min(i0 + 1, count - 1), j0 = 2 * column, j1 = min(j0 + 1, count - 1);
-        double sums[4] = {0.0, 0.0, 0.0, 0.0}, product = 0.0;
-        for (int start = 0; start < dims; start += kColumns) {
-            for (int item = threadIdx.x; item < (count + 1) * kColumns; item += kBlock) {
-                const int word = item / kColumns, at = start + item % kColumns;
-                const float* source = word < count ? dictionary + static_cast<int64_t>(words[word]) * dims : target;
-                staged[word * kStride + item % kColumns] = at < dims ? static_cast<double>(source[at]) : 0.0;
-            }
-            __syncthreads();
-            for (int k = 0; busy && k < kColumns; ++k) {
-                const double a = staged[i0 * kStride + k], b = staged[i1 * kStride + k];
-                const double c = staged[j0 * kStride + k], d = staged[j1 * kStride + k];
-                sums[0] += a * c;
-                sums[1] += a * d;
-                sums[2] += b * c;
-                sums[3] += b * d;
-            }
-            if (first == 0 && static_cast<int>(threadIdx.x) < count)
-                for (int k = 0; k < kColumns; ++k)
-                    product += staged[threadIdx.x * kStride + k] * staged[count * kStride + k];
-            __syncthreads();
-        }
-        if (first == 0 && static_cast<int>(threadIdx.x) < count) small.right[threadIdx.x] = product;
-        if (!busy || count == 0) continue;
-        small.gram[triangle(i0, j0)] = sums[0];
-        if (j1 > j0 && j1 <= i0) small.gram[triangle(i0, j1)] = sums[1];
-        if (i1 > i0) small.gram[triangle(i1, j0)] = sums[2];
-        if (i1 > i0 && j1 > j0) small.gram[triangle(i1, j1)] = sums[3];
-    }
-    __syncthreads();
-}
 
 // Keeps the words with positive weight, in place; returns how many.
 __device__ int keep_support(const SmallProblem& small, const int32_t* ids, int32_t* words, double* weights) {
@@ -102,7 +30,7 @@ template <class Value>
 __global__ void solve_kernel(const float* __restrict__ dictionary, Problems problems, Active active, double tolerance,
                              Value* __restrict__ residuals) {
     DYNAMIC_SHARED(bytes);
-    SHARED_ARRAY(double, scratch, kWarps);
+    SHARED_ARRAY(double, scratch, kSolveWarps);
     SHARED_ARRAY(int32_t, kept, 1);
     const int64_t problem = active.rows[blockIdx.x];
     int32_t* words = problems.words + problem * problems.capacity;
@@ -113,7 +41,7 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
     int32_t* ids = small.state + problems.capacity;
     small.count = problems.count[problem];
     small.penalty = problems.penalties[problem];
-    for (int i = threadIdx.x; i < small.count; i += kBlock) {
+    for (int i = threadIdx.x; i < small.count; i += kSolveBlock) {
         ids[i] = words[i];
         small.weights[i] = i < started ? weights[i] : 0.0;
         small.state[i] = SmallProblem::kOut;
@@ -128,7 +56,7 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
     __syncthreads();
     const int support = kept[0];
     double square = 0.0, rounded_square = 0.0, alignment = 0.0, total = 0.0;
-    for (int at = threadIdx.x; at < problems.dims; at += kBlock) {
+    for (int at = threadIdx.x; at < problems.dims; at += kSolveBlock) {
         double residual = target[at];
         for (int k = 0; k < support; ++k)
             residual -= weights[k] * static_cast<double>(dictionary[static_cast<int64_t>(words[k]) * problems.dims + at]);
@@ -138,7 +66,7 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
         rounded_square += static_cast<double>(rounded) * static_cast<double>(rounded);
         alignment += static_cast<double>(target[at]) * static_cast<double>(rounded);
     }
-    for (int k = threadIdx.x; k < support; k += kBlock) total += weights[k];
+    for (int k = threadIdx.x; k < support; k += kSolveBlock) total += weights[k];
     square = block_sum(square, scratch);
     rounded_square = block_sum(rounded_square, scratch);
     alignment = block_sum(alignment, scratch);
@@ -155,34 +83,16 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
     }
 }
 
-struct Candidate {
-    double value;
-    int32_t word;
-};
-
-// Larger value first, then smaller index; word -1 is nothing.
-__device__ inline bool before(const Candidate& a, const Candidate& b) {
-    return a.word >= 0 && (b.word < 0 || a.value > b.value || (a.value == b.value && a.word < b.word));
-}
-
 // The thread's best word above `least` that comes after `taken`.
 template <class Value>
 __device__ Candidate next_candidate(const Value* row, int64_t words, double least, const Candidate& taken) {
     Candidate best{0.0, -1};
-    for (int64_t j = threadIdx.x; j < words; j += kBlock) {
+    for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) {
         const Candidate here{static_cast<double>(row[j]), static_cast<int32_t>(j)};
         if (here.value > least && (taken.word < 0 || before(taken, here)) && here.word != taken.word && before(here, best))
             best = here;
     }
     return best;
-}
-
-__device__ Candidate block_first(Candidate own, Candidate* scratch) {
-    for (unsigned step = kWarp / 2; step > 0; step /= 2) {
-        const Candidate other{__shfl_xor_sync(kAllLanes, own.value, step), __shfl_xor_sync(kAllLanes, own.word, step)};
-        if (before(other, own)) own = other;
-    }
-    return block_combine(own, scratch, [](const Candidate& a, const Candidate& b) { return before(b, a) ? b : a; });
 }
 
 // (primal - dual) / primal for the best scaling of the residual that satisfies 2 c . r <= lambda; 0 where primal is 0.
@@ -197,16 +107,16 @@ __device__ double relative_gap(double primal, double square, double alignment, d
 template <class Value>
 __global__ void select_kernel(const Value* __restrict__ correlations, int64_t words, int64_t pitch, Problems problems,
                               Active active, double tolerance) {
-    SHARED_ARRAY(double, scratch, kWarps);
-    SHARED_ARRAY(Candidate, candidates, kWarps);
+    SHARED_ARRAY(double, scratch, kSolveWarps);
+    SHARED_ARRAY(Candidate, candidates, kSolveWarps);
     const int64_t problem = active.rows[blockIdx.x];
     const Value* row = correlations + static_cast<int64_t>(blockIdx.x) * pitch;
     int32_t* chosen = problems.words + problem * problems.capacity;
     const int support = problems.support[problem];
     const double penalty = problems.penalties[problem];
     double largest = 0.0, uneven = 0.0;
-    for (int64_t j = threadIdx.x; j < words; j += kBlock) largest = fmax(largest, static_cast<double>(row[j]));
-    for (int k = threadIdx.x; k < support; k += kBlock)
+    for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) largest = fmax(largest, static_cast<double>(row[j]));
+    for (int k = threadIdx.x; k < support; k += kSolveBlock)
         uneven = fmax(uneven, fabs(2.0 * static_cast<double>(row[chosen[k]]) - penalty));
     largest = block_max(largest, scratch);
     uneven = block_max(uneven, scratch);
@@ -222,7 +132,7 @@ __global__ void select_kernel(const Value* __restrict__ correlations, int64_t wo
             const Candidate winner = block_first(own, candidates);
             if (winner.word < 0) break;
             bool known = false;
-            for (int k = threadIdx.x; k < support; k += kBlock) known = known || chosen[k] == winner.word;
+            for (int k = threadIdx.x; k < support; k += kSolveBlock) known = known || chosen[k] == winner.word;
             if (block_max(known ? 1.0 : 0.0, scratch) == 0.0) {
                 if (count == problems.capacity) break;
                 if (threadIdx.x == 0) chosen[count] = winner.word;
@@ -246,7 +156,7 @@ __global__ void pack_kernel(Problems problems, const int64_t* __restrict__ indpt
                             double* __restrict__ values) {
     const int64_t problem = blockIdx.x, first = problem * problems.capacity;
     const int support = problems.support[problem];
-    for (int k = threadIdx.x; k < support; k += kBlock) {
+    for (int k = threadIdx.x; k < support; k += kSolveBlock) {
         const int32_t word = problems.words[first + k];
         int64_t place = indptr[problem];
         for (int other = 0; other < support; ++other) place += problems.words[first + other] < word;
@@ -266,21 +176,21 @@ size_t solve_shared_bytes(int32_t capacity) {
 template <class Value>
 void nnlasso_solve(const float* dictionary, const Problems& problems, const Active& active, double tolerance,
                    Value* residuals, Stream stream) {
-    if (problems.capacity > static_cast<int32_t>(kBlock)) throw std::invalid_argument("nnlasso: capacity above 128 words");
-    launch("nnlasso solve", solve_kernel<Value>, dim3(static_cast<unsigned>(active.count)), kBlock,
+    if (problems.capacity > kMostWords) throw std::invalid_argument("nnlasso: capacity above 128 words");
+    launch("nnlasso solve", solve_kernel<Value>, dim3(static_cast<unsigned>(active.count)), kSolveBlock,
            solve_shared_bytes(problems.capacity), stream, dictionary, problems, active, tolerance, residuals);
 }
 
 template <class Value>
 void nnlasso_select(const Value* correlations, int64_t words, int64_t pitch, const Problems& problems,
                     const Active& active, double tolerance, Stream stream) {
-    launch("nnlasso select", select_kernel<Value>, dim3(static_cast<unsigned>(active.count)), kBlock, 0, stream,
+    launch("nnlasso select", select_kernel<Value>, dim3(static_cast<unsigned>(active.count)), kSolveBlock, 0, stream,
            correlations, words, pitch, problems, active, tolerance);
 }
 
 void nnlasso_pack(const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices, double* values,
                   Stream stream) {
-    launch("nnlasso pack", pack_kernel, dim3(static_cast<unsigned>(n)), kBlock, 0, stream, problems, indptr, indices,
+    launch("nnlasso pack", pack_kernel, dim3(static_cast<unsigned>(n)), kSolveBlock, 0, stream, problems, indptr, indices,
            values);
 }
 

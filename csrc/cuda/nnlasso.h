@@ -60,6 +60,32 @@ void nnlasso_select(const Value* correlations, int64_t words, int64_t pitch, con
 void nnlasso_pack(const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices, double* values,
                   Stream stream);
 
+// The regularisation path of many targets, one event (a word enters, or its weight reaches zero) per round: `segment`
+// writes how the residual depends on lambda while the support stays, r = fixed + lambda * moving; one matrix product
+// gives the correlations of both with the whole dictionary; `event` goes to the next lambda at which something happens.
+// The path of a problem ends where its support is about to exceed l0 words, or at 1/10000 of its first lambda.
+struct Paths {
+    const float* targets = nullptr;  // (n, dims)
+    int32_t* words = nullptr;        // (n, capacity): the support, in the order in which the words came
+    int32_t* support = nullptr;      // (n,) how many they are; 0 before the first round
+    int32_t* barred = nullptr;       // (n,) the word that just left and does not come back at once, or -1
+    double* penalty = nullptr;       // (n,) lambda; infinity before the first round
+    double* floor = nullptr;         // (n,) where the path ends; 0 before the first round
+    double* alpha = nullptr;         // (n, capacity): weights are alpha - lambda * beta
+    double* beta = nullptr;          // (n, capacity)
+    int32_t* status = nullptr;       // (n,) kUnfinished or kSolved
+    int32_t capacity = 0;            // at least l0, at most 128
+    int32_t dims = 0;
+};
+
+// dictionary: (words, dims) float32; vectors: (2 * active.count, dims), fixed and moving of each.
+void nnlasso_path_segment(const float* dictionary, const Paths& paths, const Active& active, double* vectors,
+                          Stream stream);
+
+// correlations: (2 * active.count, pitch) of which `words` columns are used.
+void nnlasso_path_event(const double* correlations, int64_t words, int64_t pitch, const Paths& paths,
+                        const Active& active, int32_t l0, Stream stream);
+
 #define FASTCONCEPT_NNLASSO(PREFIX, VALUE)                                                                             \
     PREFIX void nnlasso_solve<VALUE>(const float*, const Problems&, const Active&, double, VALUE*, Stream);            \
     PREFIX void nnlasso_select<VALUE>(const VALUE*, int64_t, int64_t, const Problems&, const Active&, double, Stream);

@@ -68,7 +68,19 @@ struct SmallProblem {
         return true;
     }
 
-    // work = L^-T values.
+    // work = L^-1 work.
+    __device__ void substitute_forward() {
+        const int lane = static_cast<int>(threadIdx.x % kWarp);
+        for (int k = 0; k < size; ++k) {
+            const double y = work[k] * inverse[k];
+            __syncwarp();
+            for (int i = k + 1 + lane; i < size; i += kWarp) work[i] -= factor[triangle(i, k)] * y;
+            if (lane == 0) work[k] = y;
+            __syncwarp();
+        }
+    }
+
+    // work = L^-T values; `values` may be `work` itself.
     __device__ void substitute_back(const double* values) {
         const int lane = static_cast<int>(threadIdx.x % kWarp);
         for (int i = lane; i < size; i += kWarp) work[i] = values[i];

@@ -113,3 +113,27 @@ def nnlasso_pack(
     stream: int,
     /,
 ) -> None: ...
+def nnlasso_path_segment(
+    dictionary: int,
+    paths: Sequence[int],
+    capacity: int,
+    dims: int,
+    active: int,
+    count: int,
+    vectors: int,
+    stream: int,
+    /,
+) -> None: ...
+def nnlasso_path_event(
+    correlations: int,
+    words: int,
+    pitch: int,
+    paths: Sequence[int],
+    capacity: int,
+    dims: int,
+    active: int,
+    count: int,
+    l0: int,
+    stream: int,
+    /,
+) -> None: ...

@@ -35,7 +35,8 @@ from .cuda_device import (
     upload,
 )
 from .cuda_geometry import Axis, Levels, box_chunks, coverage, resize_axis
-from .cuda_nnlasso import Dictionary, nnlasso, nnlasso_l0
+from .cuda_nnlasso import Dictionary, nnlasso
+from .cuda_nnlasso_path import nnlasso_l0
 from .reference import SaliencyMaps, SubtreeRanks
 from .sparse_codes import SparseCodes
 from .threads import check_num_threads

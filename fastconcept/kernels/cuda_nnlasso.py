@@ -22,14 +22,13 @@ from .cuda_device import (
 )
 from .sparse_codes import (
     SparseCodes,
-    check_l0,
     check_l1_penalty,
     check_tolerance,
     check_warm_start,
 )
 from .threads import check_num_threads
 
-_CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then as many as shared memory has room for
+CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then as many as shared memory has room for
 _BATCH = 4096
 _CORRELATION_BYTES = 512 << 20
 _MOST_ROUNDS = 100
@@ -57,7 +56,7 @@ class Dictionary:
 
     def __init__(self, rows: Any, *, num_threads: int | None = None) -> None:
         check_num_threads(num_threads)
-        self.rows = _checked(rows, "dictionary")
+        self.rows = checked(rows, "dictionary")
         finish_uploads()
         self.shape: tuple[int, int] = (int(self.rows.shape[0]), int(self.rows.shape[1]))
         self._doubles: Any = None
@@ -69,7 +68,7 @@ class Dictionary:
         return self._doubles if doubles else self.rows
 
 
-def _checked(rows: Any, name: str, dimension: int | None = None) -> Any:
+def checked(rows: Any, name: str, dimension: int | None = None) -> Any:
     """Finite float32 rows on the device."""
     array = upload(check_rows(rows, name))
     if dimension not in (None, array.shape[1]):
@@ -95,7 +94,7 @@ def nnlasso(
     """
     check_num_threads(num_threads)
     prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
-    rows = _checked(targets, "targets", prepared.shape[1])
+    rows = checked(targets, "targets", prepared.shape[1])
     penalties = check_l1_penalty(to_host(l1_penalty), len(rows))
     tolerance = check_tolerance(tolerance)
     if warm_start is not None:
@@ -109,30 +108,8 @@ def nnlasso(
         some = (indptr - indptr[0], warm[1][indptr[0] : indptr[-1]])
         parts.append(_solve(prepared, rows[start:stop], penalties[start:stop], some, tolerance))
     host = is_host(targets)
-    codes = parts[0] if len(parts) == 1 else _joined(parts)
+    codes = parts[0] if len(parts) == 1 else joined(parts)
     return SparseCodes(*(back(array, host) for array in codes))
-
-
-def nnlasso_l0(
-    dictionary: Dictionary | Any,
-    targets: Any,
-    l0: int,
-    *,
-    tolerance: float = 1e-6,
-    num_threads: int | None = None,
-) -> SparseCodes:
-    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
-
-    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso_l0`. The path is followed
-    by the CPU kernel, one word after the other; targets on the device are copied, and results are put there.
-    """
-    from . import cpu
-
-    xp, _ = require()
-    rows = dictionary.rows if isinstance(dictionary, Dictionary) else _checked(dictionary, "dictionary")
-    checked = to_host(_checked(targets, "targets", int(rows.shape[1])))
-    found = cpu.nnlasso_l0(to_host(rows), checked, check_l0(l0), tolerance=tolerance, num_threads=num_threads)
-    return found if is_host(targets) else SparseCodes(*map(xp.asarray, found))
 
 
 def _solve(
@@ -145,7 +122,7 @@ def _solve(
     """One batch: everything at the small capacity, what overflows at the large one, and the rest on the CPU."""
     chosen = np.arange(len(targets))
     tiers: list[Tier] = []
-    for capacity in _CAPACITIES:
+    for capacity in CAPACITIES:
         batch = _Batch(prepared, targets[chosen] if tiers else targets, penalties[chosen], warm, capacity)
         overflowed = batch.run(tolerance)
         tiers.append((chosen, batch.codes()))
@@ -200,7 +177,7 @@ def _merged(tiers: list[Tier]) -> SparseCodes:
     )
 
 
-def _joined(parts: list[SparseCodes]) -> SparseCodes:
+def joined(parts: list[SparseCodes]) -> SparseCodes:
     """Batches one after the other."""
     xp, _ = require()
     offsets = np.cumsum([0, *(len(part.indices) for part in parts)])

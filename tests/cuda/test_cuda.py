@@ -225,12 +225,43 @@ def test_problems_that_overflow_move_on(kernels: ModuleType, monkeypatch: pytest
     penalties = np.array([0.5, 0.01, 0.3, 0.1, 3.0])
     exact = reference.nnlasso(dictionary, targets, penalties)
     assert np.diff(exact.indptr).max() > 8
-    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso._CAPACITIES", (3, 8))
+    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso.CAPACITIES", (3, 8))
     monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso._BATCH", 2)
     codes = kernels.nnlasso(dictionary, targets, penalties)
     assert np.array_equal(codes.indptr, exact.indptr) and np.array_equal(codes.indices, exact.indices)
     np.testing.assert_allclose(codes.values, exact.values, rtol=1e-6)
     assert codes.gap.max() <= 1e-6 and np.array_equal(codes.l1_penalty, penalties)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_paths_are_those_of_the_reference(kernels: ModuleType, seed: int) -> None:
+    """Few dimensions, where words leave again and the path is long; zero targets, too, and targets of no word."""
+    rng = np.random.default_rng(seed)
+    rows, dims, l0 = int(rng.integers(1, 60)), int(rng.integers(2, 20)), int(rng.integers(1, 12))
+    dictionary, targets = unit_rows(rng, rows, dims), unit_rows(rng, 5, dims)
+    dictionary[rows // 2] = dictionary[0]
+    targets[3], targets[4] = 0, -dictionary.sum(0)
+    expected, found = reference.nnlasso_l0(dictionary, targets, l0), kernels.nnlasso_l0(dictionary, targets, l0)
+    np.testing.assert_allclose(found.l1_penalty, expected.l1_penalty, rtol=1e-6)
+    assert np.diff(found.indptr).max() <= l0 and found.gap.max() <= 1e-6
+    for i in range(5):
+        span, theirs = slice(*found.indptr[i : i + 2]), slice(*expected.indptr[i : i + 2])
+        assert found.values[span].sum() == pytest.approx(expected.values[theirs].sum(), abs=1e-6)
+
+
+def test_paths_in_batches_and_beyond_the_capacity(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(12)
+    dictionary, targets = unit_rows(rng, 80, 24), unit_rows(rng, 5, 24)
+    whole = kernels.nnlasso_l0(dictionary, targets, 4)
+    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso_path._CORRELATION_BYTES", 16 * 80 * 2)
+    parts = kernels.nnlasso_l0(dictionary, targets, 4)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
+    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso_path.CAPACITIES", (2, 3))
+    beyond = kernels.nnlasso_l0(dictionary, targets, 4)  # on the CPU
+    assert np.array_equal(beyond.indices, whole.indices)
+    np.testing.assert_allclose(beyond.values, whole.values, rtol=1e-6)
+    assert kernels.nnlasso_l0(dictionary, targets[:0], 4).indptr.tolist() == [0]
+    assert kernels.nnlasso_l0(dictionary[:0], targets, 4).l1_penalty.tolist() == [0] * 5
 
 
 def test_many_small_degenerate_problems(kernels: ModuleType) -> None:

@@ -1,0 +1,108 @@
+"""The regularisation path of the nonnegative lasso on the GPU; import it from :mod:`fastconcept.kernels.cuda`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .cuda_device import back, is_host, pointer, product, require, stream, to_host
+from .cuda_nnlasso import CAPACITIES, Dictionary, checked, joined, nnlasso
+from .sparse_codes import SparseCodes, check_l0, check_tolerance
+from .threads import check_num_threads
+
+_CORRELATION_BYTES = 512 << 20
+_LARGER = 1.05  # the next penalty to try where the path lost its way among near ties, as on the CPU
+_MOST_ATTEMPTS = 240
+
+Supports = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+
+
+def nnlasso_l0(
+    dictionary: Dictionary | Any,
+    targets: Any,
+    l0: int,
+    *,
+    tolerance: float = 1e-6,
+    num_threads: int | None = None,
+) -> SparseCodes:
+    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
+
+    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso_l0`; results are CuPy arrays
+    where the targets are on the device. All targets follow their paths together, one event a round
+    (``csrc/cuda/nnlasso_path.cu``), in float64; :func:`nnlasso` then certifies the code at each lambda that was found.
+    More than 128 words are left to the CPU kernel.
+    """
+    check_num_threads(num_threads)
+    xp, _ = require()
+    l0, tolerance = check_l0(l0), check_tolerance(tolerance)
+    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
+    rows = checked(targets, "targets", prepared.shape[1])
+    host = is_host(targets)
+    if l0 > CAPACITIES[-1]:
+        from . import cpu
+
+        found = cpu.nnlasso_l0(to_host(prepared.rows), to_host(rows), l0, tolerance=tolerance, num_threads=num_threads)
+        return found if host else SparseCodes(*map(xp.asarray, found))
+    at_once = max(1, _CORRELATION_BYTES // (16 * max(prepared.shape[0], 1)))
+    parts = [
+        _solve(prepared, rows[start : start + at_once], l0, tolerance) for start in range(0, max(len(rows), 1), at_once)
+    ]
+    codes = parts[0] if len(parts) == 1 else joined(parts)
+    return SparseCodes(*(back(array, host) for array in codes))
+
+
+def _solve(prepared: Dictionary, targets: Any, l0: int, tolerance: float) -> SparseCodes:
+    """Follow the paths of one batch, and certify where they end."""
+    xp, _ = require()
+    penalties, supports, rounds = _follow(prepared, targets, l0)
+    # A target that no word correlates with has no penalty; any above all its correlations gives its empty code.
+    none = penalties <= 0
+    given = np.where(none, 1.0, penalties)
+    for _ in range(_MOST_ATTEMPTS):
+        indptr, indices = supports
+        unread = np.empty(0)
+        warm = SparseCodes(indptr, indices, unread, unread, unread, unread, unread.astype(np.int32))
+        codes = nnlasso(prepared, targets, given, warm, tolerance=tolerance)
+        many = np.diff(to_host(codes.indptr)) > l0
+        if not many.any():
+            break
+        given[many] *= _LARGER
+    return codes._replace(
+        l1_penalty=xp.asarray(np.where(none, 0.0, given)),
+        kkt=xp.asarray(np.where(none, 0.0, to_host(codes.kkt))),
+        rounds=codes.rounds + xp.asarray(rounds),
+    )
+
+
+def _follow(prepared: Dictionary, targets: Any, l0: int) -> tuple[npt.NDArray[np.float64], Supports, Any]:
+    """The lambda at which each path ends, the words of its support there, and the rounds it took; on the host."""
+    xp, native = require()
+    count, (words, dims) = len(targets), prepared.shape
+    capacity = next(size for size in CAPACITIES if size >= l0)
+    chosen, support = xp.zeros((count, capacity), np.int32), xp.zeros(count, np.int32)
+    barred, penalty = xp.full(count, -1, np.int32), xp.full(count, np.inf, np.float64)
+    alpha, beta = (xp.zeros((count, capacity), np.float64) for _ in range(2))
+    floor, status = xp.zeros(count, np.float64), xp.zeros(count, np.int32)
+    # In the order of the fields of Paths in csrc/cuda/nnlasso.h.
+    fields = (xp.ascontiguousarray(targets), chosen, support, barred, penalty, floor, alpha, beta, status)
+    paths = (tuple(map(pointer, fields)), capacity, dims)
+    vectors = xp.empty((2 * count, dims), np.float64)
+    correlations = xp.empty((2 * count, max(words, 1)), np.float64)
+    rounds, active = np.zeros(count, np.int32), xp.arange(count, dtype=np.int32)
+    for _ in range(100 + 20 * l0):
+        busy = len(active)
+        if busy == 0:
+            break
+        native.nnlasso_path_segment(pointer(prepared.rows), *paths, pointer(active), busy, pointer(vectors), stream())
+        product(vectors[: 2 * busy], prepared.factor(True), correlations[: 2 * busy])
+        native.nnlasso_path_event(
+            pointer(correlations), words, correlations.shape[1], *paths, pointer(active), busy, l0, stream()
+        )
+        rounds[to_host(active)] += 1
+        active = xp.flatnonzero(status == 0).astype(np.int32)  # waits for the round
+    lengths, lists = to_host(support), to_host(chosen)
+    indices = np.concatenate([np.zeros(0, np.int32), *(row[:n] for row, n in zip(lists, lengths, strict=True))])
+    supports = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), indices
+    return to_host(penalty), supports, rounds
