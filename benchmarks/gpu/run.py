@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .bars import SANITIZERS, judge, rows_of
 from .floors import Ceilings, measure_ceilings
 from .steps import Missing, attempt
 
@@ -88,7 +89,8 @@ def contract() -> dict[str, Any]:
     for package in ("pytest", "hypothesis"):
         if _version(package) is None:
             raise Missing(f"{package} is not installed")
-    return run_tool([sys.executable, "-m", "pytest", "-q", "-rs", "-k", "cuda", "tests/kernels"])
+    plugin = ("-p", "benchmarks.gpu.bare")
+    return run_tool([sys.executable, "-m", "pytest", *plugin, "-q", "-rs", "-k", "cuda", "tests/kernels"])
 
 
 def sanitize(tool: str) -> dict[str, Any]:
@@ -98,22 +100,13 @@ def sanitize(tool: str) -> dict[str, Any]:
 
 
 def failures(steps: list[dict[str, Any]]) -> list[str]:
-    """Names of steps, and rows within them, that failed or missed a target.
+    """Steps, however deep, that failed, and bars that were missed.
 
-    >>> failures([{"name": "a", "status": "done", "result": [{"name": "b", "reached": False}]}])
-    ['b: target missed']
+    >>> failures([{"name": "a", "status": "done", "result": [{"name": "b", "status": "failed", "reason": "c"}]}])
+    ['b: c']
     """
-    found = []
-    for step in steps:
-        if step.get("status") == "failed":
-            found.append(f"{step['name']}: {step['reason']}")
-        rows = step.get("result")
-        for row in rows if isinstance(rows, list) else [rows] if isinstance(rows, dict) else []:
-            if row.get("reached") is False:
-                found.append(f"{row.get('name', step['name'])}: target missed")
-            found += failures([row]) if "status" in row else []
-            found += failures([{"name": "explain", "result": row["explain"]}]) if "explain" in row else []
-    return found
+    failed = [f"{row['name']}: {row['reason']}" for row in rows_of(steps).values() if row.get("status") == "failed"]
+    return failed + [f"{line['bar']}: missed" for line in judge(steps) if line["reached"] is False]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,7 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     def step(name: str, work: Any) -> dict[str, Any]:
         report = {"name": name, "status": "skipped"} if name in given.skip else attempt(name, work)
         steps.append(report)
-        document = {"date": datetime.date.today().isoformat(), "machine": facts, "steps": steps}
+        date = datetime.date.today().isoformat()
+        document = {"date": date, "machine": facts, "bars": judge(steps), "steps": steps}
         given.json.write_text(json.dumps({**document, "failures": failures(steps)}, indent=1, default=str) + "\n")
         return report
 
@@ -135,19 +129,20 @@ def main(arguments: list[str] | None = None) -> int:
     step("build", build)
     step("verify", verify)
     step("contract", contract)
-    for tool in ("memcheck", "racecheck", "synccheck", "initcheck"):
+    for tool in SANITIZERS:
         step(f"sanitize-{tool}", lambda tool=tool: sanitize(tool))
     measured = step("ceilings", measure_ceilings)
 
     def timed(function: str, needs_ceilings: bool = True) -> Any:
         def work() -> Any:
-            from . import measure
+            from . import measure, measure_encoders
 
+            room = measure_encoders if function == "time_encoders" else measure
             if not needs_ceilings:
-                return getattr(measure, function)()
+                return getattr(room, function)()
             if measured["status"] != "done":
                 raise Missing(f"no ceilings were measured: {measured.get('reason', measured['status'])}")
-            return getattr(measure, function)(Ceilings(**measured["result"]))
+            return getattr(room, function)(Ceilings(**measured["result"]))
 
         return work
 
@@ -155,6 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
     step("solver", timed("time_solver"))
     step("peers", timed("time_peers", needs_ceilings=False))
     step("encoders", timed("time_encoders"))
+    for line in judge(steps):
+        verdict = {True: "reached", False: "MISSED", None: line.get("reason")}[line["reached"]]
+        print(f"{line['bar']}: {line['measured']} {line['unit']} (target {line['target']}): {verdict}")
     print(f"wrote {given.json}; " + ("; ".join(failures(steps)) or "nothing failed"))
     return 0
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,18 +40,79 @@ def test_without_a_gpu_it_runs_to_the_end_and_says_why(tmp_path: Path) -> None:
     assert steps["verify"]["status"] == "missing" and str(HAS_CUDA) in steps["verify"]["reason"]
     assert steps["kernels"]["status"] == "missing" and "no ceilings" in steps["kernels"]["reason"]
     assert {"solver", "peers", "encoders", "sanitize-memcheck"} <= set(steps)
+    assert len(document["bars"]) == 6 and all(bar["reached"] is None and bar["reason"] for bar in document["bars"])
     assert all(step["status"] != "done" or step["name"] == "machine" for step in document["steps"])
 
 
-def test_a_step_that_fails_or_misses_does_not_stop_the_rest() -> None:
+def test_a_step_that_fails_does_not_stop_the_rest() -> None:
     steps, run = part("steps"), part("run")
     failed = steps.attempt("bad", lambda: 1 / 0)
     missing = steps.attempt("none", lambda: importlib.import_module("no_such_module"))
-    done = steps.attempt("good", lambda: [{"name": "row", "reached": True}, {"name": "late", "reached": False}])
+    done = steps.attempt("good", lambda: [{"name": "row", "ms": 1.0}])
     assert (failed["status"], missing["status"], done["status"]) == ("failed", "missing", "done")
-    assert run.failures([failed, missing, done]) == ["bad: ZeroDivisionError: division by zero", "late: target missed"]
+    assert run.failures([failed, missing, done]) == ["bad: ZeroDivisionError: division by zero"]
     nested = {"name": "encoders", "status": "done", "result": [{**failed, "name": "inner"}]}
     assert run.failures([nested]) == ["inner: ZeroDivisionError: division by zero"]
+
+
+def a_run(scale: float) -> list[dict[str, object]]:
+    """Steps of a run whose numbers are the targets, times better or worse."""
+    kernels = [
+        {"name": "ranks one concept 82115", "ms": 1.0 * scale},
+        {"name": "ranks and maps all 82115", "ms": 3.0 * scale},
+    ]
+    explain = {"name": "explain ViT-B/32, TensorRT float16", "ms": 40.0 * scale}
+    encoder = {"name": "encoder", "status": "done", "result": {"name": "TensorRT float16 ViT-B/32", "explain": explain}}
+    solver = {"name": "nnlasso 4096 gap 0.0001", "per_second": 3e5 / scale}
+    tools = [{"name": f"sanitize-{tool}", "status": "done"} for tool in part("bars").SANITIZERS]
+    if scale > 1:
+        tools[1] = {"name": "sanitize-racecheck", "status": "failed", "reason": "exit status 9"}
+    return [
+        *tools,
+        {"name": "kernels", "status": "done", "result": kernels},
+        {"name": "solver", "status": "done", "result": [solver]},
+        {"name": "peers", "status": "done", "result": [{"name": "ADMM", "per_second": 15_000.0}]},
+        {"name": "encoders", "status": "done", "result": [encoder]},
+    ]
+
+
+def test_every_bar_is_judged() -> None:
+    judge, run = part("bars").judge, part("run")
+    assert [line["reached"] for line in judge(a_run(1.0))] == [True] * 6
+    worse = judge(a_run(1.01))
+    assert [line["reached"] for line in worse] == [False] * 6
+    assert len(run.failures(a_run(1.01))) == 7  # the bars, and the tool that found something
+    steps = [step for step in a_run(1.0) if step["name"] != "peers"]
+    steps[0] = {"name": "sanitize-memcheck", "status": "missing", "reason": "not installed"}
+    lines = judge(steps)
+    assert [line["reached"] for line in lines] == [True, True, True, None, True, None]
+    assert "ADMM" in lines[3]["reason"] and "sanitize" in lines[5]["reason"]
+
+
+def test_an_explanation_is_timed_as_the_engine_makes_it(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row's own path, small: a coarse image through an encoder on the device."""
+    measure, cupy = part("measure_encoders"), sys.modules["cupy"]
+    options = importlib.import_module("fastconcept.saliency.explain").Options
+    monkeypatch.setattr("fastconcept.saliency.explain.Options", lambda fit: options(fit=fit, sizes=(128,), stride=128))
+    matrix = np.random.default_rng(0).standard_normal((3, measure.DIM)).astype(np.float32)
+
+    def encode(pixels: Any) -> Any:
+        rows = cupy.asnumpy(pixels).mean(axis=(2, 3)) @ matrix
+        return cupy.asarray((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+
+    row = measure.time_explain(measure.Encoder(encode), "explain", concepts=64, repeat=1)
+    assert row["ms"] > 0 and set(row["last_stages_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
+
+
+def test_the_contract_tests_are_collected_on_a_bare_machine() -> None:
+    """Without the BLAS of the CPU kernels and without ftfy, as on a machine that has CuPy and torch."""
+    program = (
+        "import sys; sys.modules['scipy_openblas32'] = sys.modules['ftfy'] = None; import pytest; "
+        "sys.exit(pytest.main(['-p', 'benchmarks.gpu.bare', '-q', '--collect-only', '-k', 'cuda', 'tests/kernels']))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    assert result.stdout.count("[cuda") > 50
 
 
 def test_a_faithful_explanation_has_730_patches() -> None:
@@ -115,7 +179,7 @@ def test_floors() -> None:
 
 
 def test_nothing_heavy_is_imported_to_start() -> None:
-    for name in ("run", "steps", "floors", "peers", "verify"):
+    for name in ("run", "steps", "floors", "peers", "verify", "bars", "bare"):
         source = (ROOT / "benchmarks" / "gpu" / f"{name}.py").read_text()
         head = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
         assert not any(heavy in line for line in head for heavy in ("cupy", "torch", "onnx"))

@@ -1,0 +1,148 @@
+"""Times on the device: the encoder through every runtime, and the whole explanation with each."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .encoders import DIM, SIDE, export_onnx, flops, vision_transformer
+from .floors import Ceilings, Work
+from .measure import NOUNS, PATCHES, beside_floor
+from .steps import Missing, attempt, median_ms
+from .verify import unit_rows
+
+
+def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Callable[[Any], Any]]]:
+    """Every way to run the encoder: a function that prepares it and returns pixels -> rows on the device."""
+    import cupy
+    import torch
+
+    def compiled() -> Callable[[Any], Any]:
+        model = vision_transformer(patch).cuda().to(torch.bfloat16)
+        run = torch.compile(model, mode="max-autotune-no-cudagraphs")
+
+        def encode(pixels: Any) -> Any:
+            with torch.no_grad(), torch.cuda.stream(_torch_stream()):
+                return cupy.from_dlpack(run(torch.from_dlpack(pixels).to(torch.bfloat16)).float())
+
+        return encode
+
+    def onnxruntime(provider: str) -> Callable[[Any], Any]:
+        import onnxruntime as ort
+
+        from fastconcept.encoders.onnx_cuda import ImageEncoder
+
+        if provider not in ort.get_available_providers():
+            raise Missing(f"this onnxruntime has no {provider}")
+        return ImageEncoder(export_onnx(patch, folder), DIM, [provider], device=place).encode
+
+    def tensorrt() -> Callable[[Any], Any]:
+        import hashlib
+        import json
+
+        from fastconcept.encoders.tensorrt import TensorRTEncoder, import_tensorrt
+        from fastconcept.export.half_onnx import halve
+        from fastconcept.export.tensorrt import build_plan
+
+        trt = import_tensorrt()
+        model = folder / f"half_{patch}.onnx"
+        halve(export_onnx(patch, folder), model)
+        plan = build_plan(trt, model, (SIDE, SIDE), (1, PATCHES), False, folder / "timing")
+        path = folder / f"{patch}.engine"
+        path.write_bytes(plan)
+        facts = {
+            "sha256": hashlib.sha256(plan).hexdigest(),
+            "tensorrt": trt.__version__,
+            "compute_capability": cupy.cuda.Device().compute_capability,
+        }
+        path.with_name(path.name + ".json").write_text(json.dumps(facts))
+        return TensorRTEncoder(path, DIM).encode
+
+    return {
+        "torch.compile bfloat16": compiled,
+        "ONNX Runtime CUDA float32": lambda: onnxruntime("CUDAExecutionProvider"),
+        "ONNX Runtime TensorRT float32": lambda: onnxruntime("TensorrtExecutionProvider"),
+        "TensorRT float16": tensorrt,
+    }
+
+
+def _torch_stream() -> Any:
+    """CuPy's current stream, for torch to work on."""
+    import cupy
+    import torch
+
+    pointer = cupy.cuda.get_current_stream().ptr
+    return torch.cuda.ExternalStream(pointer) if pointer else torch.cuda.default_stream()
+
+
+class Encoder:
+    """A way to encode as an explanation uses it."""
+
+    batch_size = PATCHES
+
+    def __init__(self, encode: Callable[[Any], Any]) -> None:
+        self.encode = encode
+
+
+def time_encoders(ceilings: Ceilings) -> list[dict[str, Any]]:
+    """730 crops through every runtime, then the whole explanation with each that works."""
+    import cupy
+
+    from fastconcept.kernels import cuda
+
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch, cuda.Device("cuda:0") as place:
+        pixels = cupy.random.random((PATCHES, 3, SIDE, SIDE), dtype=np.float32)
+        for patch in (32, 16):
+            for name, prepare in _runtimes(patch, Path(scratch), place).items():
+
+                def step(name: str = name, prepare: Any = prepare, patch: int = patch) -> dict[str, Any]:
+                    encode = prepare()
+                    work = Work(pixels.nbytes, flops(patch, PATCHES))
+                    row = beside_floor(f"{name} ViT-B/{patch}", median_ms(lambda: encode(pixels), 10), work, ceilings)
+                    row["explain"] = time_explain(Encoder(encode), f"explain ViT-B/{patch}, {name}")
+                    return row
+
+                rows.append(attempt(f"encoder {name} ViT-B/{patch}", step))
+    return rows
+
+
+def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 10) -> dict[str, Any]:
+    """What ``Engine.explain`` does, from a JPEG to a map on the host, one concept among all nouns; on the host's clock.
+
+    Parameters
+    ----------
+    encoder : object
+        With ``batch_size`` and ``encode(pixels)``, on the device.
+    name : str
+        Of the row.
+    concepts : int
+        Rows of the bank.
+    repeat : int
+        Timed calls, after two that are not.
+    """
+    from fastconcept.bundle import Preprocess
+    from fastconcept.encoders.preprocess import load_image, preprocess_image
+    from fastconcept.kernels import cuda
+    from fastconcept.latency import synthetic_jpeg
+    from fastconcept.saliency.explain import Options, explain_image
+    from fastconcept.saliency.targets import Target
+
+    bank, config = cuda.prepare_bank(unit_rows(concepts, DIM, 1)), Preprocess((SIDE, SIDE), (0.5,) * 3, (0.25,) * 3)
+    targets = [Target("c", "c", "", np.arange(min(91, concepts), dtype=np.int32))]
+    content, times, stages = synthetic_jpeg(480, 640), [], {}
+    for _ in range(2 + repeat):
+        began = time.perf_counter()
+        image = load_image(content)
+        whole = encoder.encode(cuda.upload(preprocess_image(image, config)[None]))
+        stages = {"decode": (time.perf_counter() - began) * 1e3}
+        seen = explain_image(image, targets, bank, whole, encoder, config, Options(fit="crop"), cuda, None, stages)
+        times.append((time.perf_counter() - began) * 1e3)
+        assert seen.maps.shape[1:] == (SIDE, SIDE)
+    middle = sorted(times[2:])
+    return {"name": name, "ms": middle[len(middle) // 2], "slowest_ms": middle[-1], "last_stages_ms": stages}
