@@ -67,6 +67,7 @@ __all__ = [
 _TILE_BYTES = 256 << 20  # similarities in memory at a time
 _SCRATCH_BYTES = 512 << 20  # of all_ranks
 _BLOCKS_PER_MULTIPROCESSOR = 8
+_PADDING = 32  # rows of a bank and columns of similarities come in multiples of it
 _MAPS_AT_ONCE = 1 << 14  # concepts; keeps the means of 14 x 14 cells within a data-centre GPU's cache
 _SPLIT_SCALE = 2.0**-12  # both factors of the product carry 2**6 (csrc/cuda/ranks.cu)
 _LARGEST = 1023  # magnitude that fits
@@ -94,7 +95,7 @@ class Bank:
 
     def __init__(self, rows: Any) -> None:
         self._split, self.dims = _split("bank", rows, None, second_high=True)
-        self.shape = (int(self._split.shape[0]), self.dims)
+        self.shape = (int(rows.shape[0]), self.dims)
         self._levels: tuple[tuple[Any, Any, Any], Levels] | None = None
 
     def levels(self, child_indptr: Any, child_indices: Any, order: Any) -> Levels:
@@ -112,7 +113,10 @@ def prepare_bank(rows: Any) -> Bank:
 
 
 def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[Any, int]:
-    """Rows as halves [high | high | low] or [high | low | high], padded to a multiple of 8 columns."""
+    """Rows as halves [high | high | low] or [high | low | high], padded to a multiple of 8 columns.
+
+    Those of a bank (``second_high``) are followed by rows of zeros, so that every column of a product is written.
+    """
     xp, native = require()
     if is_host(rows):
         checks.embeddings(name, rows, dims)
@@ -121,7 +125,9 @@ def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[A
     if width == 0:
         raise InputError(f"{name} must have at least one dimension, got shape {array.shape}")
     pitch = -(-3 * width // 8) * 8
-    split, invalid = xp.empty((count, pitch), np.float16), xp.zeros(1, np.int32)
+    held = max(-(-count // _PADDING) * _PADDING, _PADDING) if second_high else count
+    split, invalid = xp.empty((held, pitch), np.float16), xp.zeros(1, np.int32)
+    split[count:] = 0
     native.split_rows(pointer(array), count, width, second_high, pitch, pointer(split), pointer(invalid), stream())
     if int(invalid[0]):
         raise InputError(f"{name} contains NaN or infinity, or a magnitude beyond {_LARGEST}")
@@ -129,9 +135,9 @@ def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[A
 
 
 def _similarities(patches: Any, bank: Any) -> Any:
-    """Product of split rows, (n, pitch) float32; columns past the bank's rows are undefined."""
+    """Product of split rows, (n, pitch) float32; columns past the bank's rows are zero."""
     xp, _ = require()
-    out = xp.empty((patches.shape[0], max(-(-bank.shape[0] // 32) * 32, 32)), np.float32)
+    out = xp.empty((patches.shape[0], bank.shape[0]), np.float32)
     product(patches, bank, out, _SPLIT_SCALE)
     return out
 
@@ -156,7 +162,8 @@ def subtree_ranks(
     split, _ = _split("patches", patches, prepared.dims, second_high=False)
     asked = None if queries is None else _split("queries", queries, prepared.dims, second_high=True)[0]
     subtrees = len(starts) - 1
-    total = subtrees + (0 if asked is None else len(asked))
+    asking = 0 if asked is None else int(queries.shape[0])
+    total = subtrees + asking
     ranks = xp.zeros((len(split), total), np.int32)
     best = xp.empty((len(split), total), np.float32)
     device_starts, device_members = xp.asarray(starts), xp.asarray(members.astype(np.int32))
@@ -167,7 +174,7 @@ def subtree_ranks(
             *rows, pointer(device_starts), pointer(device_members), subtrees, pointer(best[tile]), total, stream()
         )
         if asked is not None:
-            best[tile, subtrees:] = _similarities(split[tile], asked)[:, : len(asked)]
+            best[tile, subtrees:] = _similarities(split[tile], asked)[:, :asking]
         native.count_greater(*rows, pointer(best[tile]), total, pointer(ranks[tile]), stream())
     host = is_host(patches)
     return SubtreeRanks(back(ranks, host), back(best, host))
