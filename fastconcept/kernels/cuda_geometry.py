@@ -105,7 +105,8 @@ def bottom_up_levels(starts: Integers, children: Integers) -> list[Integers]:
 def coverage(boxes: npt.NDArray[np.int32], weights: npt.NDArray[np.float64], height: int, width: int) -> Tables:
     """Which patches cover each cell, and the sum of their weights, on the current device.
 
-    The tables of the last few grids are kept: the same patches come back with every image of a size.
+    The tables of the last few grids are kept, for each stream: the same patches come back with every image of a size,
+    and memory that is let go while another stream still reads it would be given away too early.
 
     Raises
     ------
@@ -113,11 +114,11 @@ def coverage(boxes: npt.NDArray[np.int32], weights: npt.NDArray[np.float64], hei
         If a weight is not positive and finite, a box is empty, or a cell is not covered.
     """
     xp, _ = require()
-    return _coverage(boxes.tobytes(), weights.tobytes(), height, width, xp.cuda.Device().id)
+    return _coverage(boxes.tobytes(), weights.tobytes(), height, width, xp.cuda.Device().id, stream())
 
 
 @functools.lru_cache(maxsize=_KEPT_GRIDS)
-def _coverage(boxes: bytes, weights: bytes, height: int, width: int, device: int) -> Tables:
+def _coverage(boxes: bytes, weights: bytes, height: int, width: int, device: int, queue: int) -> Tables:
     tables = cover_cells(
         np.frombuffer(boxes, np.int32).reshape(-1, 4), np.frombuffer(weights, np.float64), height, width
     )
