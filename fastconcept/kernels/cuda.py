@@ -23,9 +23,9 @@ from .cuda_device import (
     beside,
     check_rows,
     device_array,
+    device_limit,
     finish_uploads,
     is_host,
-    multiprocessors,
     place,
     pointer,
     product,
@@ -197,7 +197,11 @@ def all_ranks(
     split, _ = _split("patches", patches, prepared.dims, second_high=False)
     ranks = xp.empty((len(split), concepts), np.int32)
     per_block = 8 * max(concepts, 1)
-    most = min(len(split), _BLOCKS_PER_MULTIPROCESSOR * multiprocessors(), max(1, _SCRATCH_BYTES // per_block))
+    most = min(
+        len(split),
+        _BLOCKS_PER_MULTIPROCESSOR * device_limit("MultiProcessorCount"),
+        max(1, _SCRATCH_BYTES // per_block),
+    )
     scratch = xp.empty(most * per_block, np.uint8)
     for tile in _tiles(split, concepts):
         similarities = _similarities(split[tile], prepared._split)

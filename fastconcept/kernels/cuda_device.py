@@ -250,10 +250,17 @@ def finish_uploads() -> None:
     xp.cuda.get_current_stream().synchronize()
 
 
-def multiprocessors() -> int:
-    """Multiprocessors of the current device."""
+def device_limit(name: str) -> int:
+    """A number of the current device: ``MultiProcessorCount``, ``MaxSharedMemoryPerBlockOptin``, ..."""
     xp, _ = require()
-    return int(xp.cuda.Device().attributes["MultiProcessorCount"])
+    return int(_attributes(int(xp.cuda.Device().id))[name])
+
+
+@functools.lru_cache(maxsize=64)
+def _attributes(device: int) -> Any:
+    """Attributes of a device; reading them all takes longer than a kernel."""
+    xp, _ = require()
+    return xp.cuda.Device(device).attributes
 
 
 def product(left: Any, right: Any, out: Any, scale: float = 1.0) -> None:

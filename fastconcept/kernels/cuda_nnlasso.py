@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..errors import InputError
 from .cuda_device import (
     back,
     check_rows,
+    device_limit,
     finish_uploads,
     is_host,
     pointer,
@@ -28,7 +30,8 @@ from .sparse_codes import (
 )
 from .threads import check_num_threads
 
-CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then as many as shared memory has room for
+CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then many
+_STATIC_BYTES = 1024  # of shared memory that the kernels of a problem use besides
 _BATCH = 4096
 _CORRELATION_BYTES = 512 << 20
 _MOST_ROUNDS = 100
@@ -122,7 +125,7 @@ def _solve(
     """One batch: everything at the small capacity, what overflows at the large one, and the rest on the CPU."""
     chosen = np.arange(len(targets))
     tiers: list[Tier] = []
-    for capacity in CAPACITIES:
+    for capacity in capacities():
         batch = _Batch(prepared, targets[chosen] if tiers else targets, penalties[chosen], warm, capacity)
         overflowed = batch.run(tolerance)
         tiers.append((chosen, batch.codes()))
@@ -138,6 +141,18 @@ def _solve(
         rows, hard = to_host(prepared.rows), np.ascontiguousarray(to_host(targets)[chosen])
         tiers.append((chosen, cpu.nnlasso(rows, hard, penalties[chosen], hints, tolerance=tolerance)))
     return tiers[0][1] if len(tiers) == 1 else _merged(tiers)
+
+
+def capacities() -> tuple[int, ...]:
+    """``CAPACITIES``, cut to what this device's shared memory has room for."""
+    return _fitting(CAPACITIES, device_limit("MaxSharedMemoryPerBlockOptin") - _STATIC_BYTES)
+
+
+@functools.lru_cache(maxsize=16)
+def _fitting(wished: tuple[int, ...], room: int) -> tuple[int, ...]:
+    _, native = require()
+    most = max((words for words in range(1, max(wished) + 1) if native.solve_shared_bytes(words) <= room), default=1)
+    return tuple(sorted({min(words, most) for words in wished}))
 
 
 def _supports(codes: SparseCodes, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:

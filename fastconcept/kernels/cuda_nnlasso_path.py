@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cuda_device import back, is_host, pointer, product, require, stream, to_host
-from .cuda_nnlasso import CAPACITIES, Dictionary, checked, joined, nnlasso
+from .cuda_nnlasso import Dictionary, capacities, checked, joined, nnlasso
 from .sparse_codes import SparseCodes, check_l0, check_tolerance
 from .threads import check_num_threads
 
@@ -32,7 +32,7 @@ def nnlasso_l0(
     Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso_l0`; results are CuPy arrays
     where the targets are on the device. All targets follow their paths together, one event a round
     (``csrc/cuda/nnlasso_path.cu``), in float64; :func:`nnlasso` then certifies the code at each lambda that was found.
-    More than 128 words are left to the CPU kernel.
+    More than 128 words (fewer on a device with little shared memory) are left to the CPU kernel.
     """
     check_num_threads(num_threads)
     xp, _ = require()
@@ -40,7 +40,7 @@ def nnlasso_l0(
     prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
     rows = checked(targets, "targets", prepared.shape[1])
     host = is_host(targets)
-    if l0 > CAPACITIES[-1]:
+    if l0 > capacities()[-1]:
         from . import cpu
 
         found = cpu.nnlasso_l0(to_host(prepared.rows), to_host(rows), l0, tolerance=tolerance, num_threads=num_threads)
@@ -80,7 +80,7 @@ def _follow(prepared: Dictionary, targets: Any, l0: int) -> tuple[npt.NDArray[np
     """The lambda at which each path ends, the words of its support there, and the rounds it took; on the host."""
     xp, native = require()
     count, (words, dims) = len(targets), prepared.shape
-    capacity = next(size for size in CAPACITIES if size >= l0)
+    capacity = next(size for size in capacities() if size >= l0)
     chosen, support = xp.zeros((count, capacity), np.int32), xp.zeros(count, np.int32)
     barred, penalty = xp.full(count, -1, np.int32), xp.full(count, np.inf, np.float64)
     alpha, beta = (xp.zeros((count, capacity), np.float64) for _ in range(2))

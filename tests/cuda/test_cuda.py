@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastconcept.errors import DeviceError, InputError
-from fastconcept.kernels import HAS_CUDA, backend, cuda_device, reference
+from fastconcept.kernels import HAS_CUDA, backend, cuda_device, cuda_nnlasso, reference
 from fastconcept.kernels.cuda_geometry import bottom_up_levels, take_lists
 
 HERE = Path(__file__).parent
@@ -256,12 +256,20 @@ def test_paths_in_batches_and_beyond_the_capacity(kernels: ModuleType, monkeypat
     monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso_path._CORRELATION_BYTES", 16 * 80 * 2)
     parts = kernels.nnlasso_l0(dictionary, targets, 4)
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
-    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso_path.CAPACITIES", (2, 3))
+    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso.CAPACITIES", (2, 3))
     beyond = kernels.nnlasso_l0(dictionary, targets, 4)  # on the CPU
     assert np.array_equal(beyond.indices, whole.indices)
     np.testing.assert_allclose(beyond.values, whole.values, rtol=1e-6)
     assert kernels.nnlasso_l0(dictionary, targets[:0], 4).indptr.tolist() == [0]
     assert kernels.nnlasso_l0(dictionary[:0], targets, 4).l1_penalty.tolist() == [0] * 5
+
+
+def test_capacities_are_what_shared_memory_holds(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """99 KiB are what some devices newer than 9.0 give a block; 16 KiB would be little."""
+    assert cuda_nnlasso.capacities() == (64, 128)
+    for kib, expected in ((163, (64, 128)), (99, (64, 107)), (16, (39,))):
+        monkeypatch.setattr(cuda_nnlasso, "device_limit", lambda name, kib=kib: kib << 10)
+        assert cuda_nnlasso.capacities() == expected
 
 
 def test_many_small_degenerate_problems(kernels: ModuleType) -> None:
