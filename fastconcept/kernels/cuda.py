@@ -167,14 +167,17 @@ def subtree_ranks(
     ranks = xp.zeros((len(split), total), np.int32)
     best = xp.empty((len(split), total), np.float32)
     device_starts, device_members = xp.asarray(starts), xp.asarray(members.astype(np.int32))
-    for tile in _tiles(split, concepts):
-        similarities = _similarities(split[tile], prepared._split)
+    # In one product with the bank: a query equal to one of its rows is to tie with it, to the last bit.
+    compared = prepared._split if asked is None else xp.concatenate([prepared._split, asked])
+    first_query = len(prepared._split)
+    for tile in _tiles(split, len(compared)):
+        similarities = _similarities(split[tile], compared)
         rows = (pointer(similarities), len(similarities), concepts, similarities.shape[1])
         native.subtree_maxima(
             *rows, pointer(device_starts), pointer(device_members), subtrees, pointer(best[tile]), total, stream()
         )
         if asked is not None:
-            best[tile, subtrees:] = _similarities(split[tile], asked)[:, :asking]
+            best[tile, subtrees:] = similarities[:, first_query : first_query + asking]
         native.count_greater(*rows, pointer(best[tile]), total, pointer(ranks[tile]), stream())
     host = is_host(patches)
     return SubtreeRanks(back(ranks, host), back(best, host))
