@@ -23,47 +23,70 @@ void Problem::begin(const float* target, double penalty, double tolerance, const
     coordinates_.resize(static_cast<std::size_t>(dictionary_.width));
     const double norm = std::sqrt(dot(target_.data(), target_.data(), dictionary_.dimension));
     coordinates_error_ = screen_coordinates(dictionary_, target_.data(), norm, coordinates_.data());
-    for (int64_t i = 0; i < n; ++i) small_.admit(support[i], dictionary_.rows + support[i] * dictionary_.dimension);
-    if (n > 0) small_.solve(penalty_, slack_);
+    draft_.begin(coordinates_.data(), penalty);
+    drafting_ = n == 0;
     rounds_ = 0;
     largest_ = 0.0;
-    update_residual();
+    chosen_.clear();
+    rows_.clear();
+    for (int64_t i = 0; i < n; ++i) choose(support[i], 0.0);
+    solve_exactly();
     set_threshold();
 }
 
-void Problem::update_residual() {
-    residual_.resize(target_.size());
-    small_.residual(residual_.data());
-    norm_ = std::sqrt(dot(residual_.data(), residual_.data(), dictionary_.dimension));
+void Problem::choose(int32_t row, double weight) {
+    chosen_.push_back(row);
+    rows_.push_back(dictionary_.rows + row * dictionary_.dimension);
+    weights_.push_back(weight);
+}
+
+template <class Code>
+void Problem::choose_support(const Code& code) {
+    chosen_.clear();
+    rows_.clear();
+    weights_.clear();
+    for (int64_t i = 0; i < code.size(); ++i) {
+        if (code.weight(i) > 0.0) choose(code.row(i), code.weight(i));
+    }
+}
+
+// The residual of a code, exactly and rounded for the next product.
+template <class Code>
+void Problem::take_residual(const Code& code) {
+    residual_ = target_;
     values_ = coordinates_;
     double error = coordinates_error_;
-    for (int64_t i = 0; i < small_.size(); ++i) {
-        if (small_.weight(i) <= 0.0) continue;
-        subtract_row(dictionary_, small_.index(i), small_.weight(i), values_.data());
-        error += small_.weight(i) * dictionary_.round_error;
+    choose_support(code);
+    const auto n = static_cast<int64_t>(chosen_.size());
+    subtract_rows(residual_.data(), weights_.data(), rows_.data(), n, dictionary_.dimension);
+    for (std::size_t i = 0; i < chosen_.size(); ++i) {
+        subtract_row(dictionary_, chosen_[i], weights_[i], values_.data());
+        error += weights_[i] * dictionary_.round_error;
     }
+    norm_ = std::sqrt(dot(residual_.data(), residual_.data(), dictionary_.dimension));
     screen_residual(dictionary_, values_.data(), error, norm_, screened_);
 }
 
 // The list holds more rows than those that violate optimality now: it stays complete for every residual within
 // margin / max ||c|| of this one. At the first round, far from the solution, that would not help.
 void Problem::set_threshold() {
-    margin_ = small_.size() > 0 ? kMargin * penalty_ / 2 : 0.0;
+    margin_ = draft_.size() > 0 || small_.size() > 0 ? kMargin * penalty_ / 2 : 0.0;
     threshold_ = screen_threshold(screened_, penalty_ / 2 - margin_);
     listed_ = residual_;
 }
 
-bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& admitted) {
+bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& marks) {
     screen_list(dictionary_, codes(), candidates.data(), static_cast<int64_t>(candidates.size()));
     const int32_t possible = screen_threshold(screened_, penalty_ / 2);
     open_.clear();
     for (const Candidate& candidate : candidates) {
-        if (candidate.product >= possible && !admitted[static_cast<std::size_t>(candidate.row)]) open_.push_back(candidate);
+        if (candidate.product >= possible && !marks[static_cast<std::size_t>(candidate.row)]) open_.push_back(candidate);
     }
     const size_t first = std::min(open_.size(), 4 * kBlock);
     std::partial_sort(open_.begin(), open_.begin() + static_cast<int64_t>(first), open_.end(), more_correlated);
     largest_ = 0.0;
-    size_t taken = 0;
+    chosen_.clear();
+    rows_.clear();
     for (const Candidate& candidate : open_) {
         const float* row = dictionary_.rows + candidate.row * dictionary_.dimension;
         if (candidate.product * screened_.unit - screened_.error <= penalty_ / 2 + slack_) {  // too close to tell
@@ -71,26 +94,55 @@ bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& admi
             largest_ = std::max(largest_, exact);
             if (exact <= penalty_ / 2 + slack_) continue;
         }
-        small_.admit(candidate.row, row);
-        admitted[static_cast<std::size_t>(candidate.row)] = 1;
-        if (++taken == kBlock) break;
+        choose(candidate.row, 0.0);
+        marks[static_cast<std::size_t>(candidate.row)] = 1;
+        if (chosen_.size() == kBlock) break;
     }
-    return taken > 0;
+    return !chosen_.empty();
 }
 
-bool Problem::advance(std::vector<Candidate>& candidates, RowMarks& admitted) {
-    ++rounds_;
-    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<std::size_t>(small_.index(i))] = 1;
-    int steps = 0;
-    while (steps < kMaxSteps && admit_violators(candidates, admitted)) {
-        ++steps;
-        small_.solve(penalty_, slack_);
-        update_residual();
+// By how much c . r may have changed, for any row, since the list was made.
+double Problem::moved() const {
+    double square = 0.0;
+    for (std::size_t c = 0; c < residual_.size(); ++c) {
+        square += (residual_[c] - listed_[c]) * (residual_[c] - listed_[c]);
     }
-    for (int64_t i = 0; i < small_.size(); ++i) admitted[static_cast<std::size_t>(small_.index(i))] = 0;
-    double moved = 0.0;
-    for (size_t c = 0; c < residual_.size(); ++c) moved += (residual_[c] - listed_[c]) * (residual_[c] - listed_[c]);
-    const double reach = std::sqrt(moved) * dictionary_.row_norm;
+    return std::sqrt(square) * dictionary_.row_norm;
+}
+
+// The problem on the chosen rows.
+void Problem::solve_exactly() {
+    small_.admit(chosen_.data(), rows_.data(), static_cast<int64_t>(chosen_.size()));
+    small_.solve(penalty_, slack_);
+    take_residual(small_);
+}
+
+bool Problem::advance(std::vector<Candidate>& candidates, RowMarks& marks) {
+    ++rounds_;
+    if (drafting_) {
+        draft_.improve(candidates, marks);
+        take_residual(draft_);
+        if (moved() > margin_ && rounds_ < kMaxRounds) {
+            set_threshold();
+            return false;
+        }
+        choose_support(draft_);
+        solve_exactly();
+        drafting_ = false;
+    }
+    return refine(candidates, marks);
+}
+
+// Rounds of the exact small problem over the list. Returns true when the code is certified.
+bool Problem::refine(std::vector<Candidate>& candidates, RowMarks& marks) {
+    for (int64_t i = 0; i < small_.size(); ++i) marks[static_cast<std::size_t>(small_.row(i))] = 1;
+    int steps = 0;
+    while (steps < kMaxSteps && admit_violators(candidates, marks)) {
+        ++steps;
+        solve_exactly();
+    }
+    for (int64_t i = 0; i < small_.size(); ++i) marks[static_cast<std::size_t>(small_.row(i))] = 0;
+    const double reach = moved();
     if (reach > margin_ && rounds_ < kMaxRounds && steps < kMaxSteps) {
         set_threshold();
         return false;
@@ -112,16 +164,16 @@ void Problem::finish(SparseCode& code) const {
     code.values.clear();
     std::vector<int64_t> order;
     for (int64_t i = 0; i < small_.size(); ++i) {
-        const double exact = dot(small_.row(i), residual_.data(), dictionary_.dimension);
+        const double exact = dot(dictionary_.rows + small_.row(i) * dictionary_.dimension, residual_.data(), dictionary_.dimension);
         largest = std::max(largest, exact);
         if (small_.weight(i) <= 0.0) continue;
         off = std::max(off, std::fabs(2 * exact - penalty_));
         total += small_.weight(i);
         order.push_back(i);
     }
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return small_.index(a) < small_.index(b); });
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return small_.row(a) < small_.row(b); });
     for (int64_t i : order) {
-        code.indices.push_back(small_.index(i));
+        code.indices.push_back(small_.row(i));
         code.values.push_back(small_.weight(i));
     }
     code.penalty = penalty_;

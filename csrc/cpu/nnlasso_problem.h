@@ -5,17 +5,16 @@
 #include <vector>
 
 #include "nnlasso.h"
+#include "nnlasso_draft.h"
 #include "nnlasso_screen.h"
 #include "nnlasso_small.h"
 
 namespace fastconcept {
 
-// Marks rows of the dictionary; kept all clear between uses, so that it can be shared.
-using RowMarks = std::vector<uint8_t>;
-
 class Problem {
 public:
-    explicit Problem(const ScreenedDictionary& dictionary) : dictionary_(dictionary), small_(dictionary.dimension) {}
+    explicit Problem(const ScreenedDictionary& dictionary)
+        : dictionary_(dictionary), draft_(dictionary), small_(dictionary.dimension) {}
 
     // Takes a target, and a support to start from.
     void begin(const float* target, double penalty, double tolerance, const int32_t* support, int64_t n);
@@ -23,17 +22,26 @@ public:
     const int16_t* codes() const { return screened_.codes.data(); }
     int32_t threshold() const { return threshold_; }
     // Takes the rows that passed the threshold. Returns true when the code is certified.
-    bool advance(std::vector<Candidate>& candidates, RowMarks& admitted);
+    bool advance(std::vector<Candidate>& candidates, RowMarks& marks);
     // The result, complete with its certificate.
     void finish(SparseCode& code) const;
 
 private:
-    void update_residual();
+    void choose(int32_t row, double weight);
+    template <class Code>
+    void choose_support(const Code& code);
+    template <class Code>
+    void take_residual(const Code& code);
     void set_threshold();
-    bool admit_violators(std::vector<Candidate>& candidates, RowMarks& admitted);
+    double moved() const;
+    void solve_exactly();
+    bool admit_violators(std::vector<Candidate>& candidates, RowMarks& marks);
+    bool refine(std::vector<Candidate>& candidates, RowMarks& marks);
 
     const ScreenedDictionary& dictionary_;
+    Draft draft_;
     SmallProblem small_;
+    bool drafting_ = true;  // until the exact small problem takes over
     double penalty_ = 0.0, slack_ = 0.0;
     std::vector<double> target_, residual_, listed_;  // listed_: the residual of the last product
     std::vector<double> coordinates_, values_;        // of the target and of the residual, as screening wants them
@@ -41,6 +49,9 @@ private:
     double norm_ = 0.0;                               // of the residual
     ScreenedResidual screened_;
     std::vector<Candidate> open_;
+    std::vector<int32_t> chosen_;                     // rows about to be used, with their weights
+    std::vector<const float*> rows_;
+    std::vector<double> weights_;
     int32_t threshold_ = 0;
     double margin_ = 0.0;   // rows with c . r < lambda / 2 - margin are left out of the list
     double largest_ = 0.0;  // exact maximum of c . r over the rows outside the working set that may exceed lambda / 2

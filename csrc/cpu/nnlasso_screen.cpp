@@ -273,6 +273,25 @@ void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* resi
 }
 
 FASTCONCEPT_CLONES
+void screen_gram(const ScreenedDictionary& dictionary, const int32_t* rows, int64_t n, const int32_t* chosen, int64_t m,
+                 int32_t* products) {
+    const int16_t* left[kRows];
+    const int16_t* right[kTargets];
+    int32_t sums[kRows][kTargets];
+    const auto codes = [&](int32_t row) { return dictionary.codes.data() + row * dictionary.width; };
+    for (int64_t i = 0; i < m; i += kTargets) {  // the last tiles repeat their last rows
+        for (int64_t t = 0; t < kTargets; ++t) right[t] = codes(chosen[std::min(i + t, m - 1)]);
+        for (int64_t j = 0; j < n; j += kRows) {
+            for (int64_t r = 0; r < kRows; ++r) left[r] = codes(rows[std::min(j + r, n - 1)]);
+            multiply<kRows, kTargets>(left, right, dictionary.width, sums);
+            for (int64_t t = 0; t < std::min(kTargets, m - i); ++t) {
+                for (int64_t r = 0; r < std::min(kRows, n - j); ++r) products[(i + t) * n + j + r] = sums[r][t];
+            }
+        }
+    }
+}
+
+FASTCONCEPT_CLONES
 void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, Candidate* list, int64_t n) {
     const int16_t* rows[kRows];
     int32_t products[kRows][1];

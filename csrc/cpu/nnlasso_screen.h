@@ -93,6 +93,10 @@ void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t en
 void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* residuals, const int32_t* thresholds,
                 int64_t m, std::vector<Candidate>* found);
 
+// products[i * n + j] = a_chosen[i] . a_rows[j], exact integers.
+void screen_gram(const ScreenedDictionary& dictionary, const int32_t* rows, int64_t n, const int32_t* chosen, int64_t m,
+                 int32_t* products);
+
 // Products of listed rows with one residual.
 void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, Candidate* list, int64_t n);
 

@@ -13,6 +13,7 @@ constexpr double kDependent = 1e-13;  // a squared distance to the span of the s
 constexpr int kSweeps = 12;
 // Four float64 sums side by side; the compiler maps them to what each instruction set has.
 constexpr int64_t kLanes = 4;
+constexpr int64_t kTile = 3;  // rows and columns of a Gram matrix made at once: nine sums and six rows in registers
 typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
 typedef float HalfLanes __attribute__((vector_size(kLanes * sizeof(float))));
 
@@ -46,7 +47,52 @@ inline void dot_group(const A* const* rows, const double* b, int64_t n, double* 
     }
 }
 
-// out[i] = rows[i] . b
+// products[i * stride + j] = left[i] . right[j] for R and T rows of n doubles, n a multiple of kLanes.
+template <int R, int T>
+inline __attribute__((always_inline)) void multiply(const double* left, const double* right, int64_t n, double* products, int64_t stride) {
+    Lanes lanes[R][T] = {};
+    for (int64_t c = 0; c < n; c += kLanes) {
+        Lanes a[R], b;
+        for (int i = 0; i < R; ++i) load(left + i * n + c, a[i]);
+        for (int t = 0; t < T; ++t) {
+            load(right + t * n + c, b);
+            for (int i = 0; i < R; ++i) lanes[i][t] += a[i] * b;
+        }
+    }
+    for (int i = 0; i < R; ++i) {
+        for (int t = 0; t < T; ++t) {
+            products[i * stride + t] = (lanes[i][t][0] + lanes[i][t][2]) + (lanes[i][t][1] + lanes[i][t][3]);
+        }
+    }
+}
+
+// Fills the rows [from, count) of a Gram matrix up to the diagonal.
+FASTCONCEPT_CLONES
+void multiply_rows(const double* rows, int64_t from, int64_t count, int64_t n, double* gram, int64_t stride) {
+    int64_t i = from;
+    for (; i + kTile <= count; i += kTile) {
+        int64_t j = 0;
+        for (; j + kTile <= i + kTile; j += kTile) {
+            multiply<kTile, kTile>(rows + i * n, rows + j * n, n, gram + i * stride + j, stride);
+        }
+        for (; j < i + kTile; ++j) multiply<kTile, 1>(rows + i * n, rows + j * n, n, gram + i * stride + j, stride);
+    }
+    for (; i < count; ++i) {
+        int64_t j = 0;
+        for (; j + kTile <= i + 1; j += kTile) {
+            multiply<1, kTile>(rows + i * n, rows + j * n, n, gram + i * stride + j, stride);
+        }
+        for (; j <= i; ++j) multiply<1, 1>(rows + i * n, rows + j * n, n, gram + i * stride + j, stride);
+    }
+}
+
+FASTCONCEPT_CLONES
+void subtract_scaled(double* __restrict out, double factor, const double* __restrict row, int64_t n) {
+    for (int64_t c = 0; c < n; ++c) out[c] -= factor * row[c];
+}
+
+}  // namespace
+
 FASTCONCEPT_CLONES
 void dot_rows(const float* const* rows, int64_t count, const double* b, int64_t n, double* out) {
     int64_t i = 0;
@@ -55,16 +101,20 @@ void dot_rows(const float* const* rows, int64_t count, const double* b, int64_t 
 }
 
 FASTCONCEPT_CLONES
-void subtract_scaled(double* __restrict out, double factor, const double* __restrict row, int64_t n) {
-    for (int64_t c = 0; c < n; ++c) out[c] -= factor * row[c];
+void subtract_rows(double* __restrict out, const double* factors, const float* const* rows, int64_t count, int64_t n) {
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const float *__restrict a = rows[i], *__restrict b = rows[i + 1], *__restrict c = rows[i + 2],
+                    *__restrict d = rows[i + 3];
+        for (int64_t k = 0; k < n; ++k) {
+            out[k] -= (factors[i] * a[k] + factors[i + 1] * b[k]) + (factors[i + 2] * c[k] + factors[i + 3] * d[k]);
+        }
+    }
+    for (; i < count; ++i) {
+        const float* __restrict row = rows[i];
+        for (int64_t k = 0; k < n; ++k) out[k] -= factors[i] * row[k];
+    }
 }
-
-FASTCONCEPT_CLONES
-void subtract_scaled(double* __restrict out, double factor, const float* __restrict row, int64_t n) {
-    for (int64_t c = 0; c < n; ++c) out[c] -= factor * static_cast<double>(row[c]);
-}
-
-}  // namespace
 
 FASTCONCEPT_CLONES
 double dot(const double* a, const double* b, int64_t n) {
@@ -85,15 +135,15 @@ SmallProblem::SmallProblem(int64_t dimension) : dimension_(dimension) {}
 void SmallProblem::reset(const double* target) {
     target_ = target;
     indices_.clear();
-    rows_.clear();
     weights_.clear();
     products_.clear();
     support_.clear();
 }
 
-void SmallProblem::grow() {
+void SmallProblem::grow(int64_t needed) {
     const int64_t old = capacity_, used = size();
-    capacity_ = std::max<int64_t>(32, 2 * old);
+    if (needed <= old) return;
+    capacity_ = std::max({int64_t{32}, needed, 2 * old});
     std::vector<double> gram(static_cast<std::size_t>(capacity_ * capacity_));
     for (int64_t i = 0; i < used; ++i) {
         std::copy_n(gram_.begin() + i * old, used, gram.begin() + i * capacity_);
@@ -103,23 +153,22 @@ void SmallProblem::grow() {
     gradient_.resize(static_cast<std::size_t>(capacity_));
 }
 
-void SmallProblem::admit(int32_t index, const float* row) {
-    const int64_t n = size();
-    if (n == capacity_) grow();
-    rows_.push_back(row);
-    newest_.assign(row, row + dimension_);
-    double* products = gram_.data() + n * capacity_;
-    dot_rows(rows_.data(), n + 1, newest_.data(), dimension_, products);
-    for (int64_t i = 0; i < n; ++i) gram_[static_cast<std::size_t>(i * capacity_ + n)] = products[i];
-    indices_.push_back(index);
-    weights_.push_back(0.0);
-    products_.push_back(dot(newest_.data(), target_, dimension_));
-}
-
-void SmallProblem::residual(double* out) const {
-    std::copy(target_, target_ + dimension_, out);
-    for (int64_t i = 0; i < size(); ++i) {
-        if (weight(i) > 0.0) subtract_scaled(out, weight(i), row(i), dimension_);
+void SmallProblem::admit(const int32_t* indices, const float* const* rows, int64_t n) {
+    const int64_t used = size(), total = used + n, width = (dimension_ + kLanes - 1) / kLanes * kLanes;
+    grow(total);
+    wide_.resize(static_cast<std::size_t>(std::max<int64_t>(total * width, static_cast<int64_t>(wide_.size()))));
+    for (int64_t i = 0; i < n; ++i) {
+        double* wide = wide_.data() + (used + i) * width;
+        std::copy_n(rows[i], dimension_, wide);
+        std::fill(wide + dimension_, wide + width, 0.0);
+        indices_.push_back(indices[i]);
+        weights_.push_back(0.0);
+    }
+    products_.resize(static_cast<std::size_t>(total));
+    dot_rows(rows, n, target_, dimension_, products_.data() + used);
+    multiply_rows(wide_.data(), used, total, width, gram_.data(), capacity_);
+    for (int64_t i = used; i < total; ++i) {
+        for (int64_t j = 0; j < i; ++j) gram_[static_cast<std::size_t>(j * capacity_ + i)] = gram(i, j);
     }
 }
 

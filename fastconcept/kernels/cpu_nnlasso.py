@@ -18,6 +18,7 @@ from .sparse_codes import (
 from .threads import check_num_threads
 
 _LEFT_OUT = 1e-4  # length, on average over unit rows, of what a narrower basis may leave of a row
+_BLOCK = 4096  # rows converted to float64 at a time
 _WORTHWHILE = 0.75  # a basis narrower than this share of the dimension pays
 
 
@@ -124,7 +125,9 @@ def _narrow_basis(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | No
     count, dimension = rows.shape
     if count < dimension or dimension < 64:
         return None
-    energies, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+    # In float64: float32 would spread rounding over every direction and hide that most of them are empty.
+    blocks = (rows[begin : begin + _BLOCK].astype(np.float64) for begin in range(0, count, _BLOCK))
+    energies, vectors = np.linalg.eigh(np.asarray(sum(block.T @ block for block in blocks)))
     left = np.cumsum(np.maximum(energies, 0.0)) / max(float(energies.sum()), np.finfo(np.float64).tiny)
     rank = dimension - int(np.searchsorted(left, _LEFT_OUT**2, side="right"))
     if rank > _WORTHWHILE * dimension:
