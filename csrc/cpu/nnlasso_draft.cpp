@@ -68,6 +68,12 @@ float round_codes(const float* __restrict values, int64_t width, int16_t* __rest
     return scale;
 }
 
+void keep_first(std::vector<Candidate>& list, std::size_t n) {
+    if (list.size() <= n) return;
+    std::nth_element(list.begin(), list.begin() + static_cast<int64_t>(n), list.end(), more_correlated);
+    list.resize(n);
+}
+
 }  // namespace
 
 void Draft::begin(const double* coordinates, double penalty) {
@@ -138,36 +144,46 @@ void Draft::round_residual() {
     unit_ = 1.0 / (dictionary_.scale * scale);
 }
 
-// The rows of the list that violate optimality most, in falling order as far as they will be admitted.
-void Draft::shorten(const std::vector<Candidate>& listed, const RowMarks& marks) {
-    const double least = half_penalty_ * (1.0 + kViolated) / unit_;
+void Draft::score(std::vector<Candidate>& list) const {
+    screen_list(dictionary_, codes_.data(), list.data(), static_cast<int64_t>(list.size()));
+}
+
+// The rows of the list that violate optimality.
+void Draft::shorten(const std::vector<Candidate>& listed, double unit, const RowMarks& marks) {
+    const double least = half_penalty_ * (1.0 + kViolated) / unit;
     std::size_t kept = 0;
-    short_.resize(listed.size());
+    short_.resize(std::max(short_.size(), listed.size()));
     for (const Candidate& candidate : listed) {
         if (candidate.product > least && !marks[static_cast<std::size_t>(candidate.row)]) short_[kept++] = candidate;
     }
     short_.resize(kept);
 }
 
-void Draft::improve(std::vector<Candidate>& listed, RowMarks& marks) {
+double Draft::moved() const {
+    float square = 0.0f;
+    for (std::size_t c = 0; c < residual_.size(); ++c) {
+        square += (residual_[c] - marked_[c]) * (residual_[c] - marked_[c]);
+    }
+    return std::sqrt(square);
+}
+
+void Draft::improve(const std::vector<Candidate>& listed, double unit, RowMarks& marks) {
     for (int32_t row : rows_) marks[static_cast<std::size_t>(row)] = 1;
+    list_ = listed;
     for (int look = 0; look < kMaxLooks; ++look) {
-        screen_list(dictionary_, codes_.data(), listed.data(), static_cast<int64_t>(listed.size()));
-        shorten(listed, marks);
+        if (look > 0) score(list_);
+        shorten(list_, look > 0 ? unit_ : unit, marks);
         if (short_.empty()) break;
-        if (short_.size() > kShort) {
-            std::nth_element(short_.begin(), short_.begin() + kShort, short_.end(), more_correlated);
-            short_.resize(kShort);
-        }
-        std::vector<Candidate> rest(short_);
-        while (!short_.empty()) {
+        keep_first(short_, kShort);
+        rest_ = short_;
+        score(rest_);
+        for (shorten(rest_, unit_, marks); !short_.empty(); shorten(rest_, unit_, marks)) {
             const auto block = std::min<int64_t>(static_cast<int64_t>(short_.size()), std::max(kBlock, size() / 4));
             std::partial_sort(short_.begin(), short_.begin() + block, short_.end(), more_correlated);
             for (int64_t i = 0; i < block; ++i) marks[static_cast<std::size_t>(short_[static_cast<std::size_t>(i)].row)] = 1;
             admit(short_.data(), block);
             descend(kSweeps);
-            screen_list(dictionary_, codes_.data(), rest.data(), static_cast<int64_t>(rest.size()));
-            shorten(rest, marks);
+            score(rest_);
         }
         descend(kLastSweeps);
     }

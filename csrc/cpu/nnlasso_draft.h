@@ -22,8 +22,11 @@ public:
 
     // Takes a target by its coordinates Q^T z, (width,).
     void begin(const double* coordinates, double penalty);
-    // Admits rows of the list until none of them violates optimality. Products in the list are overwritten.
-    void improve(std::vector<Candidate>& listed, RowMarks& marks);
+    // Admits rows of the list, with products c . r / unit, until none of them violates optimality.
+    void improve(const std::vector<Candidate>& listed, double unit, RowMarks& marks);
+    // About how far the residual is from where it was at `mark`.
+    void mark() { marked_ = residual_; }
+    double moved() const;
 
     int64_t size() const { return static_cast<int64_t>(rows_.size()); }
     int32_t row(int64_t i) const { return rows_[static_cast<std::size_t>(i)]; }
@@ -34,7 +37,8 @@ private:
     void admit(const Candidate* chosen, int64_t n);
     void descend(int sweeps);
     void round_residual();
-    void shorten(const std::vector<Candidate>& listed, const RowMarks& marks);
+    void score(std::vector<Candidate>& list) const;
+    void shorten(const std::vector<Candidate>& listed, double unit, const RowMarks& marks);
 
     const ScreenedDictionary& dictionary_;
     int64_t capacity_ = 0;  // a multiple of kDraftLanes; rows of gram_ are padded with zeros up to it
@@ -46,7 +50,8 @@ private:
     std::vector<float> residual_;  // coordinates of z - C^T w
     Codes codes_;                  // rounded
     double unit_ = 1.0;            // c . r ~ (a . codes) * unit
-    std::vector<Candidate> short_;
+    std::vector<float> marked_;
+    std::vector<Candidate> list_, short_, rest_;
 };
 
 }  // namespace fastconcept

@@ -8,6 +8,7 @@ namespace {
 
 constexpr size_t kBlock = 8;           // rows admitted at once
 constexpr double kMargin = 0.25;       // of lambda / 2; see set_threshold
+constexpr double kEstimate = 0.98;     // of the margin: a draft that has moved further is sent for another list
 constexpr int32_t kMaxRounds = 100;    // products with the dictionary; only rounding can use them up
 constexpr int kMaxSteps = 10000;
 
@@ -24,6 +25,7 @@ void Problem::begin(const float* target, double penalty, double tolerance, const
     const double norm = std::sqrt(dot(target_.data(), target_.data(), dictionary_.dimension));
     coordinates_error_ = screen_coordinates(dictionary_, target_.data(), norm, coordinates_.data());
     draft_.begin(coordinates_.data(), penalty);
+    draft_.mark();
     drafting_ = n == 0;
     rounds_ = 0;
     largest_ = 0.0;
@@ -120,10 +122,11 @@ void Problem::solve_exactly() {
 bool Problem::advance(std::vector<Candidate>& candidates, RowMarks& marks) {
     ++rounds_;
     if (drafting_) {
-        draft_.improve(candidates, marks);
-        take_residual(draft_);
-        if (moved() > margin_ && rounds_ < kMaxRounds) {
+        draft_.improve(candidates, screened_.unit, marks);
+        if (draft_.moved() * dictionary_.row_norm > kEstimate * margin_ && rounds_ < kMaxRounds) {
+            take_residual(draft_);
             set_threshold();
+            draft_.mark();
             return false;
         }
         choose_support(draft_);

@@ -16,6 +16,7 @@ constexpr int64_t kTargets = 3;
 constexpr int64_t kLanes = 8;   // partial sums of float64 loops
 constexpr int64_t kRowBlock = 16;  // rows that many residuals pass over while they stay in the first cache
 constexpr int64_t kSlice = 64;   // rows converted by one task
+constexpr int64_t kAhead = 8;    // rows of a list fetched ahead
 constexpr int64_t kFlush = 64;  // float32 terms summed before they go to float64
 
 // products[i][t] = rows[i] . residuals[t]; sums of 16-bit products, which every SIMD set has an instruction for.
@@ -296,6 +297,10 @@ void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, 
     const int16_t* rows[kRows];
     int32_t products[kRows][1];
     for (int64_t first = 0; first < n; first += kRows) {
+        for (int64_t i = 0; i < kRows; ++i) {  // rows lie apart: no hardware fetches the next ones ahead
+            const int16_t* later = dictionary.codes.data() + list[std::min(first + kAhead + i, n - 1)].row * dictionary.width;
+            for (int64_t c = 0; c < dictionary.width; c += kScreenLanes) __builtin_prefetch(later + c);
+        }
         for (int64_t i = 0; i < kRows; ++i) {  // the last group repeats its last row
             rows[i] = dictionary.codes.data() + list[std::min(first + i, n - 1)].row * dictionary.width;
         }

@@ -15,6 +15,7 @@ constexpr int kSweeps = 12;
 constexpr int64_t kLanes = 4;
 constexpr int64_t kTile = 3;  // rows and columns of a Gram matrix made at once: nine sums and six rows in registers
 typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
+typedef double LooseLanes __attribute__((vector_size(kLanes * sizeof(double)), aligned(8), may_alias));
 typedef float HalfLanes __attribute__((vector_size(kLanes * sizeof(float))));
 
 inline void load(const double* from, Lanes& to) { std::memcpy(&to, from, sizeof(Lanes)); }
@@ -52,11 +53,11 @@ template <int R, int T>
 inline __attribute__((always_inline)) void multiply(const double* left, const double* right, int64_t n, double* products, int64_t stride) {
     Lanes lanes[R][T] = {};
     for (int64_t c = 0; c < n; c += kLanes) {
-        Lanes a[R], b;
-        for (int i = 0; i < R; ++i) load(left + i * n + c, a[i]);
+#pragma GCC unroll 4
         for (int t = 0; t < T; ++t) {
-            load(right + t * n + c, b);
-            for (int i = 0; i < R; ++i) lanes[i][t] += a[i] * b;
+            const Lanes b = *reinterpret_cast<const LooseLanes*>(right + t * n + c);
+#pragma GCC unroll 4
+            for (int i = 0; i < R; ++i) lanes[i][t] += *reinterpret_cast<const LooseLanes*>(left + i * n + c) * b;
         }
     }
     for (int i = 0; i < R; ++i) {
