@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.models import random_units, teacher_bundle
-from benchmarks.timing import SETTLE_S
+from benchmarks.timing import SETTLE_S, medians_ms
 from fastconcept.kernels import cpu, reference
 from fastconcept.kernels.sparse_codes import SparseCodes
 
@@ -142,6 +142,26 @@ def single(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def screening(prepared: cpu.Dictionary, targets: Rows, product: Rows) -> dict[str, Any]:
+    """One 16-bit product with the dictionary, listing what passes, beside the same product by BLAS, listing nothing."""
+    least = PENALTIES[1] / 2
+    times = medians_ms(
+        {
+            "screen": lambda: prepared.screen(targets, least),
+            "sgemm": lambda: np.matmul(targets, prepared.rows.T, out=product),
+        },
+        5,
+    )
+    _, listed = prepared.screen(targets, least)
+    exact = int(np.count_nonzero(np.matmul(targets, prepared.rows.T, out=product) >= least))
+    return {
+        "screen_ms": times["screen"] / len(targets),
+        "sgemm_ms": times["sgemm"] / len(targets),
+        "x_sgemm": times["sgemm"] / times["screen"],
+        "listed_beside_exact": len(listed) / max(exact, 1),
+    }
+
+
 def batch(options: Any) -> list[dict[str, Any]]:
     """Many targets at once: milliseconds per embedding, beside the bare product of the batch with the dictionary."""
     sizes = (32,) if options.quick else BATCHES
@@ -150,6 +170,7 @@ def batch(options: Any) -> list[dict[str, Any]]:
         prepared = cpu.Dictionary(words)
         for size in sizes:
             targets, product = every[:size], np.empty((size, len(words)), np.float32)
+            rows.append({"case": name, "batch": size, **screening(prepared, targets, product)})
             for penalty in PENALTIES:
                 sklearn = peers(words, penalty)["sklearn"]
                 times: dict[str, list[float]] = {"ours": [], "sgemm": [], "sklearn": []}

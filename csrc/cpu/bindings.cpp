@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -258,6 +259,29 @@ py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>
     return csr(codes);
 }
 
+py::tuple run_screen(const NnlassoDictionary& dictionary, const Array<float>& targets, double value, int num_threads) {
+    require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
+    require_threads(num_threads);
+    require(std::isfinite(value), "least must be finite");
+    std::vector<std::vector<Candidate>> found(static_cast<size_t>(targets.shape(0)));
+    {
+        py::gil_scoped_release release;
+        dictionary.solver->screen(targets.data(), targets.shape(0), value, num_threads, found.data());
+    }
+    Array<int64_t> indptr(targets.shape(0) + 1);
+    indptr.mutable_at(0) = 0;
+    for (size_t i = 0; i < found.size(); ++i) {
+        const auto at = static_cast<py::ssize_t>(i);
+        indptr.mutable_at(at + 1) = indptr.at(at) + static_cast<int64_t>(found[i].size());
+    }
+    Array<int32_t> rows(indptr.at(targets.shape(0)));
+    int32_t* next = rows.mutable_data();
+    for (const auto& list : found) {
+        for (const Candidate& candidate : list) *next++ = candidate.row;
+    }
+    return py::make_tuple(indptr, rows);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -269,6 +293,8 @@ PYBIND11_MODULE(_cpu, m) {
         .def_property_readonly("shape", [](const NnlassoDictionary& self) {
             return py::make_tuple(self.screened().count, self.screened().dimension);
         });
+    m.def("nnlasso_screen", &run_screen, py::arg("dictionary"), py::arg("targets").noconvert(), py::arg("value"),
+          py::arg("num_threads"));
     m.def("nnlasso", &run_nnlasso, py::arg("dictionary"), py::arg("targets").noconvert(),
           py::arg("penalties").noconvert(), py::arg("warm_indptr").noconvert(), py::arg("warm_indices").noconvert(),
           py::arg("tolerance"), py::arg("num_threads"));

@@ -1,6 +1,7 @@
 #include "nnlasso.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "crew.h"
@@ -82,6 +83,26 @@ std::unique_ptr<NnlassoTile> Nnlasso::take() {
 void Nnlasso::give(std::unique_ptr<NnlassoTile> tile) {
     std::lock_guard<std::mutex> hold(lock_);
     idle_.push_back(std::move(tile));
+}
+
+void Nnlasso::screen(const float* targets, int64_t n, double value, int num_threads, std::vector<Candidate>* found) {
+    parallel_for((n + kTile - 1) / kTile, num_threads, [&](int64_t task, int) {
+        const int64_t first = task * kTile, last = std::min(first + kTile, n);
+        std::vector<ScreenedResidual> rounded(static_cast<std::size_t>(last - first));
+        std::vector<const int16_t*> codes;
+        std::vector<int32_t> thresholds;
+        std::vector<double> target, values(static_cast<std::size_t>(dictionary_.width));
+        for (int64_t i = first; i < last; ++i) {
+            ScreenedResidual& residual = rounded[static_cast<std::size_t>(i - first)];
+            target.assign(targets + i * dictionary_.dimension, targets + (i + 1) * dictionary_.dimension);
+            const double norm = std::sqrt(dot(target.data(), target.data(), dictionary_.dimension));
+            const double error = screen_coordinates(dictionary_, target.data(), norm, values.data());
+            screen_residual(dictionary_, values.data(), error, norm, residual);
+            codes.push_back(residual.codes.data());
+            thresholds.push_back(screen_threshold(residual, value));
+        }
+        screen_all(dictionary_, codes.data(), thresholds.data(), last - first, found + first);
+    });
 }
 
 void Nnlasso::solve(const float* targets, int64_t n, const double* penalties, const WarmStart& warm, double tolerance,

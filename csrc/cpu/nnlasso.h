@@ -48,6 +48,8 @@ public:
                int num_threads, SparseCode* codes);
     // The same along the path of lambda, down to where the code is about to exceed l0 words for the first time.
     void solve_l0(const float* targets, int64_t n, int64_t l0, double tolerance, int num_threads, SparseCode* codes);
+    // Screening alone: lists for each of n targets, ascending, every row with c . z >= value, and a few below it.
+    void screen(const float* targets, int64_t n, double value, int num_threads, std::vector<Candidate>* found);
 
 private:
     std::unique_ptr<NnlassoTile> take();

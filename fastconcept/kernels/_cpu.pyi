@@ -65,6 +65,9 @@ def nnlasso(
     tolerance: float,
     num_threads: int,
 ) -> _Codes: ...
+def nnlasso_screen(
+    dictionary: NnlassoDictionary, targets: npt.NDArray[np.float32], value: float, num_threads: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]: ...
 def nnlasso_l0(
     dictionary: NnlassoDictionary,
     targets: npt.NDArray[np.float32],

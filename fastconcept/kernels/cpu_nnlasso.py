@@ -52,6 +52,36 @@ class Dictionary:
         self.shape: tuple[int, int] = (rows.shape[0], rows.shape[1])
         self._native = _cpu.NnlassoDictionary(self.rows, _narrow_basis(self.rows), check_num_threads(num_threads))
 
+    def screen(
+        self, targets: npt.NDArray[np.float32], least: float, *, num_threads: int | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """The product by which the solver screens rows, alone: which rows may correlate with a target by ``least``.
+
+        Parameters
+        ----------
+        targets : (n, d) float32
+        least : float
+        num_threads : int, optional
+
+        Returns
+        -------
+        indptr, rows : (n + 1,) int64 and int32
+            ``rows[indptr[i]:indptr[i + 1]]`` (ascending) holds every row c with ``c . z_i >= least``, and the few below
+            it that the 16-bit copy cannot tell from those.
+
+        Raises
+        ------
+        InputError
+            If the targets have another dtype, shape or layout, or are not finite.
+
+        Examples
+        --------
+        >>> Dictionary(np.eye(3, dtype=np.float32)).screen(np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
+        (array([0, 2]), array([0, 1], dtype=int32))
+        """
+        targets = check_targets(targets, self.shape[1])
+        return _cpu.nnlasso_screen(self._native, targets, float(least), check_num_threads(num_threads))
+
 
 def nnlasso(
     dictionary: Dictionary | npt.NDArray[np.float32],

@@ -270,6 +270,28 @@ def test_a_narrow_dictionary_is_solved_as_exactly() -> None:
     assert np.allclose(codes.values, plain.values, rtol=1e-9)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 90), st.integers(1, 80), st.integers(0, 50), st.floats(-0.3, 0.6))
+def test_screening_lists_every_row_that_reaches_the_value(
+    seed: int, rows: int, dimension: int, count: int, least: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    dictionary, targets = unit_rows(rng, rows, dimension), unit_rows(rng, count, dimension)
+    indptr, listed = cpu.Dictionary(dictionary).screen(targets, least, num_threads=2)
+    products = targets.astype(np.float64) @ dictionary.astype(np.float64).T
+    assert indptr.shape == (count + 1,)
+    for i in range(count):
+        mine = listed[indptr[i] : indptr[i + 1]]
+        assert (np.diff(mine) > 0).all()
+        assert set(np.flatnonzero(products[i] >= least)) <= set(mine)
+        assert (products[i][mine] >= least - 1e-2).all()  # twice what the bound can be for unit rows of 16 bits
+
+
+def test_screening_rejects_a_value_that_is_no_number() -> None:
+    with pytest.raises(InputError, match="finite"):
+        cpu.Dictionary(np.eye(3, dtype=np.float32)).screen(np.ones((1, 3), np.float32), float("nan"))
+
+
 def test_ten_thousand_random_problems() -> None:
     """Small, often degenerate problems (integers, duplicates, more rows than dimensions) against the oracle."""
     rng = np.random.default_rng(12)
