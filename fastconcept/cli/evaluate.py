@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..saliency.explain import Options
-from ..tasks import localization, localization_sweep, ood, retrieval, summaries, zeroshot
-from ..tasks.patch_maps import Reading
-from . import evaluate_concepts, output
+from ..tasks import ood, retrieval, summaries, zeroshot
+from . import evaluate_concepts, evaluate_localize, output
 from .evaluation import (
     DataArgument,
     ImagesOption,
@@ -32,85 +30,7 @@ app = typer.Typer(help="Run an experiment of the papers: metrics, null controls 
 app.command("concepts")(evaluate_concepts.summarize)
 app.command("edit")(evaluate_concepts.edit)
 app.command("drift")(evaluate_concepts.trace)
-
-
-def _readings(text: str) -> list[tuple[int, ...]]:
-    try:
-        return [tuple(int(size) for size in group.split("+")) for group in text.split(",")]
-    except ValueError:
-        raise InputError(f"--sweep takes patch sizes such as 128+64,128,64; got {text!r}") from None
-
-
-@app.command("localize")
-def localize(
-    data: DataArgument,
-    protocol: Annotated[str, typer.Option(help="wsol (whole image) or convis (central square).")] = "wsol",
-    max_area: Annotated[float, typer.Option(help="Only objects that cover at most this part of the image.")] = 1.0,
-    concept: Annotated[str | None, typer.Option("--concept", "-c", help="Look for this instead of the labels.")] = None,
-    score: Annotated[str, typer.Option(help="rank, log-rank or similarity.")] = "log-rank",
-    aggregate: Annotated[str, typer.Option(help="best-then-mean or mean-then-best.")] = "best-then-mean",
-    scale_weights: Annotated[str, typer.Option(help="area or equal.")] = "area",
-    border: Annotated[str, typer.Option(help="noise, constant, reflect or inside.")] = "noise",
-    size: Annotated[list[int], typer.Option(help="Patch size in pixels; may be repeated.")] = [128, 64],  # noqa: B006
-    stride: Annotated[int, typer.Option(help="Pixels between patches.")] = 16,
-    smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Interpolate between cells.")] = False,
-    null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = ["shuffled-definitions"],  # noqa: B006
-    sweep: Annotated[str | None, typer.Option(help="Also try these patch sizes in every reading: 128+64,128.")] = None,
-    sweep_borders: Annotated[str, typer.Option(help="Borders of the sweep, with commas.")] = "noise",
-    wsol_steps: Annotated[int, typer.Option(help="Thresholds of the wsol measures; divides 256.")] = 256,
-    cache: Annotated[Path | None, typer.Option(help="Directory in which patch embeddings are kept.")] = None,
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Do the maps of a concept lie on the boxes of its objects?"""
-    tried = [] if sweep is None else localization_sweep.readings(_readings(sweep), (False, True))
-    engine = open_engine(bundle, device, provider, threads)
-    ran = open_run(data, images, labels, where, sample, strict, seed, engine, boxed=True)
-    kept = str(cache) if cache is not None else None
-    options = Options("full", border, aggregate, scale_weights, score, tuple(size), stride, seed)
-    reading = Reading((), False, aggregate, scale_weights, score, smooth)
-    with output.progress_bar("localize") as progress:
-        found = localization.localize(
-            engine,
-            ran.dataset,
-            protocol=protocol,
-            concept=concept,
-            max_area=max_area,
-            options=options,
-            reading=reading,
-            nulls=null,
-            seed=seed,
-            wsol_steps=wsol_steps,
-            cache=kept,
-            progress=progress,
-        )
-    rows: list[localization_sweep.SweepRow] = []
-    if tried:
-        with output.progress_bar("sweep") as progress:
-            rows = localization_sweep.sweep(
-                engine,
-                ran.dataset,
-                tried,
-                options=options,
-                borders=sweep_borders.split(","),
-                concept=concept,
-                max_area=max_area,
-                seed=seed,
-                cache=kept,
-                progress=progress,
-            )
-    settings = {**ran.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
-    finish(summaries.localization(found, settings, rows), out, as_json)
+app.command("localize")(evaluate_localize.localize)
 
 
 @app.command("ood")

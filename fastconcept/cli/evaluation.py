@@ -22,9 +22,15 @@ DataArgument = Annotated[
     ),
 ]
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Where an annotation file's images are.")]
+MasksOption = Annotated[
+    Path | None,
+    typer.Option("--masks", help="Directory of PNG masks that mirrors the images."),
+]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="JSON object of label: concept.")]
 WhereOption = Annotated[list[str], typer.Option("--where", help="KEY=PATTERN; only items that match. Repeatable.")]
-SampleOption = Annotated[int | None, typer.Option("--sample", min=1, help="At most so many items, drawn at random.")]
+SampleOption = Annotated[
+    int | None, typer.Option("--sample", help="At most so many items, drawn at random; -N: all but the N that N draws.")
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of counting it.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of samples, controls and bootstrap.")]
 OutputOption = Annotated[
@@ -53,9 +59,10 @@ def open_run(
     seed: int,
     engine: Engine,
     boxed: bool = False,
+    masks: Path | None = None,
 ) -> Run:
     """Read a dataset, keep what was asked for, and note what the report must say about it."""
-    dataset = datasets.open_dataset(data, images=images, strict=strict)
+    dataset = datasets.open_dataset(data, images=images, masks=masks, strict=strict)
     patterns = {}
     for entry in where:
         key, equals, pattern = entry.partition("=")
@@ -67,7 +74,7 @@ def open_run(
     if labels is not None:
         dataset = dataset.relabelled(datasets.read_label_names(labels))
     if boxed:
-        dataset = dataset.with_boxes()
+        dataset = dataset.with_objects()
     if sample is not None:
         dataset = dataset.sample(sample, seed)
     manifest = engine.bundle.manifest

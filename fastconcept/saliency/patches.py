@@ -50,19 +50,19 @@ class PatchGrid:
         return len(self.boxes)
 
 
-def cell_size(sizes: Sequence[int], stride: int) -> int:
-    """Side of the cells on which maps for these patch sizes and stride are constant, in pixels.
+def cell_size(sizes: Sequence[int], stride: int | Sequence[int]) -> int:
+    """Side of the cells on which maps are constant for these patch sizes and stride, or one stride per size; in pixels.
 
     Examples
     --------
-    >>> cell_size((128, 64), 16)
-    16
+    >>> cell_size((128, 64), 16), cell_size((128, 64), (32, 8))
+    (16, 8)
     """
-    return math.gcd(stride, max(sizes), *sizes)
+    return math.gcd(*((stride,) if isinstance(stride, int) else stride), *sizes)
 
 
-def working_size(height: int, width: int, fit: str, cell: int) -> tuple[int, int]:
-    """Size of the working image: short side about 224 px, both sides whole cells.
+def working_size(height: int, width: int, fit: str, cell: int, short_side: int = WORKING_SIZE) -> tuple[int, int]:
+    """Size of the working image: short side about ``short_side`` px, both sides whole cells.
 
     Parameters
     ----------
@@ -72,6 +72,7 @@ def working_size(height: int, width: int, fit: str, cell: int) -> tuple[int, int
         The whole image at its own aspect ratio (to within half a cell), or its central square.
     cell : int
         See :func:`cell_size`.
+    short_side : int
 
     Returns
     -------
@@ -83,7 +84,7 @@ def working_size(height: int, width: int, fit: str, cell: int) -> tuple[int, int
     >>> working_size(480, 640, "full", 16), working_size(480, 640, "crop", 16)
     ((224, 304), (224, 224))
     """
-    short = max(1, round(WORKING_SIZE / cell)) * cell
+    short = max(1, round(short_side / cell)) * cell
     if fit == "crop":
         return short, short
     long = round(short * max(height, width) / min(height, width) / cell) * cell
@@ -163,7 +164,7 @@ def add_border(
 
 
 def patch_grid(
-    height: int, width: int, sizes: Sequence[int], stride: int, inside: bool, scale_weights: str
+    height: int, width: int, sizes: Sequence[int], stride: int | Sequence[int], inside: bool, scale_weights: str
 ) -> PatchGrid:
     """Lay out the patches that touch the working image (730 of the reference's 1,800 on a square).
 
@@ -173,8 +174,9 @@ def patch_grid(
         Of the working image in pixels; whole cells.
     sizes : sequence of int
         Sides of the square patches in pixels.
-    stride : int
-        Pixels from one patch to the next.
+    stride : int or sequence of int
+        Pixels from one patch to the next; or one number per size, and then a patch of a coarser stride weighs more, so
+        that a size counts as much as it would at an equal stride.
     inside : bool
         Keep to patches that lie wholly inside the image (no border).
     scale_weights : {"area", "equal"}
@@ -191,20 +193,21 @@ def patch_grid(
         If there are more than 50,000 patches, or a size does not fit inside.
     """
     cell = cell_size(sizes, stride)
+    strides = [stride] * len(sizes) if isinstance(stride, int) else list(stride)
     margin = 0 if inside else max(sizes)
     boxes: list[tuple[int, int, int, int]] = []
     weights: list[float] = []
-    for size in sizes:
+    for size, step in zip(sizes, strides, strict=True):
         if inside and size > min(height, width):
             raise InputError(f"patches of {size} px do not fit inside a {width} x {height} px image; see border=")
-        across, down = (_positions(length, size, stride, margin) for length in (width, height))
+        across, down = (_positions(length, size, step, margin) for length in (width, height))
         if len(boxes) + len(across) * len(down) > MAX_PATCHES:
             raise InputError(
-                f"this {width} x {height} px image at stride {stride} needs more than {MAX_PATCHES:,} patches; "
+                f"this {width} x {height} px image at stride {step} needs more than {MAX_PATCHES:,} patches; "
                 'use a larger stride or fit="crop"'
             )
         boxes += [(x, y, x + size, y + size) for y in down for x in across]
-        weight = 1.0 if scale_weights == "area" else (max(sizes) / size) ** 2
+        weight = scale_weight(size, step, max(sizes), max(strides), scale_weights)
         weights += [weight] * (len(across) * len(down))
     pixels = np.array(boxes, np.int32)
     return PatchGrid(
@@ -215,6 +218,18 @@ def patch_grid(
         cells=(pixels - margin) // cell,
         weights=np.array(weights, np.float64),
     )
+
+
+def scale_weight(size: int, stride: int, largest: int, coarsest: int, scale_weights: str) -> float:
+    """Weight of a patch among others of other sizes and strides, see :func:`patch_grid`.
+
+    Examples
+    --------
+    >>> [scale_weight(size, 16, 128, 16, "equal") for size in (128, 64)], scale_weight(64, 16, 128, 32, "area")
+    ([1.0, 4.0], 0.25)
+    """
+    sparse = (stride / coarsest) ** 2
+    return sparse if scale_weights == "area" else sparse * (largest / size) ** 2
 
 
 def _positions(length: int, size: int, stride: int, margin: int) -> list[int]:

@@ -14,49 +14,10 @@ import numpy.typing as npt
 
 from .. import viz
 from ..errors import ConceptError, InputError
+from .components import largest_component
 
 if TYPE_CHECKING:
     from PIL import Image
-
-
-def largest_component(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Tight box of the largest 4-connected component of a mask.
-
-    Parameters
-    ----------
-    mask : (h, w) bool
-
-    Returns
-    -------
-    (x0, y0, x1, y1) or None
-        Ends exclusive; of equally large components the first in reading order; None for an empty mask.
-
-    Examples
-    --------
-    >>> largest_component(np.array([[1, 0, 1], [0, 0, 1]], bool))
-    (2, 0, 3, 2)
-    """
-    height, width = mask.shape
-    waiting = mask.ravel().tolist()
-    best: tuple[int, tuple[int, int, int, int]] | None = None
-    for start in np.flatnonzero(mask).tolist():
-        if not waiting[start]:
-            continue
-        waiting[start] = False
-        stack, members = [start], []
-        while stack:
-            place = stack.pop()
-            members.append(place)
-            row, column = divmod(place, width)
-            around = ((row > 0, place - width), (row + 1 < height, place + width))
-            for exists, neighbour in (*around, (column > 0, place - 1), (column + 1 < width, place + 1)):
-                if exists and waiting[neighbour]:
-                    waiting[neighbour] = False
-                    stack.append(neighbour)
-        if best is None or len(members) > best[0]:
-            rows, columns = [m // width for m in members], [m % width for m in members]
-            best = len(members), (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
-    return None if best is None else best[1]
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,17 @@ Two conventions, which differ in small print that moves the numbers:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..saliency.components import find_components
 
 Float = npt.NDArray[np.float64]
 CONVIS_THRESHOLDS = np.arange(100) / 100
+PARTS = ("largest", "peak", "heaviest")
 WSOL_SIZE = 224
 WSOL_DELTAS = (0.3, 0.5, 0.7)
 
@@ -51,83 +55,6 @@ def iou(boxes: npt.ArrayLike, others: npt.ArrayLike) -> Float:
     return fraction
 
 
-def components(masks: npt.NDArray[np.bool_], diagonal: bool = False) -> tuple[npt.NDArray[np.int64], ...]:
-    """Tight boxes and areas of the connected components of every mask of a stack.
-
-    Parameters
-    ----------
-    masks : (t, h, w) bool
-    diagonal : bool
-        Pixels that touch at a corner are connected too (8-connected), or not (4-connected).
-
-    Returns
-    -------
-    owners : (k,) int64
-        Which mask each component belongs to, ascending.
-    boxes : (k, 4) int64
-        x0, y0, x1, y1 with ends exclusive; within a mask in reading order of each component's first pixel.
-    areas : (k,) int64
-        Pixels of each.
-
-    Examples
-    --------
-    >>> mask = np.array([[[1, 0, 1], [0, 1, 1]]], bool)
-    >>> [part.tolist() for part in components(mask)]
-    [[0, 0], [[0, 0, 1, 1], [1, 0, 3, 2]], [1, 3]]
-    >>> [part.tolist() for part in components(mask, diagonal=True)]
-    [[0], [[0, 0, 3, 2]], [4]]
-    """
-    count, height, width = masks.shape
-    padded = np.zeros((count, height, width + 2), np.int8)
-    padded[:, :, 1:-1] = masks
-    edges = np.diff(padded, axis=2)
-    owners, rows, starts = np.nonzero(edges == 1)
-    ends = np.nonzero(edges == -1)[2]
-    roots = _join_runs(owners * height + rows, rows, starts, ends, width + 2, int(diagonal))
-    firsts, labels = np.unique(roots, return_inverse=True)
-    boxes = np.empty((len(firsts), 4), np.int64)
-    boxes[:, :2], boxes[:, 2:] = max(height, width), 0
-    np.minimum.at(boxes[:, 0], labels, starts)
-    np.minimum.at(boxes[:, 1], labels, rows)
-    np.maximum.at(boxes[:, 2], labels, ends)
-    np.maximum.at(boxes[:, 3], labels, rows + 1)
-    return owners[firsts], boxes, np.bincount(labels, ends - starts, len(firsts)).astype(np.int64)
-
-
-def _join_runs(
-    lines: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    pitch: int,
-    reach: int,
-) -> npt.NDArray[np.int64]:
-    """For every horizontal run the first run of its component; ``lines`` number the rows of all masks on end."""
-    left, right = lines * pitch + starts, lines * pitch + ends
-    first = np.searchsorted(right, left - pitch - reach, side="right")  # runs of the line above that this one touches
-    last = np.where(rows > 0, np.searchsorted(left, right - pitch + reach, side="left"), first)
-    touched = np.maximum(last - first, 0)
-    lower = np.repeat(np.arange(len(lines)), touched)
-    upper = np.arange(len(lower)) - np.repeat(np.cumsum(touched) - touched, touched) + np.repeat(first, touched)
-    roots = np.arange(len(lines))
-    while True:  # every round hooks each component's root to the smallest root it touches, then halves the paths
-        one, two = roots[lower], roots[upper]
-        if (one == two).all():
-            return roots
-        smaller = np.minimum(one, two)
-        np.minimum.at(roots, one, smaller)
-        np.minimum.at(roots, two, smaller)
-        while (roots[roots] != roots).any():
-            roots = roots[roots]
-
-
-def _largest(owners: npt.NDArray[np.int64], areas: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index of the largest component of every mask that has one, the first of equals."""
-    order = np.lexsort((np.arange(len(areas)), -areas, owners))
-    chosen: npt.NDArray[np.int64] = order[np.flatnonzero(np.diff(owners[order], prepend=-1))]
-    return chosen
-
-
 def to_unit(boxes: npt.ArrayLike, region: tuple[float, float, float, float]) -> Float:
     """Boxes clipped to a region and expressed in fractions of it; boxes outside it are left out.
 
@@ -144,8 +71,8 @@ def to_unit(boxes: npt.ArrayLike, region: tuple[float, float, float, float]) -> 
     return kept
 
 
-def convis_curve(cells: npt.NDArray[np.floating], truth: Float) -> Float:
-    """IoU of the largest 4-connected component's box at thresholds 0, 0.01, ... 0.99.
+def convis_curves(cells: npt.NDArray[np.floating], truth: Float, parts: Sequence[str] = PARTS) -> Float:
+    """IoU of one component's box at thresholds 0, 0.01, ... 0.99, for several ways to choose the component.
 
     Parameters
     ----------
@@ -153,11 +80,38 @@ def convis_curve(cells: npt.NDArray[np.floating], truth: Float) -> Float:
         A map, high is salient.
     truth : (k, 4) float
         True boxes in fractions of the map, see :func:`to_unit`; the best-fitting one counts.
+    parts : sequence of {"largest", "peak", "heaviest"}
+        The largest 4-connected component (``convis``), the one with the highest value of the map, or the one with the
+        largest sum of values.
 
     Returns
     -------
-    (100,) float64
+    (parts, 100) float64
         0 where no cell reaches the threshold.
+
+    Examples
+    --------
+    >>> cells = np.array([[0.6, 0.6, 0.0, 1.0]])
+    >>> convis_curves(cells, np.array([[0.75, 0.0, 1.0, 1.0]]), ["largest", "peak"])[:, [0, 50, 99]]
+    array([[0.25, 0.  , 1.  ],
+           [0.25, 1.  , 1.  ]])
+    """
+    height, width = cells.shape
+    targets = truth * np.array([width, height, width, height])
+    ordered = np.sort(cells, axis=None)
+    counts = cells.size - np.searchsorted(ordered, CONVIS_THRESHOLDS, side="left")
+    _, first, which = np.unique(counts, return_index=True, return_inverse=True)
+    found = find_components(cells[None] >= CONVIS_THRESHOLDS[first, None, None], values=cells)
+    best, fits = iou(found.boxes, targets).max(axis=1), np.zeros((len(parts), len(first)))
+    for row, part in zip(fits, parts, strict=True):
+        chosen = found.chosen(part)
+        row[found.owners[chosen]] = best[chosen]
+    curves: Float = fits[:, which]
+    return curves
+
+
+def convis_curve(cells: npt.NDArray[np.floating], truth: Float, part: str = "largest") -> Float:
+    """:func:`convis_curves` of one part, (100,) float64.
 
     Examples
     --------
@@ -165,15 +119,7 @@ def convis_curve(cells: npt.NDArray[np.floating], truth: Float) -> Float:
     >>> convis_curve(cells, np.array([[0.0, 0.0, 0.5, 1.0]]))[[0, 50, 99]]
     array([0.5, 1. , 0.5])
     """
-    height, width = cells.shape
-    targets = truth * np.array([width, height, width, height])
-    ordered = np.sort(cells, axis=None)
-    counts = cells.size - np.searchsorted(ordered, CONVIS_THRESHOLDS, side="left")
-    _, first, which = np.unique(counts, return_index=True, return_inverse=True)
-    owners, found, areas = components(cells[None] >= CONVIS_THRESHOLDS[first, None, None])
-    chosen, fits = _largest(owners, areas), np.zeros(len(first))
-    fits[owners[chosen]] = iou(found[chosen], targets).max(axis=1)
-    curve: Float = fits[which]
+    curve: Float = convis_curves(cells, truth, [part])[0]
     return curve
 
 
@@ -193,30 +139,30 @@ def wsol_curves(cells: npt.NDArray[np.floating], truth: Float, steps: int = 256)
         Of the largest component's box (for MaxBoxAcc) and of the best-fitting component's (for MaxBoxAccV2).
         Areas count pixels, where the original takes the area of the contour's polygon.
     """
-    levels = _in_256_steps(cells)
+    levels = (stretched(cells) * 255).astype(np.uint8)
     inclusive = np.minimum(np.floor(truth * WSOL_SIZE), WSOL_SIZE - 1)
     inclusive[:, 2:] += 1
     highest, apart = int(levels.max()), 256 // steps
     tried = np.arange(0, max(highest, 1), apart)
-    owners, found, areas = components(levels[None] > tried[:, None, None].astype(np.uint8), diagonal=True)
-    ends = np.minimum(found[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
-    fits = iou(np.concatenate([found[:, :2], ends], axis=1), inclusive).max(axis=1)
-    chosen, largest, best = _largest(owners, areas), np.zeros(len(tried)), np.zeros(len(tried))
-    largest[owners[chosen]] = fits[chosen]
-    np.maximum.at(best, owners, fits)
+    found = find_components(levels[None] > tried[:, None, None].astype(np.uint8), diagonal=True)
+    ends = np.minimum(found.boxes[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
+    fits = iou(np.concatenate([found.boxes[:, :2], ends], axis=1), inclusive).max(axis=1)
+    chosen, largest, best = found.chosen(), np.zeros(len(tried)), np.zeros(len(tried))
+    largest[found.owners[chosen]] = fits[chosen]
+    np.maximum.at(best, found.owners, fits)
     which = np.minimum(np.arange(256) // apart, len(tried) - 1)
     reached = np.arange(256) < highest
     return np.where(reached, largest[which], 0.0), np.where(reached, best[which], 0.0)
 
 
-def _in_256_steps(cells: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """A map on 224 x 224 pixels (bilinear), stretched to 0 .. 255; all 255 where it is constant."""
+def stretched(cells: npt.NDArray[np.floating]) -> Float:
+    """A map on 224 x 224 pixels (bilinear), stretched to [0, 1]; all ones where it is constant."""
     from PIL import Image
 
     resized = Image.fromarray(np.asarray(cells, np.float32)).resize((WSOL_SIZE, WSOL_SIZE), Image.Resampling.BILINEAR)
     values = np.asarray(resized, np.float64)
     low, high = values.min(), values.max()
-    return ((values - low) / (high - low) * 255 if high > low else np.full_like(values, 255)).astype(np.uint8)
+    return (values - low) / (high - low) if high > low else np.ones_like(values)
 
 
 def pointing_game(cells: npt.NDArray[np.floating], truth: Float) -> float:
@@ -258,28 +204,3 @@ def max_box_accuracy(curves: npt.ArrayLike, delta: float = 0.5, inclusive: bool 
     fits = np.asarray(curves, np.float64)
     rates = ((fits >= delta) if inclusive else (fits > delta)).mean(axis=0)
     return float(rates.max()), int(rates.argmax())
-
-
-def pixel_average_precision(histogram: npt.ArrayLike) -> float:
-    """PxAP: area under the precision-recall curve of pixels, over all images together.
-
-    Parameters
-    ----------
-    histogram : (2, t) numbers
-        Pixels of the background and of the object at each of t rising map values.
-
-    Returns
-    -------
-    float
-        In [0, 1]; nan where no pixel belongs to an object. Choe et al., arXiv 2001.07437, section 4.2.
-
-    Examples
-    --------
-    >>> pixel_average_precision([[3, 0], [0, 2]]), pixel_average_precision([[1], [1]])
-    (1.0, 0.5)
-    """
-    background, found = np.asarray(histogram, np.float64)[:, ::-1].cumsum(axis=1)
-    if not found[-1]:
-        return float("nan")
-    precision = np.divide(found, found + background, out=np.ones_like(found), where=found + background > 0)
-    return float((precision * np.diff(found / found[-1], prepend=0.0)).sum())

@@ -84,24 +84,33 @@ class Dataset:
             raise InputError(f"{self.name} has none of the items asked for; names look like {self.items[0].name!r}")
         return replace(self, items=kept)
 
-    def with_boxes(self) -> Dataset:
-        """The items that have boxes.
+    def with_objects(self) -> Dataset:
+        """The items that have boxes or masks.
 
         Raises
         ------
         InputError
             If there is none.
         """
-        kept = tuple(item for item in self.items if item.boxes)
+        kept = tuple(item for item in self.items if item.boxes or item.masks)
         if not kept:
-            raise InputError(f"no item of {self.name} has a box")
+            raise InputError(f"no item of {self.name} has a box or a mask")
         return replace(self, items=kept)
 
     def sample(self, count: int, seed: int = 0) -> Dataset:
-        """At most ``count`` items, drawn without replacement, in their order."""
-        if count < 1:
-            raise InputError(f"a sample needs at least one item, got {count}")
-        drawn = np.random.default_rng(seed).permutation(len(self.items))[:count]
+        """At most ``count`` items, drawn without replacement, in their order; ``-count`` gives all but these.
+
+        What is chosen on a sample is thus judged on items that had no part in the choice.
+
+        Raises
+        ------
+        InputError
+            If no item would be left.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.items))
+        drawn = order[:count] if count > 0 else order[-count:]
+        if not count or not len(drawn):
+            raise InputError(f"a sample of {count} of the {len(self)} items of {self.name} is empty")
         return replace(self, items=tuple(self.items[i] for i in sorted(drawn.tolist())))
 
     def relabelled(self, names: Mapping[str, str]) -> Dataset:
@@ -109,13 +118,19 @@ class Dataset:
 
         def rename(item: Item) -> Item:
             label = names.get(item.label, item.label) if item.label is not None else None
-            return replace(item, label=label, box_labels=tuple(names.get(name, name) for name in item.box_labels))
+            box_labels = tuple(names.get(name, name) for name in item.box_labels)
+            masks = tuple(replace(mask, label=names.get(mask.label, mask.label)) for mask in item.masks)
+            return replace(item, label=label, box_labels=box_labels, masks=masks)
 
         return replace(self, items=tuple(map(rename, self.items)))
 
 
 def open_dataset(
-    path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, strict: bool = False
+    path: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str] | None = None,
+    masks: str | os.PathLike[str] | None = None,
+    strict: bool = False,
 ) -> Dataset:
     """Read a dataset of any known layout.
 
@@ -127,6 +142,8 @@ def open_dataset(
         ``path,label[,x0,y0,x1,y1]``; or embeddings: ``.npy``, ``.npz``, ``.parquet``.
     images : path, optional
         Where the images of an annotation file are; by default beside it.
+    masks : path, optional
+        A directory of masks (PNG) that mirrors the images: ``cat/1.png`` for ``cat/1.jpg``.
     strict : bool
         Stop at the first bad row instead of counting it.
 
@@ -145,6 +162,8 @@ def open_dataset(
     folder = Path(images) if images is not None else None
     if not source.exists():
         raise InputError(f"no dataset at {source}; give a directory, a .json, a .csv or a file of embeddings")
+    if masks is not None and not Path(masks).is_dir():
+        raise InputError(f"no directory of masks at {masks}")
     embeddings = None
     if source.is_dir():
         layout, items = layouts.read_directory(source, bad)
@@ -159,6 +178,8 @@ def open_dataset(
     if not items:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in bad.entries[:3])
         raise InputError(f"{source} has no usable row as {layout}{': ' + reasons if reasons else ''}")
+    if masks is not None:
+        items = layouts.add_masks(items, Path(masks))
     return Dataset(source.name, layout, tuple(items), bad, embeddings)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from .masks import Mask
 
 Box = tuple[float, float, float, float]
 
@@ -27,8 +28,8 @@ class Item:
     box_labels : tuple of str
         One per box; the item's own label where the layout gives none.
     captions : tuple of str
-    mask : Path or None
-        An image of the same shape, not zero where the object is.
+    masks : tuple of Mask
+        Of labels; objects may have a box, a mask, or both.
     attributes : mapping of str to str
         Everything else the layout says: further columns, a split, a time.
     row : int
@@ -41,7 +42,7 @@ class Item:
     boxes: tuple[Box, ...] = ()
     box_labels: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
-    mask: Path | None = None
+    masks: tuple[Mask, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     row: int = -1
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from .items import BadRows, Box, Item
+from .masks import Mask
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 _RECORD_KEYS = {"file", "path", "label", "synset", "boxes", "box_labels", "box_synsets", "captions", "mask"}
@@ -50,26 +51,36 @@ def read_json(path: Path, folder: Path | None, bad: BadRows) -> tuple[str, list[
 
 
 def _read_coco(document: Mapping[str, Any], path: Path, folder: Path | None, bad: BadRows) -> list[Item]:
-    """Images with the boxes and captions of their annotations; crowd regions are left out."""
+    """Images with the boxes, masks and captions of their annotations.
+
+    Of crowd regions (``iscrowd``) only the mask is kept, as one to ignore: they are neither objects nor background.
+    """
     try:
         categories = {entry["id"]: str(entry["name"]) for entry in document.get("categories", [])}
         names = {entry["id"]: str(entry["file_name"]) for entry in document["images"]}
+        annotations = list(document["annotations"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is not a COCO annotation file: {error!r} is missing or of the wrong type") from None
     boxes: dict[Any, list[tuple[Box, str]]] = {key: [] for key in names}
+    masks: dict[Any, list[Mask]] = {key: [] for key in names}
     captions: dict[Any, list[str]] = {key: [] for key in names}
-    for number, entry in enumerate(document["annotations"]):
+    for number, entry in enumerate(annotations):
         where = f"{path.name} annotation {entry.get('id', number) if isinstance(entry, dict) else number}"
-        if not isinstance(entry, dict) or entry.get("image_id") not in names:
+        if not isinstance(entry, dict) or not _is_key(entry.get("image_id"), names):
             bad.add(where, "belongs to no image of the file")
         elif "caption" in entry:
             captions[entry["image_id"]].append(str(entry["caption"]))
-        elif entry.get("category_id") not in categories:
+        elif not _is_key(entry.get("category_id"), categories):
             bad.add(where, f"has the unknown category {entry.get('category_id')!r}")
-        elif not entry.get("iscrowd"):
-            box = _box(entry.get("bbox"), where, bad, sized=True)
-            if box is not None:
-                boxes[entry["image_id"]].append((box, categories[entry["category_id"]]))
+        else:
+            label, crowd = categories[entry["category_id"]], bool(entry.get("iscrowd"))
+            drawn = entry.get("segmentation")
+            if drawn:
+                masks[entry["image_id"]].append(Mask(label, drawn, crowd))
+            if not crowd and ("bbox" in entry or not drawn):
+                box = _box(entry.get("bbox"), where, bad, sized=True)
+                if box is not None:
+                    boxes[entry["image_id"]].append((box, label))
     root = folder or path.parent
     return [
         Item(
@@ -79,9 +90,14 @@ def _read_coco(document: Mapping[str, Any], path: Path, folder: Path | None, bad
             tuple(box for box, _ in boxes[key]),
             tuple(label for _, label in boxes[key]),
             tuple(captions[key]),
+            tuple(masks[key]),
         )
         for key, name in names.items()
     ]
+
+
+def _is_key(value: object, known: Mapping[Any, Any]) -> bool:
+    return isinstance(value, (int, str)) and value in known
 
 
 def _read_records(document: list[Any], folder: Path, bad: BadRows) -> list[Item]:
@@ -99,7 +115,7 @@ def _read_records(document: list[Any], folder: Path, bad: BadRows) -> list[Item]
             continue
         kept = [(box, str(box_label)) for box, box_label in zip(found, labels, strict=True) if box is not None]
         scalars = {k: str(v) for k, v in entry.items() if k not in _RECORD_KEYS and isinstance(v, (str, int, float))}
-        mask = folder / entry["mask"] if isinstance(entry.get("mask"), str) else None
+        masks = (Mask(str(label or ""), folder / entry["mask"]),) if isinstance(entry.get("mask"), str) else ()
         items.append(
             Item(
                 name,
@@ -108,7 +124,7 @@ def _read_records(document: list[Any], folder: Path, bad: BadRows) -> list[Item]
                 tuple(box for box, _ in kept),
                 tuple(box_label for _, box_label in kept),
                 tuple(map(str, entry.get("captions", []))),
-                mask,
+                masks,
                 scalars,
             )
         )
@@ -118,7 +134,8 @@ def _read_records(document: list[Any], folder: Path, bad: BadRows) -> list[Item]
 def read_cub(folder: Path, bad: BadRows) -> list[Item]:
     """CUB-200-2011: ``images.txt, bounding_boxes.txt`` and, where present, classes and the split.
 
-    Boxes are given there as x, y, width, height. The label is the class's name without its number.
+    Boxes are given there as x, y, width, height. The label is the class's name without its number. Its segmentations
+    (a download of their own) are found where they are unpacked into the folder, see :func:`add_masks`.
     """
     names = _numbered(folder / "images.txt")
     boxes = _numbered(folder / "bounding_boxes.txt")
@@ -136,7 +153,17 @@ def read_cub(folder: Path, bad: BadRows) -> list[Item]:
         label = classes.get(labels.get(key, ""), name.split("/")[0]).split(".")[-1].replace("_", " ")
         split = {"split": "train" if training[key] == "1" else "test"} if key in training else {}
         items.append(Item(name, folder / "images" / name, label, (box,), (label,), attributes=split))
-    return items
+    return add_masks(items, folder / "segmentations")
+
+
+def add_masks(items: list[Item], folder: Path) -> list[Item]:
+    """Items with masks from a directory that mirrors the data: ``cat/1.png`` for ``cat/1.jpg``, for its own label."""
+
+    def masked(item: Item) -> Item:
+        path = (folder / item.name).with_suffix(".png")
+        return replace(item, masks=(Mask(item.label or "", path),)) if path.is_file() else item
+
+    return [masked(item) for item in items]
 
 
 def _numbered(path: Path) -> dict[str, str]:
@@ -182,8 +209,8 @@ def _csv_item(cells: dict[str, str], where: str, folder: Path, bad: BadRows) -> 
             return None
         boxes = (box,)
     captions = tuple(filter(None, [cells.pop("caption", "")]))
-    mask = folder / cells.pop("mask") if "mask" in cells else None
-    return Item(name, folder / name, label, boxes, (label or "",) * len(boxes), captions, mask, cells)
+    masks = (Mask(label or "", folder / cells.pop("mask")),) if "mask" in cells else ()
+    return Item(name, folder / name, label, boxes, (label or "",) * len(boxes), captions, masks, cells)
 
 
 def _merged(item: Item, other: Item) -> Item:
@@ -192,6 +219,7 @@ def _merged(item: Item, other: Item) -> Item:
         boxes=item.boxes + other.boxes,
         box_labels=item.box_labels + other.box_labels,
         captions=item.captions + other.captions,
+        masks=item.masks + other.masks,
     )
 
 

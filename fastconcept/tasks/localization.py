@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,31 +11,25 @@ import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
 from ..engine import Engine
-from ..errors import ConceptError, ImageError, InputError
+from ..errors import InputError
 from ..saliency.explain import Options
-from ..saliency.targets import Target, resolve_targets
+from ..saliency.patches import WORKING_SIZE
+from ..saliency.targets import Target
 from . import boxes
+from .cases import Case, find_cases
 from .controls import RandomEncoder, apply_control
 from .datasets import Dataset, Progress, silent
-from .items import BadRows, Box, Item
 from .patch_embeddings import PatchStore
 from .patch_maps import PatchScores, Reading
+from .pixels import STEPS, pixel_average_precision, pixel_histogram
 from .statistics import paired_bootstrap
 
 Float = npt.NDArray[np.float64]
+Entry = tuple[Float, Float, Float, float, Float | None]
 PROTOCOLS = ("convis", "wsol")
 OURS, CENTRE, FULL, OTHER = "map", "centre box", "full box", "random concept"
-_NULLS = {"shuffled-definitions": "shuffled definitions", "random-vocabulary": "random vocabulary",
+NULL_NAMES = {"shuffled-definitions": "shuffled definitions", "random-vocabulary": "random vocabulary",
           "random-encoder": "random encoder"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing to localise in one image: the boxes of one category, and the concept it stands for."""
-
-    item: Item
-    target: Target
-    boxes: tuple[Box, ...]
 
 
 @dataclass
@@ -49,23 +43,28 @@ class Scores:
     wsol, wsol_any : (n, 256) float64
         See :func:`fastconcept.tasks.boxes.wsol_curves`.
     pointing : (n, 1) float64
+    pixels : (n, 2, 1001) float64, or None
+        See :func:`fastconcept.tasks.pixels.pixel_histogram`; zeros where a case has no mask, None where none has one.
     """
 
     convis: Float
     wsol: Float
     wsol_any: Float
     pointing: Float
+    pixels: Float | None = None
 
     def metrics(self) -> dict[str, float]:
-        """MaxBoxAcc by both conventions, MaxBoxAccV2, the pointing game, and the best threshold of the first."""
+        """MaxBoxAcc by both conventions, MaxBoxAccV2, the pointing game, the best threshold of the first, and PxAP."""
         accuracy, threshold = boxes.max_box_accuracy(self.convis)
         versions = [boxes.max_box_accuracy(self.wsol_any, delta, inclusive=True)[0] for delta in boxes.WSOL_DELTAS]
+        pixels = {} if self.pixels is None else {"PxAP": float(pixel_average_precision(self.pixels.sum(axis=0)))}
         return {
             "MaxBoxAcc": accuracy,
             "threshold": float(boxes.CONVIS_THRESHOLDS[threshold]),
             "MaxBoxAcc_wsol": boxes.max_box_accuracy(self.wsol, 0.5, inclusive=True)[0],
             "MaxBoxAccV2": float(np.mean(versions)),
             "pointing": float(self.pointing.mean()),
+            **pixels,
         }
 
 
@@ -83,8 +82,6 @@ class Localization:
         ``"map"`` is ours; the others are baselines and nulls.
     differences : dict of name to dict of metric to (difference, low, high)
         Ours minus the other, with 95 % paired bootstrap intervals over images.
-    pixel_ap : dict of name to float
-        PxAP, where items have masks.
     bad : list of (name, reason)
     seconds : float
     """
@@ -94,69 +91,8 @@ class Localization:
     cases: list[tuple[str, str]]
     methods: dict[str, Scores]
     differences: dict[str, dict[str, tuple[float, float, float]]]
-    pixel_ap: dict[str, float]
     bad: list[tuple[str, str]]
     seconds: float
-
-
-def find_cases(
-    engine: Engine, dataset: Dataset, concept: str | None = None, max_area: float = 1.0
-) -> Iterator[tuple[Item, npt.NDArray[np.uint8], list[Case]]]:
-    """Decode images one by one and say what is to be found in each.
-
-    Parameters
-    ----------
-    engine : Engine
-    dataset : Dataset
-        Items with boxes; those of an item that share a label are one case.
-    concept : str, optional
-        What to look for in every image, instead of the labels (``bird.n.01`` on CUB-200-2011).
-    max_area : float in (0, 1]
-        Leave out categories whose largest box covers more than this part of the image.
-
-    Yields
-    ------
-    item, image (H, W, 3) uint8, cases
-        Images that cannot be read, boxes outside the image and labels that name no concept go to ``dataset.bad``.
-    """
-    known: dict[str, Target | None] = {}
-    for item in dataset.items:
-        if not item.boxes:
-            dataset.bad.add(item.name, "has no box")
-            continue
-        try:
-            image = engine.load_image(item.image or item.name)
-        except ImageError as error:
-            dataset.bad.add(item.name, str(error))
-            continue
-        height, width = image.shape[:2]
-        groups: dict[str, list[Box]] = {}
-        for box, label in zip(item.boxes, item.box_labels, strict=True):
-            if min(box[:2]) < -1 or box[2] > width + 1 or box[3] > height + 1:
-                dataset.bad.add(item.name, f"has a box outside its {width} x {height} pixels: {box}")
-            else:
-                groups.setdefault(concept or label or item.label or "", []).append(box)
-        cases = []
-        for label, found in groups.items():
-            if max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found) > max_area * width * height:
-                continue
-            target = _target(engine, label, known, item, dataset.bad)
-            if target is not None:
-                cases.append(Case(item, target, tuple(found)))
-        if cases:
-            yield item, image, cases
-
-
-def _target(engine: Engine, label: str, known: dict[str, Target | None], item: Item, bad: BadRows) -> Target | None:
-    if label not in known:
-        try:
-            known[label] = resolve_targets(label, engine.bank, engine.encode_text)[0]
-        except ConceptError as error:
-            known[label] = None
-            bad.add(item.name, f"label {label!r} names no concept: {error}")
-    elif known[label] is None:
-        bad.add(item.name, f"label {label!r} names no concept")
-    return known[label]
 
 
 def localize(
@@ -168,6 +104,9 @@ def localize(
     max_area: float = 1.0,
     options: Options | None = None,
     reading: Reading | None = None,
+    strides: Sequence[int] | None = None,
+    short_side: int = WORKING_SIZE,
+    part: str = "largest",
     nulls: Sequence[str] = ("shuffled-definitions",),
     seed: int = 0,
     repeats: int = 2000,
@@ -181,7 +120,7 @@ def localize(
     ----------
     engine : Engine
     dataset : Dataset
-        Images with boxes.
+        Images with boxes or masks.
     protocol : {"convis", "wsol"}
         Whether the central square is looked at (``convis``) or the whole image (``wsol``). The box measures of both
         conventions are computed either way, see :mod:`fastconcept.tasks.boxes`.
@@ -193,6 +132,13 @@ def localize(
         Which patches are embedded; ``fit`` follows the protocol.
     reading : Reading, optional
         How they are read into maps; by default as the options say.
+    strides : sequence of int, optional
+        One stride per patch size, instead of that of the options.
+    short_side : int
+        Of the working image in pixels; 0 leaves images as large as they are.
+    part : {"largest", "peak", "heaviest"}
+        Which component's box MaxBoxAcc takes, see :func:`fastconcept.tasks.boxes.convis_curves`; the measures of
+        wsolevaluation keep to their own.
     nulls : sequence of str
         Controls of :func:`fastconcept.tasks.controls.apply_control` to run beside it.
     seed, repeats : int
@@ -223,39 +169,33 @@ def localize(
         raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}; got {protocol!r}")
     if wsol_steps < 1 or 256 % wsol_steps:
         raise InputError(f"wsol_steps must divide 256, got {wsol_steps}")
+    if part not in boxes.PARTS:
+        raise InputError(f"part must be one of {', '.join(boxes.PARTS)}; got {part!r}")
     options = replace(options or Options(), fit="crop" if protocol == "convis" else "full")
     reading = reading or Reading((), False, options.aggregate, options.scale_weights, options.score)
-    room = _Room(engine, options, reading, nulls, seed, cache)
-    collected: dict[str, list[tuple[Float, Float, Float, float]]] = {}
-    histograms: dict[str, Float] = {}
-    cases: list[Case] = []
+    store = PatchStore(engine, options, cache, strides, short_side)
+    room = _Room(store, reading, nulls, seed)
+    collected: dict[str, list[Entry]] = {}
+    cases: list[tuple[str, str]] = []
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, found in find_cases(engine, dataset, concept, max_area):
+    for item, image, found in find_cases(engine, dataset, concept, max_area, options.fit):
         region, maps = room.maps(image, found)
         for index, case in enumerate(found):
-            try:
-                truth = boxes.to_unit(case.boxes, region)
-            except InputError as error:
-                dataset.bad.add(item.name, str(error))
-                continue
-            cases.append(case)
+            cases.append((item.name, case.target.name))
             for name, cells in maps.items():
-                entry = (*_curves(cells[index], truth, wsol_steps), boxes.pointing_game(cells[index], truth))
+                entry = _measured(cells[index], case.truth, case.mask, region, part, wsol_steps)
                 collected.setdefault(name, []).append(entry)
-        if item.mask is not None:
-            _add_pixels(engine, item, maps, region, histograms, dataset.bad)
         progress(done[item.name], len(dataset.items))
     if not cases:
         raise InputError(f"nothing to localise in {dataset.name}; {len(dataset.bad.entries)} rows are bad")
     methods = {name: _scores(entries) for name, entries in collected.items()}
-    groups = [case.item.name for case in cases]
+    groups = [name for name, _ in cases]
     return Localization(
         protocol,
-        f"{options.describe()}; read as {reading.describe()}",
-        [(case.item.name, case.target.name) for case in cases],
+        f"{store.describe()}; read as {reading.describe()}{f'; box of the {part} part' * (part != 'largest')}",
+        cases,
         methods,
         {name: compare(methods[OURS], other, groups, repeats, seed) for name, other in methods.items() if name != OURS},
-        {name: boxes.pixel_average_precision(histogram) for name, histogram in histograms.items()},
         dataset.bad.entries,
         time.perf_counter() - began,
     )
@@ -264,21 +204,19 @@ def localize(
 class _Room:
     """Everything that is the same for every image: engines, stores, and the maps they make."""
 
-    def __init__(
-        self, engine: Engine, options: Options, reading: Reading, nulls: Sequence[str], seed: int, cache: str | None
-    ) -> None:
-        self._engine, self._reading = engine, reading
-        self._kernels = engine.kernels
-        self._store = PatchStore(engine, options, cache)
+    def __init__(self, store: PatchStore, reading: Reading, nulls: Sequence[str], seed: int) -> None:
+        self._engine, self._reading = store.engine, reading
+        self._kernels = store.engine.kernels
+        self._store = store
         self._random = np.random.default_rng(seed)
         self._null_banks = {}
         self._null_store: PatchStore | None = None
         for control in nulls:
-            null = apply_control(engine, control, seed)
+            null = apply_control(store.engine, control, seed)
             if isinstance(null.image_encoder, RandomEncoder):
-                self._null_store = PatchStore(null, options, None)
+                self._null_store = PatchStore(null, store.options, None, store.strides.values(), store.short_side)
             else:
-                self._null_banks[_NULLS[control]] = null.bank.embeddings
+                self._null_banks[NULL_NAMES[control]] = null.bank.embeddings
 
     def maps(
         self, image: npt.NDArray[np.uint8], cases: Sequence[Case]
@@ -295,7 +233,7 @@ class _Room:
         if self._null_store is not None:
             drawn = self._null_store.embed(image)
             scores = PatchScores(drawn, targets, bank.embeddings, self._kernels, threads)
-            maps[_NULLS["random-encoder"]] = scores.maps(self._reading)
+            maps[NULL_NAMES["random-encoder"]] = scores.maps(self._reading)
         maps[CENTRE] = np.repeat(centre_map(64)[None], count, axis=0)
         maps[FULL] = np.ones((count, 64, 64), np.float32)
         return embedded.region, maps
@@ -325,13 +263,25 @@ def centre_map(side: int) -> npt.NDArray[np.float32]:
     return falling
 
 
-def _curves(cells: npt.NDArray[np.floating], truth: Float, steps: int) -> tuple[Float, Float, Float]:
-    return boxes.convis_curve(cells, truth), *boxes.wsol_curves(cells, truth, steps)
+def _measured(
+    cells: npt.NDArray[np.floating],
+    truth: Float,
+    mask: npt.NDArray[np.uint8] | None,
+    region: tuple[int, int, int, int],
+    part: str,
+    steps: int,
+) -> Entry:
+    pixels = None if mask is None else pixel_histogram(cells, mask, region)
+    curves = boxes.wsol_curves(cells, truth, steps)
+    return boxes.convis_curve(cells, truth, part), *curves, boxes.pointing_game(cells, truth), pixels
 
 
-def _scores(entries: Sequence[tuple[Float, Float, Float, float]]) -> Scores:
-    convis, largest, best, pointing = zip(*entries, strict=True)
-    return Scores(np.stack(convis), np.stack(largest), np.stack(best), np.array(pointing)[:, None])
+def _scores(entries: Sequence[Entry]) -> Scores:
+    convis, largest, best, pointing, pixels = zip(*entries, strict=True)
+    counted = None
+    if any(histogram is not None for histogram in pixels):
+        counted = np.stack([np.zeros((2, STEPS)) if histogram is None else histogram for histogram in pixels])
+    return Scores(np.stack(convis), np.stack(largest), np.stack(best), np.array(pointing)[:, None], counted)
 
 
 def compare(
@@ -355,6 +305,10 @@ def compare(
         for side in (ours, other)
     ]
     found["MaxBoxAccV2"] = paired_bootstrap(versions[0], versions[1], groups, _version_two, repeats, seed)
+    if ours.pixels is not None and other.pixels is not None:
+        seen = np.flatnonzero(ours.pixels.any(axis=(1, 2)))  # cases without a mask say nothing here
+        flat = [side[seen].reshape(len(seen), -1) for side in (ours.pixels, other.pixels)]
+        found["PxAP"] = paired_bootstrap(flat[0], flat[1], [groups[k] for k in seen], _pixel_ap, repeats, seed)
     return found
 
 
@@ -363,28 +317,5 @@ def _version_two(means: Float) -> Float:
     return best
 
 
-def _add_pixels(
-    engine: Engine,
-    item: Item,
-    maps: dict[str, npt.NDArray[np.floating]],
-    region: tuple[int, int, int, int],
-    histograms: dict[str, Float],
-    bad: BadRows,
-) -> None:
-    """Count the pixels of object and background at each of 1,000 map values (first case of the item)."""
-    from PIL import Image
-
-    assert item.mask is not None
-    try:
-        mask = engine.load_image(item.mask).max(axis=2) > 0
-    except ImageError as error:
-        bad.add(item.name, str(error))
-        return
-    x0, y0, x1, y1 = region
-    truth = np.asarray(Image.fromarray(mask[y0:y1, x0:x1]).resize((boxes.WSOL_SIZE,) * 2, Image.Resampling.NEAREST))
-    for name, cells in maps.items():
-        picture = Image.fromarray(np.asarray(cells[0], np.float32))
-        values = np.asarray(picture.resize((boxes.WSOL_SIZE,) * 2, Image.Resampling.BILINEAR))
-        steps = np.minimum((np.clip(values, 0, 1) * 1000).astype(int), 999)
-        counts = np.stack([np.bincount(steps[truth == side], minlength=1000) for side in (False, True)])
-        histograms[name] = histograms.get(name, np.zeros((2, 1000))) + counts
+def _pixel_ap(means: Float) -> Float:
+    return np.nan_to_num(pixel_average_precision(means.reshape(len(means), 2, STEPS)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,19 @@ class PatchEmbeddings:
         Their embeddings, unit rows.
     region : (x0, y0, x1, y1)
         The part of the original image that the grid covers, in pixels.
+    strides : mapping of int to int
+        Patch size to the stride at which it was embedded.
     """
 
     grid: patches.PatchGrid
     rows: FloatArray
     region: tuple[int, int, int, int]
+    strides: Mapping[int, int]
 
-    def chosen(self, sizes: tuple[int, ...] = (), inside: bool = False) -> npt.NDArray[np.bool_]:
-        """Which patches are of some sizes.
+    def chosen(
+        self, sizes: tuple[int, ...] = (), inside: bool = False, strides: tuple[int, ...] = ()
+    ) -> npt.NDArray[np.bool_]:
+        """Which patches are of some sizes and strides.
 
         Parameters
         ----------
@@ -46,6 +52,8 @@ class PatchEmbeddings:
             Sides in pixels, all of them among the sizes that were embedded; () means all.
         inside : bool
             Leave out the patches that hang over the edge of the image.
+        strides : tuple of int
+            One per size, a multiple of what was embedded; () takes all patches.
 
         Returns
         -------
@@ -54,29 +62,55 @@ class PatchEmbeddings:
         Raises
         ------
         InputError
-            If a size was not embedded.
+            If a size was not embedded, or not at that stride.
         """
-        sides, cells = self.grid.boxes[:, 2] - self.grid.boxes[:, 0], self.grid.cells
-        missing = sorted(set(sizes) - set(sides.tolist()))
-        if missing:
-            raise InputError(f"patches of {missing[0]} px were not embedded; there are {sorted(set(sides.tolist()))}")
-        wanted = np.isin(sides, sizes) if sizes else np.ones(len(sides), bool)
+        cells, starts, wanted = self.grid.cells, self.grid.boxes[:, :2], np.zeros(len(self.grid), bool)
+        sides = self.grid.boxes[:, 2] - self.grid.boxes[:, 0]
+        ends = np.array(self.grid.shape[::-1]) * self.grid.cell - self.grid.boxes[:, 2:]
+        for size, stride in self.coarsened(sizes, strides).items():
+            on = starts % stride == 0
+            if not self.grid.margin:  # patches that stay inside close every row at the edge, on the stride or not
+                on |= ends == 0
+            wanted |= (sides == size) & on.all(axis=1)
         if inside:
             height, width = self.grid.shape
             wanted &= (cells[:, :2] >= 0).all(axis=1) & (cells[:, 2] <= width) & (cells[:, 3] <= height)
         return wanted
 
-    def subgrid(self, chosen: npt.NDArray[np.bool_], scale_weights: str = "area") -> patches.PatchGrid:
+    def coarsened(self, sizes: tuple[int, ...] = (), strides: tuple[int, ...] = ()) -> dict[int, int]:
+        """Size to stride of a choice of sizes and strides; raises as :meth:`chosen` does."""
+        sizes = sizes or tuple(self.strides)
+        if missing := sorted(set(sizes) - set(self.strides)):
+            raise InputError(f"patches of {missing[0]} px were not embedded; there are {sorted(self.strides)}")
+        wanted = dict(zip(sizes, strides or map(self.strides.__getitem__, sizes), strict=True))
+        for size, stride in wanted.items():
+            if stride % self.strides[size]:
+                raise InputError(f"patches of {size} px lie every {self.strides[size]} px, not every {stride}")
+        return wanted
+
+    def subgrid(
+        self, chosen: npt.NDArray[np.bool_], scale_weights: str = "area", strides: Mapping[int, int] | None = None
+    ) -> patches.PatchGrid:
         """The grid of some patches, weighted anew (``scale_weights`` as in ``explain``).
+
+        Parameters
+        ----------
+        chosen : (n,) bool
+        scale_weights : {"area", "equal"}
+        strides : mapping of int to int, optional
+            At which stride the patches of each size were chosen, by default all of them.
 
         Raises
         ------
         InputError
             If they do not cover the image.
         """
-        grid = self.grid
+        grid, steps = self.grid, dict(strides or self.strides)
         sides = (grid.boxes[:, 2] - grid.boxes[:, 0])[chosen]
-        weights = np.ones(len(sides)) if scale_weights == "area" else (sides.max(initial=1) / sides) ** 2.0
+        present = {size: steps[size] for size in np.unique(sides).tolist()}
+        largest, coarsest = max(present, default=1), max(present.values(), default=1)
+        weight = {s: patches.scale_weight(s, step, largest, coarsest, scale_weights) for s, step in present.items()}
+        weights = np.array([weight[side] for side in sides.tolist()], np.float64)
         part = patches.PatchGrid(grid.shape, grid.cell, grid.margin, grid.boxes[chosen], grid.cells[chosen], weights)
         if not _covers(part):
             raise InputError(f"patches of {sorted(set(sides.tolist()))} px do not cover the whole image")
@@ -93,8 +127,9 @@ def _covers(grid: patches.PatchGrid) -> bool:
 class PatchStore:
     """Embeds the patches of images, and keeps them in a directory if one is given.
 
-    A file is named by a digest of the pixels, the encoder and the options: another image, model or grid never finds
-    it. Files are plain ``.npy``, written whole or not at all.
+    There is one file per image and patch size, named by a digest of the pixels, the encoder and everything that decides
+    what the patches show: another image, model or grid never finds it. Files are plain ``.npy``, written whole or not
+    at all, so that a run that was stopped goes on where it was.
 
     Parameters
     ----------
@@ -103,8 +138,10 @@ class PatchStore:
         ``fit, border, sizes, stride, seed`` decide which patches there are.
     directory : path, optional
         Created if it does not exist. None keeps nothing.
-    encoder : str, optional
-        Names the encoder in the digest; by default the checksum of the bundle's.
+    strides : iterable of int, optional
+        One stride per size, instead of that of the options.
+    short_side : int
+        Of the working image in pixels; 0 leaves the image as large as it is.
     """
 
     def __init__(
@@ -112,45 +149,85 @@ class PatchStore:
         engine: Engine,
         options: Options,
         directory: str | os.PathLike[str] | None = None,
-        encoder: str | None = None,
+        strides: Iterable[int] | None = None,
+        short_side: int = patches.WORKING_SIZE,
     ) -> None:
-        self.engine, self.options = engine, options
+        strides = [options.stride] * len(options.sizes) if strides is None else list(strides)
+        if len(strides) != len(options.sizes) or (np.less(strides, 1) | np.greater(strides, options.sizes)).any():
+            raise InputError(f"one stride per patch size is needed, none above its size: {options.sizes}, {strides}")
+        if short_side and not 16 <= short_side <= 4096:
+            raise InputError(f"the short side must be 0 or from 16 to 4096 px, got {short_side}")
+        self.engine, self.options, self.short_side = engine, options, short_side
+        self.strides = dict(zip(options.sizes, strides, strict=True))
         self._directory = Path(directory) if directory is not None else None
         manifest = engine.bundle.manifest
-        encoder = encoder or manifest.files[manifest.image_encoder][0]
-        chosen = (options.fit, options.border, options.sizes, options.stride, options.seed)
-        self._key = f"{encoder} {manifest.preprocess} {chosen}".encode()
+        chosen = (options.fit, options.border, options.seed)
+        self._key = f"{manifest.files[manifest.image_encoder][0]} {manifest.preprocess} {chosen}"
+
+    def describe(self) -> str:
+        """What is embedded, in one line."""
+        told = self.options.describe()
+        if any(stride != self.options.stride for stride in self.strides.values()):
+            told += f", strides {'+'.join(map(str, self.strides.values()))}"
+        if self.short_side != patches.WORKING_SIZE:
+            told += f", short side {self.short_side or 'as it is'}"
+        return told
 
     def embed(self, image: npt.NDArray[np.uint8]) -> PatchEmbeddings:
         """The patches of a decoded image, (H, W, 3) uint8, and their embeddings."""
         options, inside = self.options, self.options.border == "inside"
-        cell = patches.cell_size(options.sizes, options.stride)
-        size = patches.working_size(image.shape[0], image.shape[1], options.fit, cell)
-        grid = patches.patch_grid(*size, options.sizes, options.stride, inside, options.scale_weights)
-        region = patches.visible_region(image.shape[0], image.shape[1], options.fit)
-        path = self._path(image)
-        if path is not None and path.is_file():
-            rows = np.load(path, allow_pickle=False)
-            if rows.shape == (len(grid), self.engine.bundle.manifest.embedding_dim):
-                return PatchEmbeddings(grid, rows, region)
-        bordered = patches.working_image(image, region, size)
-        config = self.engine.bundle.manifest.preprocess
-        if not inside:
-            bordered = patches.add_border(bordered, grid.margin, options.border, options.seed, config.mean)
-        kernels = self.engine.kernels
-        encoder, threads = self.engine.image_encoder, self.engine.num_threads
-        rows = embed_patches(bordered, grid.boxes, encoder, config, kernels, threads, {})
-        if path is not None:
-            _write_whole(path, rows)
-        return PatchEmbeddings(grid, rows, region)
+        sizes, strides = tuple(self.strides), tuple(self.strides.values())
+        height, width = image.shape[:2]
+        cell = patches.cell_size(sizes, strides)
+        size = patches.working_size(height, width, options.fit, cell, self.short_side or min(height, width))
+        grid = patches.patch_grid(*size, sizes, strides, inside, options.scale_weights)
+        region = patches.visible_region(height, width, options.fit)
+        sides = grid.boxes[:, 2] - grid.boxes[:, 0]
+        rows = np.empty((len(grid), self.engine.bundle.manifest.embedding_dim), np.float32)
+        bordered = None
+        for side, stride in self.strides.items():
+            chosen = sides == side
+            path = self._path(image, f"{size} {grid.margin} {side} {stride}")
+            kept = _read(path, (int(chosen.sum()), rows.shape[1]))
+            if kept is None:
+                bordered = self._bordered(image, region, size, grid.margin) if bordered is None else bordered
+                kept = self._encode(bordered, grid.boxes[chosen])
+                if path is not None:
+                    _write_whole(path, kept)
+            rows[chosen] = kept
+        return PatchEmbeddings(grid, rows, region, self.strides)
 
-    def _path(self, image: npt.NDArray[np.uint8]) -> Path | None:
+    def _bordered(
+        self, image: npt.NDArray[np.uint8], region: tuple[int, int, int, int], size: tuple[int, int], margin: int
+    ) -> npt.NDArray[np.uint8]:
+        working = patches.working_image(image, region, size)
+        if not margin:
+            return working
+        mean = self.engine.bundle.manifest.preprocess.mean
+        return patches.add_border(working, margin, self.options.border, self.options.seed, mean)
+
+    def _encode(self, bordered: npt.NDArray[np.uint8], boxes: npt.NDArray[np.int32]) -> FloatArray:
+        engine = self.engine
+        config, kernels = engine.bundle.manifest.preprocess, engine.kernels
+        return embed_patches(bordered, boxes, engine.image_encoder, config, kernels, engine.num_threads, {})
+
+    def _path(self, image: npt.NDArray[np.uint8], patch: str) -> Path | None:
         if self._directory is None:
             return None
-        digest = hashlib.sha256(self._key)
-        digest.update(f"{image.shape}".encode())
+        digest = hashlib.sha256(f"{self._key} {patch} {image.shape}".encode())
         digest.update(image.tobytes())
         return self._directory / f"{digest.hexdigest()[:40]}.npy"
+
+
+def _read(path: Path | None, shape: tuple[int, int]) -> FloatArray | None:
+    """Rows that were kept before; None where there are none of this shape."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows if rows.shape == shape and rows.dtype == np.float32 else None
 
 
 def _write_whole(path: Path, rows: FloatArray) -> None:

@@ -35,6 +35,8 @@ class Reading:
         As in :class:`~fastconcept.saliency.explain.Options`.
     smooth : bool
         Interpolate between the centres of cells (bilinear) instead of taking the cells as they are.
+    strides : tuple of int
+        Which strides count, one per size and multiples of those that were embedded; () means all patches.
     """
 
     sizes: tuple[int, ...] = ()
@@ -43,16 +45,20 @@ class Reading:
     scale_weights: str = "area"
     score: str = "rank"
     smooth: bool = False
+    strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.score not in ("rank", "log-rank", "similarity"):
             raise InputError(f"score must be rank, log-rank or similarity, got {self.score!r}")
+        if self.strides and len(self.strides) != len(self.sizes):
+            raise InputError(f"one stride per patch size is needed, got {self.sizes} and {self.strides}")
         if self.aggregate not in ("best-then-mean", "mean-then-best"):
             raise InputError(f"aggregate must be best-then-mean or mean-then-best, got {self.aggregate!r}")
 
     def describe(self) -> str:
         """The choices in one line."""
-        sizes = "+".join(map(str, self.sizes)) or "all sizes"
+        steps = [f"/{stride}" for stride in self.strides] or [""] * len(self.sizes)
+        sizes = "+".join(f"{size}{step}" for size, step in zip(self.sizes, steps, strict=True)) or "all sizes"
         place = ", inside" if self.inside else ""
         return f"{sizes}{place}, {self.score}, {self.aggregate}, {self.scale_weights}{', smooth' * self.smooth}"
 
@@ -82,6 +88,7 @@ class PatchScores:
     ) -> None:
         self._embedded, self._targets, self._bank = embedded, list(targets), bank
         self._kernels, self._threads = kernels, num_threads
+        self._by_member: dict[str, Columns] = {}
         columns = [self._best(target) for target in self._targets]
         self._ranks = np.concatenate([ranks for ranks, _ in columns], axis=1)
         self._similarities = np.concatenate([similarities for _, similarities in columns], axis=1)
@@ -102,8 +109,9 @@ class PatchScores:
 
     def maps(self, reading: Reading) -> FloatArray:
         """Maps of all concepts, (k, h, w) float32 in [0, 1], high is salient; ones where a map is constant."""
-        chosen = self._embedded.chosen(reading.sizes, reading.inside)
-        grid = self._embedded.subgrid(chosen, reading.scale_weights)
+        steps = self._embedded.coarsened(reading.sizes, reading.strides)
+        chosen = self._embedded.chosen(reading.sizes, reading.inside, reading.strides)
+        grid = self._embedded.subgrid(chosen, reading.scale_weights, steps)
         if reading.aggregate == "best-then-mean":
             maps = self._mean(patch_values(self._ranks[chosen], self._similarities[chosen], reading.score), grid)[0]
         else:
@@ -116,11 +124,17 @@ class PatchScores:
         low, high = found.low[:, None, None], found.high[:, None, None]
         return found.maps, (high - found.maps * (high - low)).astype(np.float32)
 
+    def _members(self, target: Target) -> Columns:
+        """Rank and similarity of every member of a concept's subtree at every patch, (n, members) each."""
+        if target.name not in self._by_member:
+            members = [] if target.members is None else [np.array([member], np.int32) for member in target.members]
+            queries = None if target.embedding is None else np.ascontiguousarray(target.embedding, np.float32)[None]
+            self._by_member[target.name] = self._columns(members, queries)
+        return self._by_member[target.name]
+
     def _best_of_means(self, target: Target, chosen: npt.NDArray[np.bool_], grid: PatchGrid, score: str) -> FloatArray:
         """Mean over patches for each member of the subtree, then the best member of every cell."""
-        members = [] if target.members is None else [np.array([member], np.int32) for member in target.members]
-        queries = None if target.embedding is None else np.ascontiguousarray(target.embedding, np.float32)[None]
-        ranks, similarities = self._columns(members, queries)
+        ranks, similarities = self._members(target)
         best = self._mean(patch_values(ranks[chosen], similarities[chosen], score), grid)[1].min(axis=0)
         low, high = best.min(), best.max()
         return 1 - (best - low) / (high - low) if high > low else np.ones_like(best)

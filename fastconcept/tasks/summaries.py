@@ -17,7 +17,8 @@ from .retrieval import RetrievalResult
 from .zeroshot import ZeroShotResult
 
 Settings = dict[str, object]
-_BOX_METRICS = ("MaxBoxAcc", "MaxBoxAcc_wsol", "MaxBoxAccV2", "pointing")
+_MAP_METRICS = {"MaxBoxAcc": "MaxBoxAcc", "MaxBoxAcc_wsol": "MaxBoxAcc (wsol)", "MaxBoxAccV2": "MaxBoxAccV2",
+                "pointing": "pointing game", "PxAP": "PxAP"}  # fmt: skip
 
 
 def _spelled(name: str) -> str:
@@ -35,19 +36,15 @@ def localization(found: Localization, settings: Settings, sweep: Sequence[SweepR
         f"{', '.join(beaten) or 'none of the others'} with the whole 95 % interval."
     )
     columns = ["method", "MaxBoxAcc", "at threshold", "MaxBoxAcc (wsol)", "MaxBoxAccV2 (wsol)", "pointing game"]
-    if found.pixel_ap:
-        columns.append("PxAP")
-    rows = [
-        [name, *row.values(), *([found.pixel_ap.get(name)] if found.pixel_ap else [])] for name, row in metrics.items()
-    ]
-    names = {"MaxBoxAcc": "MaxBoxAcc", "MaxBoxAcc_wsol": "MaxBoxAcc (wsol)", "MaxBoxAccV2": "MaxBoxAccV2",
-             "pointing": "pointing game"}  # fmt: skip
+    columns += ["PxAP"] if "PxAP" in ours else []
+    rows = [[name, *row.values()] for name, row in metrics.items()]
+    compared = {name: shown for name, shown in _MAP_METRICS.items() if name in ours}
     tables = [
         Table("Methods side by side", columns, rows),
         Table(
             "The map minus each of them",
-            ["", *(names[metric] for metric in _BOX_METRICS)],
-            [[name, *(row[metric] for metric in _BOX_METRICS)] for name, row in found.differences.items()],
+            ["", *compared.values()],
+            [[name, *(row[metric] for metric in compared)] for name, row in found.differences.items()],
             "Differences with 95 % paired bootstrap intervals over images; thresholds are chosen anew in each sample.",
         ),
     ]
@@ -67,7 +64,6 @@ def localization(found: Localization, settings: Settings, sweep: Sequence[SweepR
             "mode": found.mode,
             "cases": len(found.cases),
             "methods": metrics,
-            "pixel_ap": found.pixel_ap,
             "differences": found.differences,
             "sweep": [asdict(row) for row in sweep],
         },
@@ -76,21 +72,30 @@ def localization(found: Localization, settings: Settings, sweep: Sequence[SweepR
     )
 
 
-def _sweep_table(sweep: Sequence[SweepRow]) -> Table:
+def _sweep_table(sweep: Sequence[SweepRow], shown: int = 24) -> Table:
+    nulls = list(sweep[0].over)
     rows = [
-        [row.reading.describe(), row.border, row.accuracy, row.threshold, row.pointing, row.lift]
-        for row in sorted(sweep, key=lambda row: -row.accuracy)
+        [
+            row.choice.reading.describe(),
+            f"{row.choice.border}, {row.choice.short_side or 'own'} px, {row.choice.part}",
+            row.accuracy,
+            row.threshold,
+            row.pointing,
+            row.lift,
+            *(row.over[name]["MaxBoxAcc"] for name in nulls),
+            *(row.over[name]["pointing"] for name in nulls),
+        ]
+        for row in sorted(sweep, key=lambda row: (-row.accuracy, -row.pointing))[:shown]
     ]
-    columns = [
-        "patches and reading",
-        "border",
-        "MaxBoxAcc",
-        "at threshold",
-        "pointing game",
-        "MaxBoxAcc over the first",
-    ]
-    first = sweep[0]
-    note = f"The first is: {first.reading.describe()}, border {first.border}. Best rows first."
+    columns = ["patches and reading", "border, short side, part", "MaxBoxAcc", "at threshold", "pointing game",
+               "MaxBoxAcc over the first", *(f"MaxBoxAcc over {name}" for name in nulls),
+               *(f"pointing over {name}" for name in nulls)]  # fmt: skip
+    first = sweep[0].choice
+    note = (
+        f"The first is: {first.reading.describe()}, border {first.border}. Best rows first, {len(rows)} of "
+        f"{len(sweep)}; the JSON file has all. The best of many rows looks better than it is: judge it on other images "
+        "(--sample N for the sweep, --sample -N for the rest)."
+    )
     return Table("Sweep: which choice lifts the maps", columns, rows, note)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from fastconcept.errors import ConceptError, InputError
-from fastconcept.saliency.result import ConceptMap, Explanation, View, largest_component
+from fastconcept.saliency.components import largest_component
+from fastconcept.saliency.result import ConceptMap, Explanation, View
 
 
 def concept_map(cells: np.ndarray, region: tuple[int, int, int, int] = (10, 0, 110, 50)) -> ConceptMap:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fastconcept.errors import InputError
-from fastconcept.saliency.result import largest_component
+from fastconcept.saliency.components import find_components, largest_component
 from fastconcept.tasks import boxes
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -18,22 +18,36 @@ masks = arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 @given(masks, st.booleans())
 def test_components_are_those_of_scipy(mask: np.ndarray, diagonal: bool) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
-    owners, found, areas = boxes.components(np.stack([mask, ~mask]), diagonal)
-    found, areas = found[owners == 0], areas[owners == 0]
+    values = np.random.default_rng(0).random(mask.shape)
+    parts = find_components(np.stack([mask, ~mask]), diagonal, values)
+    first = parts.owners == 0
+    found, areas = parts.boxes[first], parts.areas[first]
     labels, count = ndimage.label(mask, np.ones((3, 3)) if diagonal else None)
     expected = sorted(
-        ((x.start, y.start, x.stop, y.stop), int((labels == k + 1).sum()))
+        (
+            (x.start, y.start, x.stop, y.stop),
+            int((labels == k + 1).sum()),
+            round(values[labels == k + 1].max(), 9),
+            round(values[labels == k + 1].sum(), 9),
+        )
         for k, (y, x) in enumerate(ndimage.find_objects(labels))
     )
-    assert sorted((tuple(box), int(area)) for box, area in zip(found.tolist(), areas, strict=True)) == expected
+    told = zip(found.tolist(), areas.tolist(), parts.peaks[first].round(9), parts.sums[first].round(9), strict=True)
+    assert sorted((tuple(box), *rest) for box, *rest in told) == expected
     assert len(areas) == count
 
 
 @given(masks)
-def test_the_largest_component_is_that_of_explain(mask: np.ndarray) -> None:
-    _, found, areas = boxes.components(mask[None])
-    expected = largest_component(mask)
-    assert (tuple(found[areas.argmax()]) if len(areas) else None) == expected
+def test_the_part_that_gets_the_box(mask: np.ndarray) -> None:
+    values = np.random.default_rng(1).random(mask.shape)
+    parts = find_components(mask[None], values=values)
+    if not mask.any():
+        assert largest_component(mask) is None and not len(parts.chosen())
+        return
+    assert largest_component(mask) == tuple(parts.boxes[parts.areas.argmax()])
+    x0, y0, x1, y1 = parts.boxes[parts.chosen("peak")[0]]
+    assert values[y0:y1, x0:x1].max() >= values[mask].max()
+    assert parts.sums[parts.chosen("heaviest")[0]] == parts.sums.max()
 
 
 def test_iou_is_that_of_pycocotools() -> None:
@@ -91,17 +105,16 @@ def test_boxes_are_cut_to_the_region() -> None:
         boxes.to_unit([[0, 0, 9, 9]], (10, 0, 110, 100))
 
 
-def test_pixel_average_precision_is_that_of_scikit_learn() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    generator = np.random.default_rng(1)
-    values, truth = generator.integers(0, 40, 500), generator.random(500) < 0.3
-    histogram = [np.bincount(values[truth == side], minlength=40) for side in (False, True)]
-    assert boxes.pixel_average_precision(histogram) == pytest.approx(metrics.average_precision_score(truth, values))
-    assert np.isnan(boxes.pixel_average_precision([[3], [0]]))
-
-
 def test_fewer_thresholds_are_some_of_all() -> None:
     cells, truth = np.random.default_rng(2).random((5, 6)), np.array([[0.1, 0.2, 0.6, 0.9]])
     for fine, coarse in zip(boxes.wsol_curves(cells, truth), boxes.wsol_curves(cells, truth, 64), strict=True):
         np.testing.assert_array_equal(coarse[::4], fine[::4])
         np.testing.assert_array_equal(coarse[:252].reshape(63, 4).std(axis=1), np.zeros(63))
+
+
+def test_peak_and_heaviest_part_by_hand() -> None:
+    cells = np.array([[0.5, 0.5, 0.5, 0.0, 0.9, 0.9, 0.0, 1.0]])
+    truth = [np.array([[start / 8, 0, end / 8, 1]]) for start, end in ((0, 3), (7, 8), (4, 6))]
+    for part, box in zip(boxes.PARTS, truth, strict=True):
+        assert boxes.convis_curve(cells, box, part)[45] == 1.0, part
+        assert sum(boxes.convis_curve(cells, box, other)[45] for other in boxes.PARTS) == 1.0

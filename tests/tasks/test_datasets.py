@@ -13,6 +13,7 @@ import fastconcept as fc
 from fastconcept.engine import Engine
 from fastconcept.errors import InputError, MissingDependencyError
 from fastconcept.tasks.datasets import embed, embed_all, open_dataset, read_label_names
+from fastconcept.tasks.masks import Mask
 
 
 def picture(path: Path, size: tuple[int, int] = (40, 30)) -> Path:
@@ -50,6 +51,8 @@ def test_coco(tmp_path: Path) -> None:
             {"id": 4, "image_id": 8, "category_id": 1, "bbox": [0, 0, 5, 5]},
             {"id": 5, "image_id": 9, "category_id": 1, "bbox": [3, 3, 0, 5]},
             {"id": 6, "image_id": 9, "caption": "two dogs"},
+            {"id": 7, "image_id": [7], "category_id": 1, "bbox": [0, 0, 5, 5]},
+            {"id": 8, "image_id": 7, "category_id": {}, "bbox": [0, 0, 5, 5]},
         ],
     }
     path = tmp_path / "instances.json"
@@ -59,9 +62,52 @@ def test_coco(tmp_path: Path) -> None:
     assert first.boxes == ((1.0, 2.0, 11.0, 22.0),) and first.box_labels == ("dog",)
     assert first.image == tmp_path / "pictures/a.png"
     assert second.boxes == () and second.captions == ("two dogs",)
-    assert [reason.split()[1] for _, reason in dataset.bad.entries] == ["the", "to", "an"]
+    assert [reason.split()[1] for _, reason in dataset.bad.entries] == ["the", "to", "an", "to", "the"]
     with pytest.raises(InputError, match="annotation 3"):
         open_dataset(path, strict=True)
+
+
+def test_coco_masks(tmp_path: Path) -> None:
+    polygon, crowd = [[1, 1, 9, 1, 9, 9]], {"size": [30, 40], "counts": [0, 1200]}
+    document = {
+        "images": [{"id": 7, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 1, 8, 8], "segmentation": polygon, "iscrowd": 0},
+            {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 40, 30], "segmentation": crowd, "iscrowd": 1},
+            {"id": 3, "image_id": 7, "category_id": 2, "segmentation": crowd},
+        ],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    item = open_dataset(tmp_path / "instances.json").items[0]
+    assert item.boxes == ((1, 1, 9, 9),) and item.box_labels == ("dog",)
+    assert item.masks == (Mask("dog", polygon), Mask("dog", crowd, ignored=True), Mask("cat", crowd))
+    renamed = open_dataset(tmp_path / "instances.json").relabelled({"dog": "dog.n.01"}).items[0]
+    assert [mask.label for mask in renamed.masks] == ["dog.n.01", "dog.n.01", "cat"]
+
+
+def test_a_directory_of_masks_mirrors_the_images(tmp_path: Path) -> None:
+    for name in ("data/cat/a.jpg", "data/cat/b.jpg", "masks/cat/a.png"):
+        picture(tmp_path / name)
+    first, second = open_dataset(tmp_path / "data", masks=tmp_path / "masks").items
+    assert first.masks == (Mask("cat", tmp_path / "masks/cat/a.png"),) and second.masks == ()
+    assert [item.name for item in open_dataset(tmp_path / "data", masks=tmp_path / "masks").with_objects().items] == [
+        "cat/a.jpg"
+    ]
+    with pytest.raises(InputError, match="has a box or a mask"):
+        open_dataset(tmp_path / "data").with_objects()
+    with pytest.raises(InputError, match="no directory of masks"):
+        open_dataset(tmp_path / "data", masks=tmp_path / "absent")
+
+
+def test_a_sample_and_the_rest(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.eye(7, 32, dtype=np.float32))
+    dataset = open_dataset(tmp_path / "rows.npy")
+    chosen, rest = ([item.row for item in dataset.sample(count, seed=3).items] for count in (3, -3))
+    assert len(chosen) == 3 and sorted(chosen + rest) == list(range(7)) and rest == sorted(rest)
+    for count in (0, -7):
+        with pytest.raises(InputError, match="empty"):
+            dataset.sample(count)
 
 
 def test_cub(tmp_path: Path) -> None:
@@ -70,7 +116,9 @@ def test_cub(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("1 001.Laysan_Albatross\n2 002.Crow\n")
     (tmp_path / "image_class_labels.txt").write_text("1 1\n2 2\n3 2\n")
     (tmp_path / "train_test_split.txt").write_text("1 0\n2 1\n3 1\n")
+    mask = picture(tmp_path / "segmentations/001.Laysan_Albatross/x.png")
     dataset = open_dataset(tmp_path)
+    assert [item.masks for item in dataset.items] == [(Mask("Laysan Albatross", mask),), ()]
     assert dataset.items[0].label == "Laysan Albatross" and dataset.items[0].boxes == ((60.0, 27.0, 385.0, 331.0),)
     assert [item.name for item in dataset.where(split="train").items] == ["002.Crow/y.jpg"]
     assert dataset.bad.entries == [("002.Crow/z.jpg", "has no line in bounding_boxes.txt")]
@@ -84,7 +132,11 @@ def test_csv_with_and_without_a_header(tmp_path: Path) -> None:
     assert [item.name for item in items] == ["a.png", "b.png"] and items[1].boxes == ()
     headed.write_text("label,path,year,caption,mask\ndog,a.png,1999,a dog,m.png\n,b.png,2004,,\n")
     first, second = open_dataset(headed, images=tmp_path / "x").items
-    assert first.attributes == {"year": "1999"} and first.captions == ("a dog",) and first.mask == tmp_path / "x/m.png"
+    assert (
+        first.attributes == {"year": "1999"}
+        and first.captions == ("a dog",)
+        and first.masks == (Mask("dog", tmp_path / "x/m.png"),)
+    )
     assert second.label is None and second.value("year") == "2004"
 
 

@@ -15,10 +15,12 @@ from fastconcept.engine import Engine
 from fastconcept.errors import InputError
 from fastconcept.saliency.explain import Options
 from fastconcept.tasks import localization
+from fastconcept.tasks.cases import find_target
 from fastconcept.tasks.controls import NullEngine
 from fastconcept.tasks.datasets import Dataset, open_dataset
 from fastconcept.tasks.items import BadRows, Item
-from fastconcept.tasks.localization_sweep import readings, sweep
+from fastconcept.tasks.localization_sweep import Choice, readings, sweep
+from fastconcept.tasks.masks import Mask
 from fastconcept.tasks.patch_embeddings import PatchStore
 from fastconcept.tasks.patch_maps import PatchScores, Reading
 
@@ -96,7 +98,7 @@ def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dat
 def test_maps_are_those_of_explain(engine: Engine, dataset: Dataset) -> None:
     image = engine.load_image(dataset.items[0].image or "")
     concepts = [RED, WIDE, "cat.n.01"]
-    cases = [localization._target(engine, name, {}, dataset.items[0], BadRows()) for name in concepts]
+    cases = [find_target(engine, name, {}, dataset.items[0], BadRows()) for name in concepts]
     assert all(target is not None for target in cases)
     for aggregate in ("best-then-mean", "mean-then-best"):
         for weights in ("area", "equal"):
@@ -117,7 +119,7 @@ def test_patches_are_embedded_once(engine: Engine, dataset: Dataset, tmp_path: P
     assert RedEncoder.calls == calls
     for other in (replace(GRID, border="noise"), replace(GRID, stride=32), replace(GRID, seed=1)):
         PatchStore(engine, other, tmp_path / "cache").embed(image)
-    assert RedEncoder.calls > calls and len(list((tmp_path / "cache").glob("*.npy"))) == 4
+    assert RedEncoder.calls > calls and len(list((tmp_path / "cache").glob("*.npy"))) == 2 * 4
     for path in (tmp_path / "cache").glob("*.npy"):
         np.save(path, np.zeros((2, 32), np.float32))  # a file of another shape is not believed
     np.testing.assert_array_equal(store.embed(image).rows, first)
@@ -139,13 +141,68 @@ def test_parts_of_a_grid(engine: Engine, dataset: Dataset) -> None:
 
 def test_a_sweep_compares_readings(engine: Engine, dataset: Dataset) -> None:
     rows = sweep(engine, dataset, readings([(64,)]), options=GRID, borders=("constant", "reflect"))
-    assert len(rows) == 2 * 12 and rows[0].lift == (0.0, 0.0, 0.0)
-    assert {row.border for row in rows} == {"constant", "reflect"}
-    default = localization.localize(
-        engine, dataset, options=GRID, reading=Reading((64,), score="rank"), nulls=(), repeats=10
-    )
+    assert len(rows) == 2 * 12 and rows[0].lift == (0.0, 0.0, 0.0) and not rows[0].over
+    assert {row.choice.border for row in rows} == {"constant", "reflect"}
+    alone = replace(GRID, sizes=(64,))
+    default = localization.localize(engine, dataset, options=alone, reading=Reading(score="rank"), nulls=(), repeats=10)
     assert rows[0].accuracy == default.methods["map"].metrics()["MaxBoxAcc"]
     assert rows[0].pointing == default.methods["map"].metrics()["pointing"]
+
+
+def test_a_sweep_over_resolutions_strides_parts_and_nulls(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
+    tried = readings([(64, 32), (32,)], (False,), [(32, 16), ()], ["log-rank"], ["best-then-mean"], [False])
+    asked = {"short_sides": (224, 0), "parts": ("largest", "peak"), "nulls": ("shuffled-definitions",)}
+    rows = sweep(engine, dataset, tried, options=GRID, borders=("constant",), cache=str(tmp_path), **asked)
+    assert len(rows) == 3 * 2 * 2 and len({row.choice for row in rows}) == len(rows)
+    assert len(list(tmp_path.glob("*.npy"))) == len(dataset) * 2 * 2  # once per image, size and resolution
+    assert rows[1].choice == Choice(tried[0], "constant", 224, "peak")
+    for row in rows:
+        assert set(row.over) == {"random concept", "shuffled definitions"}
+        assert all(low <= difference <= high for over in row.over.values() for difference, low, high in over.values())
+    asked_again = {"options": replace(GRID, sizes=(64, 32)), "strides": (32, 16), "reading": tried[0], "part": "peak"}
+    for side, row in ((224, rows[1]), (0, rows[7])):
+        found = localization.localize(
+            engine, dataset, short_side=side, nulls=("shuffled-definitions",), repeats=10, wsol_steps=8, **asked_again
+        )
+        assert row.choice.short_side == side and row.accuracy == found.methods["map"].metrics()["MaxBoxAcc"]
+        assert row.over["shuffled definitions"]["MaxBoxAcc"][0] == pytest.approx(
+            found.differences["shuffled definitions"]["MaxBoxAcc"][0]
+        )
+    with pytest.raises(InputError, match="random-encoder"):
+        sweep(engine, dataset, tried, nulls=("random-encoder",))
+    with pytest.raises(InputError, match="every 16 px, not every 24"):
+        PatchStore(engine, GRID).embed(np.zeros((60, 60, 3), np.uint8)).chosen((64,), strides=(24,))
+    for strides in ((32,), (0, 16), (65, 16)):
+        with pytest.raises(InputError, match="stride"):
+            PatchStore(engine, GRID, strides=strides)
+    with pytest.raises(InputError, match="short side"):
+        PatchStore(engine, GRID, short_side=5)
+
+
+@pytest.mark.parametrize("border", ["constant", "inside"])
+@pytest.mark.parametrize("weights", ["area", "equal"])
+def test_coarser_strides_are_what_they_would_be_alone(engine: Engine, border: str, weights: str) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    fine = PatchStore(engine, replace(GRID, border=border), strides=(32, 16), short_side=96).embed(image)
+    coarse = PatchStore(engine, replace(GRID, border=border, scale_weights=weights), strides=(64, 32), short_side=96)
+    expected = coarse.embed(image)
+    chosen, steps = fine.chosen((64, 32), strides=(64, 32)), fine.coarsened((64, 32), (64, 32))
+    if border == "inside":  # a finer stride closes its rows elsewhere too
+        assert set(map(tuple, expected.grid.boxes.tolist())) <= set(map(tuple, fine.grid.boxes[chosen].tolist()))
+        return
+    np.testing.assert_array_equal(fine.grid.boxes[chosen], expected.grid.boxes)
+    np.testing.assert_array_equal(fine.subgrid(chosen, weights, steps).weights, expected.grid.weights)
+    np.testing.assert_allclose(fine.rows[chosen], expected.rows, atol=1e-6)
+
+
+def test_a_size_counts_the_same_at_any_stride(engine: Engine) -> None:
+    image = np.zeros((96, 96, 3), np.uint8)
+    for weights, ratio in (("area", 4.0), ("equal", 1.0)):
+        grid = PatchStore(engine, replace(GRID, scale_weights=weights), strides=(32, 16)).embed(image).grid
+        cover = {64: 0.0, 32: 0.0}
+        for (x0, y0, x1, y1), weight in zip(grid.cells, grid.weights, strict=True):
+            cover[(x1 - x0) * grid.cell] += weight * (x0 <= 6 < x1) * (y0 <= 6 < y1)
+        assert cover[64] / cover[32] == ratio
 
 
 def test_bad_rows_and_bad_questions(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
@@ -169,19 +226,53 @@ def test_bad_rows_and_bad_questions(engine: Engine, dataset: Dataset, tmp_path: 
 
 def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
     items = []
-    for item in dataset.items[:2]:
+    for item in dataset.items[:3]:
         mask = np.zeros((150, 200), np.uint8)
         x0, y0, x1, y1 = map(int, item.boxes[0])
         mask[y0:y1, x0:x1] = 255
         path = tmp_path / f"mask-{item.name}"
         Image.fromarray(mask).save(path)
-        items.append(replace(item, mask=path))
-    found = localization.localize(engine, replace(dataset, items=tuple(items)), options=GRID, nulls=(), repeats=10)
-    assert found.pixel_ap["map"] > 0.8 > 0.3 > found.pixel_ap["full box"]
+        items.append(replace(item, masks=(Mask(RED, path),)))
+    polygon = [[x0, y0, x1, y0, x1, y1, x0, y1]]
+    items[1] = replace(items[1], boxes=(), box_labels=())  # its box is the one around the mask
+    items[2] = replace(items[2], masks=(Mask(RED, polygon), Mask(RED, {"size": [1, 1], "counts": [1]})))
+    with_masks = replace(dataset, items=(*items, dataset.items[3]), bad=BadRows())
+    found = localization.localize(engine, with_masks, options=GRID, nulls=(), repeats=50, wsol_steps=16)
+    precision = {name: scores.metrics()["PxAP"] for name, scores in found.methods.items()}
+    assert precision["map"] > 0.8 > 0.3 > precision["full box"] > 0.1
+    difference, low, high = found.differences["full box"]["PxAP"]
+    assert difference == pytest.approx(precision["map"] - precision["full box"]) and 0 < low <= difference <= high
+    assert [reason for _, reason in found.bad] == ["mask is of size [1, 1], the image has height 150 and width 200"]
+    assert len(found.cases) == 4 and found.methods["map"].pixels is not None
+    assert (found.methods["map"].pixels.sum(axis=(1, 2)) > 0).tolist() == [True, True, False, False]
+    assert (
+        "PxAP"
+        not in localization.localize(engine, dataset, options=GRID, nulls=(), repeats=10, wsol_steps=8)
+        .methods["map"]
+        .metrics()
+    )
+
+
+def test_what_a_crowd_covers_is_not_counted(engine: Engine, dataset: Dataset) -> None:
+    item = dataset.items[0]
+    x0, y0, x1, y1 = item.boxes[0]
+    drawn = Mask(RED, [[x0, y0, x1, y0, x1, y1, x0, y1]])
+    everywhere = Mask(RED, [[0, 0, 200, 0, 200, 150, 0, 150]], ignored=True)
+    counted = []
+    for masks in ((drawn,), (drawn, everywhere)):
+        one = replace(dataset, items=(replace(item, masks=masks),), bad=BadRows())
+        counted.append(
+            localization.localize(engine, one, options=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"]
+        )
+    assert counted[0].pixels is not None and counted[1].pixels is not None
+    np.testing.assert_array_equal(counted[0].pixels[0, 1], counted[1].pixels[0, 1])
+    assert counted[0].pixels[0, 0].sum() > 0 == counted[1].pixels[0, 0].sum()
+    assert counted[1].metrics()["PxAP"] == 1.0
+    np.testing.assert_array_equal(counted[0].convis, counted[1].convis)
 
 
 def test_random_concepts_are_unrelated(engine: Engine) -> None:
-    target = localization._target(engine, RED, {}, Item("x"), BadRows())
+    target = find_target(engine, RED, {}, Item("x"), BadRows())
     assert target is not None and target.members is not None
     generator = np.random.default_rng(0)
     for _ in range(50):

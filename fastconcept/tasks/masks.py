@@ -1,0 +1,211 @@
+"""Masks of objects: pictures, and the polygons and run lengths of COCO, decoded without trusting them.
+
+A mask is decoded only once its image is open, at the size of that image: no number in a file decides how much memory is
+taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ImageError, InputError
+
+Bool = npt.NDArray[np.bool_]
+OBJECT, IGNORED = 1, 255
+_FINER = 5  # pycocotools walks outlines on a grid five times as fine as the pixels
+_MAX_STEPS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Where the objects of one label are.
+
+    Attributes
+    ----------
+    label : str
+    source : Path, list or dict
+        A picture of the same shape as the image; or, as in COCO, a list of polygons ``[x0, y0, x1, y1, ...]``, or
+        ``{"size": [height, width], "counts": run lengths}``, the counts as a list or as the text of pycocotools.
+    ignored : bool
+        A crowd: its pixels are neither object nor background, unless another mask of the label claims them.
+    """
+
+    label: str
+    source: Any = field(repr=False)
+    ignored: bool = False
+
+
+def read_mask(mask: Mask, height: int, width: int, load: Callable[[Path], npt.NDArray[np.uint8]]) -> Bool:
+    """Decode a mask for an image of a known size.
+
+    Parameters
+    ----------
+    mask : Mask
+    height, width : int
+        Of the image, in pixels.
+    load : callable
+        Reads a picture, path to (H, W, 3) uint8. The object is where it is at least half as bright as its brightest
+        pixel, so that masks of 0 and 1, of 0 and 255, and votes (CUB-200-2011) all mean what they say.
+
+    Returns
+    -------
+    (height, width) bool
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or belongs to an image of another size.
+    """
+    source = mask.source
+    if isinstance(source, Path):
+        try:
+            values = load(source).max(axis=2)
+        except ImageError as error:
+            raise InputError(f"mask: {error}") from None
+        if values.shape != (height, width):
+            raise InputError(
+                f"mask {source.name} has {values.shape[1]} x {values.shape[0]} pixels, not {width} x {height}"
+            )
+        bright: Bool = values >= max(1, (int(values.max()) + 1) // 2)
+        return bright
+    if isinstance(source, dict):
+        if source.get("size") != [height, width]:
+            raise InputError(f"mask is of size {source.get('size')!r}, the image has height {height} and width {width}")
+        return run_lengths(source.get("counts"), height, width)
+    if not isinstance(source, list) or not source:
+        raise InputError("mask is neither polygons nor run lengths")
+    filled = np.zeros((height, width), bool)
+    for polygon in source:
+        filled |= fill_polygon(polygon, height, width)
+    return filled
+
+
+def merge_masks(
+    masks: Sequence[Mask], height: int, width: int, load: Callable[[Path], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
+    """All masks of a label in one, (height, width) uint8: 1 for an object, 255 where ignored, 0 for background."""
+    merged = np.zeros((height, width), np.uint8)
+    for mask in sorted(masks, key=lambda mask: not mask.ignored):  # objects last: they claim what crowds overlap
+        merged[read_mask(mask, height, width, load)] = IGNORED if mask.ignored else OBJECT
+    return merged
+
+
+def run_lengths(counts: object, height: int, width: int) -> Bool:
+    """Decode the run lengths of COCO: down the columns, background first.
+
+    Parameters
+    ----------
+    counts : list of int, or str
+        Lengths of the runs; or the same as text, five bits a character, from the third run on as the difference to
+        the run before the last (pycocotools).
+    height, width : int
+
+    Returns
+    -------
+    (height, width) bool
+
+    Raises
+    ------
+    InputError
+        If they are damaged or do not add up to the image.
+
+    Examples
+    --------
+    >>> run_lengths([1, 2, 1], 2, 2).tolist(), run_lengths("121", 2, 2).tolist()
+    ([[False, True], [True, False]], [[False, True], [True, False]])
+    """
+    runs = _runs_of_text(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= height * width for run in runs):
+        raise InputError("mask has damaged run lengths")
+    if sum(runs) != height * width:
+        raise InputError(f"mask has run lengths of {sum(runs)} pixels for {width} x {height}")
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    decoded: Bool = np.ascontiguousarray(inside.reshape(width, height).T)
+    return decoded
+
+
+def _runs_of_text(text: str) -> list[int]:
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise InputError("mask has damaged run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last group of a number; its top bit is the sign
+            value -= (1 << shift) if bits & 16 else 0
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise InputError("mask has run lengths that end in the middle of a number")
+    return runs
+
+
+def fill_polygon(polygon: object, height: int, width: int) -> Bool:
+    """Pixels inside a polygon, to the pixel those of pycocotools.
+
+    The outline is walked on a grid five times as fine. Where it crosses the middle of a column of pixels, the pixels
+    below change sides (even-odd).
+
+    Parameters
+    ----------
+    polygon : list of 2k numbers
+        x0, y0, x1, y1, ... in pixels, three points or more.
+    height, width : int
+
+    Returns
+    -------
+    (height, width) bool
+
+    Raises
+    ------
+    InputError
+        If these are not finite numbers near the image.
+
+    Examples
+    --------
+    >>> fill_polygon([0, 0, 2, 0, 2, 1, 0, 1], 2, 3).astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+    """
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise InputError("mask has a polygon that is not a list of three points or more")
+    far = 4.0 * max(height, width)
+    if not all(type(value) in (int, float) and math.isfinite(value) and abs(value) <= far for value in polygon):
+        raise InputError("mask has a polygon with points that are not numbers near the image")
+    x, y = _outline(np.trunc(np.asarray(polygon, np.float64).reshape(-1, 2) * _FINER + 0.5).astype(np.int64))
+    crossed = np.flatnonzero(np.diff(x))
+    left = np.where(x[crossed + 1] < x[crossed], x[crossed + 1], x[crossed + 1] - 1)
+    column, apart = np.divmod(left - _FINER // 2, _FINER)
+    middle = (apart == 0) & (column >= 0) & (column < width)
+    upper = np.minimum(y[crossed], y[crossed + 1])[middle]
+    rows = np.ceil(np.clip((upper + 0.5) / _FINER - 0.5, 0, height)).astype(np.int64)
+    switches = np.bincount(column[middle] * height + rows, minlength=height * width)[: height * width]
+    filled: Bool = np.ascontiguousarray((np.cumsum(switches) % 2 == 1).reshape(width, height).T)
+    return filled
+
+
+def _outline(points: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Every step of a closed outline between points of a grid, x and y; an edge is walked along its longer side."""
+    ends = np.roll(points, -1, axis=0)
+    across, down = np.abs(ends - points).T
+    lengths, tall = np.maximum(across, down), (down > across)[:, None]
+    if lengths.sum() > _MAX_STEPS:
+        raise InputError("mask has a polygon with an outline that is too long to be real")
+    one, two = (np.where(tall, side[:, ::-1], side) for side in (points, ends))  # first the axis that is walked
+    back = two[:, 0] < one[:, 0]
+    low, high = np.where(back[:, None], two, one), np.where(back[:, None], one, two)
+    slope = (high - low)[:, 1] / np.maximum(lengths, 1)
+    edge = np.repeat(np.arange(len(points)), lengths + 1)
+    step = np.arange(len(edge)) - np.repeat(np.cumsum(lengths + 1) - lengths - 1, lengths + 1)
+    step = np.where(back[edge], lengths[edge] - step, step)
+    walked, aside = low[edge, 0] + step, np.trunc(low[edge, 1] + slope[edge] * step + 0.5).astype(np.int64)
+    upright = tall[edge, 0]
+    return np.where(upright, aside, walked), np.where(upright, walked, aside)
