@@ -308,7 +308,7 @@ def compare(
     if ours.pixels is not None and other.pixels is not None:
         seen = np.flatnonzero(ours.pixels.any(axis=(1, 2)))  # cases without a mask say nothing here
         flat = [side[seen].reshape(len(seen), -1) for side in (ours.pixels, other.pixels)]
-        found["PxAP"] = paired_bootstrap(flat[0], flat[1], [groups[k] for k in seen], _pixel_ap, repeats, seed)
+        found["PxAP"] = paired_bootstrap(flat[0], flat[1], [groups[k] for k in seen.tolist()], _pixel_ap, repeats, seed)
     return found
 
 
