@@ -1,9 +1,10 @@
-"""The experiments of both papers on labelled photographs, as one page of results.
+"""The experiments of both papers on labelled photographs, every bundle beside the others, as one page of results.
 
-    python -m benchmarks.tasks ../shared/data/dev --bundle teacher --work .cache/tasks
+    python -m benchmarks.tasks ../shared/data/dev --bundle nano --bundle teacher=DIR,photos=110,scenes=48,stride=32
 
-runs every command of :func:`runs` that has no report in ``--work`` yet, then writes
-``benchmarks/results/tasks.json``, ``tasks.md`` and ``tasks.html`` from all reports. No picture of the data is copied.
+runs, bundle by bundle, every command of :func:`runs` that has no report in ``--work`` yet, then writes
+``benchmarks/results/tasks.json``, ``tasks.md`` and ``tasks.html`` from all reports. What was stopped goes on where it
+was: reports are kept, and so are the embeddings of patches. No picture of the data is copied.
 """
 
 from __future__ import annotations
@@ -11,61 +12,83 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import html
 import io
-import json
-import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import tasks_page
 from fastconcept.cli import run
-from fastconcept.cli.info import environment
 from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.tasks.datasets import open_dataset
-from fastconcept.tasks.reporting import html_page
 
 RESULTS = Path(__file__).parent / "results"
+BUILT_IN = "nano"
 ANIMAL_WORDS = (
     "animal animals dog dogs cat cats kitten puppy horse horses cow cows cattle sheep goat elephant elephants",
     "bear bears zebra giraffe bird birds wildlife mammal wild lion tiger wolf wolves deer pony",
 )
 
+# Small objects: what a sweep on SWEPT scenes chose, judged on all the others.
+SWEPT = "20"
+SMALL_OBJECTS = ["--max-area", "0.1", "--size", "64", "--size", "48", "--stride", "16"]
+SWEEP = ["--sweep", "128/32+64/32,64/16,64/16+48/16", "--sweep-scores", "log-rank,similarity"]
 
-def runs(data: str, work: Path) -> dict[str, list[str]]:
+
+@dataclass(frozen=True)
+class BundleSpec:
+    """A bundle, and how much of the slow tasks it runs: 0 photographs or scenes means all of them."""
+
+    name: str
+    path: str | None  # None is the built-in bundle
+    photos: int = 0
+    scenes: int = 0
+    stride: int = 16
+
+    @classmethod
+    def parse(cls, text: str) -> BundleSpec:
+        """``NAME[=DIR][,photos=N][,scenes=N][,stride=N]``; a name alone is the built-in ``nano``, or a directory.
+
+        Examples
+        --------
+        >>> BundleSpec.parse("nano"), BundleSpec.parse("big=x/y,photos=9,stride=32").photos
+        (BundleSpec(name='nano', path=None, photos=0, scenes=0, stride=16), 9)
+        """
+        first, *rest = text.split(",")
+        name, _, path = first.partition("=")
+        numbers = dict(part.split("=", 1) for part in rest if "=" in part)
+        if not name or len(numbers) != len(rest) or numbers.keys() - {"photos", "scenes", "stride"}:
+            raise argparse.ArgumentTypeError(f"NAME[=DIR][,photos=N][,scenes=N][,stride=N] is needed, got {text!r}")
+        return cls(name, path or (None if name == BUILT_IN else name), **{k: int(v) for k, v in numbers.items()})
+
+
+def runs(data: str, work: Path, spec: BundleSpec) -> dict[str, list[str]]:
     """Name to arguments of ``fastconcept evaluate``; sample sizes say how long a run may take, not what works best."""
-    cache = str(work / "patches")
-    grid = ["--stride", "32", "--wsol-steps", "64", "--cache", cache]
-    nulls = ["--null", "shuffled-definitions", "--null", "random-encoder"]
+    grid = ["--wsol-steps", "64", "--cache", str(work / "patches"), "--null", "shuffled-definitions"]
+    usual = ["--stride", str(spec.stride), *grid, "--null", "random-encoder"]
     ilsvrc, coco = ["--where", "subset=ilsvrc_val*"], ["--where", "subset=coco"]
+    photos, scenes = (["--sample", str(count)] if count else [] for count in (spec.photos, spec.scenes))
     words = [argument for line in ANIMAL_WORDS for word in line.split() for argument in ("-w", word)]
     definition = ["--template", "{definition}"]
     penalties = [argument for value in ("0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
-    photos, animal = ["--where", "subset=nips17_ccby"], "below:animal.n.01"
+    animal, person = "below:animal.n.01", ["--target", "has:person.n.01", "--nuisance", "has:animal.n.01"]
+    compared = ["--where", "subset=nips17_ccby", "--by", animal, "--compare", "yes", "--compare", "no"]
+    batches = ["drift", str(work / "drift.csv"), "--images", data]
     return {
-        "localize-ilsvrc": ["localize", data, *ilsvrc, "--sample", "110", *grid, *nulls],
-        "localize-coco": ["localize", data, *coco, "--sample", "48", *grid, *nulls],
-        "localize-coco-small": ["localize", data, *coco, "--sample", "48", "--max-area", "0.1", *grid, *nulls],
-        "localize-sweep": ["localize", data, *ilsvrc, "--sample", "48", *grid, "--sweep", "128+64,128,64"],
+        "localize-ilsvrc": ["localize", data, *ilsvrc, *photos, *usual],
+        "localize-ilsvrc-convis": ["localize", data, *ilsvrc, *photos, "--protocol", "convis", *usual],
+        "localize-coco": ["localize", data, *coco, *scenes, *usual],
+        "sweep-small": ["localize", data, *coco, "--sample", SWEPT, *grid, *SMALL_OBJECTS, *SWEEP],
+        "localize-small": ["localize", data, *coco, "--sample", f"-{SWEPT}", *grid, *SMALL_OBJECTS],
         "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json", "--null-seeds", "5"],
         "retrieval": ["retrieval", data, *coco],
         "concepts-classes": ["concepts", data, "--where", "subset=caltech101"],
-        "concepts-difference": ["concepts", data, *photos, "--by", animal, "--compare", "yes", "--compare", "no"],
-        "edit": [
-            "edit",
-            data,
-            *coco,
-            "--target",
-            "has:person.n.01",
-            "--nuisance",
-            "has:animal.n.01",
-            "--l1",
-            "0.2",
-            *words,
-        ],
-        "drift": ["drift", str(work / "drift.csv"), "--images", data, "--by", "batch"],
-        "drift-null": ["drift", str(work / "drift.csv"), "--images", data, "--by", "shuffled"],
+        "concepts-difference": ["concepts", data, *compared],
+        "edit": ["edit", data, *coco, *person, "--l1", "0.2", *words],
+        "drift": [*batches, "--by", "batch"],
+        "drift-null": [*batches, "--by", "shuffled"],
         "zeroshot-definitions": ["zeroshot", data, *ilsvrc, *definition, *penalties],
         "zeroshot-names": ["zeroshot", data, *ilsvrc, *penalties],
     }
@@ -100,97 +123,43 @@ def write_drift(data: Path, path: Path, batches: int = 6, size: int = 40) -> Non
         writer.writerows((name, batch, other) for (name, batch), other in zip(rows, shuffled, strict=True))
 
 
-def merge(work: Path, commands: dict[str, list[str]], bundle: str) -> None:
-    """One JSON, one markdown file and one page from the reports of all runs."""
-    document: dict[str, object] = {"environment": environment(), "runs": {}}
-    texts: list[str] = []
-    bodies: list[str] = []
-    for name, arguments in commands.items():
-        folder = work / name
-        reports = sorted(folder.glob("*.json"))
-        if not reports:
-            continue
-        command = " ".join(["fastconcept evaluate", *map(_quoted, arguments), "--bundle", bundle])
-        assert isinstance(document["runs"], dict)
-        document["runs"][name] = {"command": command, **json.loads(reports[0].read_text(encoding="utf-8"))}
-        texts.append(f"`{command}`\n\n" + reports[0].with_suffix(".md").read_text(encoding="utf-8"))
-        page = reports[0].with_suffix(".html").read_text(encoding="utf-8")
-        body = re.search(r"<main>(.*)</main>", page, re.DOTALL)
-        assert body is not None
-        bodies.append(f"{body[1]}<p class=soft><code>{command}</code></p>")
-    lines = [_introduction(document), *_against_the_bars(document["runs"])]
-    head = "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
-    bodies.insert(0, f"<h1>What the papers do with it</h1>{head}")
-    texts.insert(0, "\n\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "tasks.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (RESULTS / "tasks.md").write_text("# What the papers do with it\n\n" + "\n\n".join(texts), encoding="utf-8")
-    (RESULTS / "tasks.html").write_text(html_page("Tasks · fastconcept", "".join(bodies)), encoding="utf-8")
-
-
-def _introduction(document: dict[str, object]) -> str:
-    facts = document["environment"]
-    assert isinstance(facts, dict)
-    return (
-        f"Every run below is one command, its time beside it, on {facts['num_threads']} threads of {facts['cpu']} that "
-        "it shared with other work: times are upper bounds. Those of localize are without the embedding of patches, "
-        "which earlier runs left in the cache (about 200 patches a picture, stride 32 instead of the default 16, a "
-        "sample of the pictures). The photographs stay where they are; only numbers are here."
-    )
-
-
-def _against_the_bars(runs: object) -> list[str]:
-    """One line for each thing that was to be shown, and whether these runs show it."""
-    assert isinstance(runs, dict)
-    lines = []
-    for name, what in (
-        ("localize-ilsvrc", "ILSVRC"),
-        ("localize-coco", "COCO, one category at a time"),
-        ("localize-coco-small", "COCO, objects up to a tenth of the image"),
-    ):
-        for null in ("random concept", "shuffled definitions") if name in runs else ():
-            told = []
-            for metric in ("MaxBoxAcc", "pointing"):
-                difference, low, high = runs[name]["differences"][null][metric]
-                verdict = "above" if low > 0 else "not shown to be above"
-                told.append(f"{metric} {verdict} ({difference:+.3f} [{low:+.3f}, {high:+.3f}])")
-            lines.append(f"Maps over {null}, {what}, {runs[name]['cases']} objects: {'; '.join(told)}.")
-    if "ood" in runs:
-        large = [pair for pair in runs["ood"]["pairs"] if min(pair["counts"]) >= 30]
-        beaten = sum(all(low > 0 for _, low, _ in pair["rows"][0]["lift"].values()) for pair in large)
-        lines.append(f"Leaf scores are above both nulls on {beaten} of {len(large)} pairs with 30 images a side.")
-    for name in ("zeroshot-definitions", "zeroshot-names"):
-        if name in runs:
-            row = min(runs[name]["rows"][1:], key=lambda row: abs(row["l0"] - 30))
-            lines.append(
-                f"{name}: at {row['l0']:.1f} words {row['kept']:.1%} of the dense accuracy is kept (bar: 80 %)."
-            )
-    return lines
-
-
-def _quoted(argument: str) -> str:
-    return f"'{argument}'" if re.search(r"[*{} ]", argument) else argument
-
-
-def main() -> None:
-    """Run what has no report yet, then merge."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run what has no report yet, then write the page."""
     parser = argparse.ArgumentParser(description="Every task on labelled photographs, as one page of results.")
     parser.add_argument("data", help="directory with annotations.json and ood_pairs.json")
-    parser.add_argument("--bundle", required=True)
+    parser.add_argument(
+        "--bundle",
+        type=BundleSpec.parse,
+        action="append",
+        required=True,
+        metavar="NAME[=DIR][,photos=N][,scenes=N][,stride=N]",
+        help="may be repeated; nano is the built-in one; N photographs of one object, N scenes (default: all)",
+    )
     parser.add_argument("--work", type=Path, default=Path(".cache/tasks"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", nargs="*", help="names of runs; default all, none with no name")
-    chosen = parser.parse_args()
-    commands = runs(chosen.data, chosen.work)
-    write_drift(Path(chosen.data), chosen.work / "drift.csv")
-    for name, arguments in commands.items():
-        folder = chosen.work / name
-        if (chosen.only is None or name in chosen.only) and not list(folder.glob("*.json")):
-            sys.stderr.write(f"{name}\n")
-            with contextlib.redirect_stdout(io.StringIO()):
-                code = run(["evaluate", *arguments, "--bundle", chosen.bundle, "-o", str(folder)])
-            if code:
-                sys.exit(code)
-    merge(chosen.work, commands, chosen.bundle)
+    chosen = parser.parse_args(arguments)
+    if chosen.only is None or {"drift", "drift-null"} & set(chosen.only):
+        write_drift(Path(chosen.data), chosen.work / "drift.csv")
+    reports: dict[str, dict[str, Path]] = {}
+    commands: dict[str, dict[str, list[str]]] = {}
+    for spec in chosen.bundle:
+        bundle = [] if spec.path is None else ["--bundle", spec.path]
+        asked = runs(chosen.data, chosen.work, spec)
+        commands[spec.name] = {name: ["evaluate", *asked[name], *bundle] for name in asked}
+        reports[spec.name] = {}
+        for name, command in commands[spec.name].items():
+            folder = chosen.work / spec.name / name
+            if (chosen.only is None or name in chosen.only) and not list(folder.glob("*.json")):
+                sys.stderr.write(f"{spec.name}: {name}\n")
+                with contextlib.redirect_stdout(io.StringIO()) as printed:
+                    code = run([*command, "-o", str(folder)])
+                if code:
+                    sys.exit(f"{printed.getvalue()}\n{spec.name}: {name} failed")
+            found = sorted(folder.glob("*.json"))
+            if found:
+                reports[spec.name][name] = found[0]
+    tasks_page.write(chosen.results, reports, commands)
 
 
 if __name__ == "__main__":

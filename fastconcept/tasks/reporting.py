@@ -87,7 +87,7 @@ class Report:
         """The report as markdown, without plots."""
         parts = [f"## {self.title}", self.finding, _settings(self.settings)]
         for table in self.tables:
-            parts += [f"### {table.title}", _markdown_table(table), table.note]
+            parts += [f"### {table.title}", markdown_table(table), table.note]
         if self.bad:
             listed = "\n".join(f"* `{name}`: {reason}" for name, reason in self.bad[: self.shown_bad])
             more = f"\n* and {len(self.bad) - self.shown_bad} more" if len(self.bad) > self.shown_bad else ""
@@ -102,7 +102,7 @@ class Report:
         parts += [f"<div class=card><h3>{html.escape(title)}</h3>{svg}</div>" for title, svg in self.plots]
         for table in self.tables:
             note = f"<p class=soft>{html.escape(table.note)}</p>" if table.note else ""
-            parts.append(f"<h3>{html.escape(table.title)}</h3><div class=wide>{_html_table(table)}</div>{note}")
+            parts.append(f"<h3>{html.escape(table.title)}</h3><div class=wide>{html_table(table)}</div>{note}")
         if self.bad:
             entries = [f"<li><code>{html.escape(name)}</code>: {html.escape(reason)}</li>" for name, reason in self.bad]
             shown = "".join(entries[: self.shown_bad]) + ("<li>…</li>" if len(entries) > self.shown_bad else "")
@@ -154,13 +154,15 @@ def _settings(settings: dict[str, object]) -> str:
     return " · ".join(f"{key} {value}" for key, value in settings.items() if value not in (None, ""))
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """The rows of a table as markdown, numbers to the right."""
     rows = [[show(value).replace("|", "\\|") for value in row] for row in table.rows]
     sides = ["---:" if _is_number(table, k) else "---" for k in range(len(table.columns))]
     return "\n".join("| " + " | ".join(row) + " |" for row in [list(table.columns), sides, *rows])
 
 
-def _html_table(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """The rows of a table as HTML, everything escaped."""
     sides = ["n" if _is_number(table, k) else "l" for k in range(len(table.columns))]
 
     def cells(tag: str, row: Sequence[str]) -> str:
