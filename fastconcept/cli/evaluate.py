@@ -10,32 +10,22 @@ import typer
 
 from ..errors import InputError
 from ..tasks import ood, retrieval, summaries, zeroshot
+from ..tasks.reporting import Report
 from . import evaluate_concepts, evaluate_localize, output
-from .evaluation import (
-    DataArgument,
-    ImagesOption,
-    LabelsOption,
-    OutputOption,
-    SampleOption,
-    SeedOption,
-    StrictOption,
-    WhereOption,
-    finish,
-    open_run,
-)
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .evaluation import Run, verb
 
 app = typer.Typer(help="Run an experiment of the papers: metrics, null controls and a report.", no_args_is_help=True)
 
-app.command("concepts")(evaluate_concepts.summarize)
-app.command("edit")(evaluate_concepts.edit)
-app.command("drift")(evaluate_concepts.trace)
-app.command("localize")(evaluate_localize.localize)
+app.command("concepts")(verb(evaluate_concepts.summarize))
+app.command("edit")(verb(evaluate_concepts.edit))
+app.command("drift")(verb(evaluate_concepts.trace))
+app.command("localize")(verb(evaluate_localize.localize, boxed=True))
 
 
 @app.command("ood")
+@verb
 def detect(
-    data: DataArgument,
+    ran: Run,
     inside: Annotated[str | None, typer.Option("--in", help="In-distribution concept.")] = None,
     outside: Annotated[str | None, typer.Option("--out", help="The other side; default: every other label.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="JSON list of {in_root, out_root, in_files, out_files}.")] = None,
@@ -44,34 +34,20 @@ def detect(
         "random-vocabulary",
     ],
     null_seeds: Annotated[int, typer.Option(min=1, help="Seeds of each null control.")] = 10,
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+) -> Report:
     """Does an image show something below a concept, or something else?"""
     if (inside is None) == (pairs is None):
         raise InputError("give --in CONCEPT, or --pairs FILE with several pairs")
-    engine = open_engine(bundle, device, provider, threads)
-    ran = open_run(data, images, labels, where, sample, strict, seed, engine)
     asked = [(inside, outside, None)] if inside is not None else _pairs(pairs)
     found = []
     for within, without, names in asked:
         chosen = ran.dataset if names is None else ran.dataset.only(names)
         with output.progress_bar(f"{within} / {without or 'others'}") as progress:
             result = ood.detect(
-                engine, chosen, within, without, nulls=null, null_seeds=null_seeds, seed=seed, progress=progress
+                ran.engine, chosen, within, without, nulls=null, null_seeds=null_seeds, seed=ran.seed, progress=progress
             )
         found.append(result)
-    finish(summaries.ood(found, ran.settings), out, as_json)
+    return summaries.ood(found, ran.settings)
 
 
 def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
@@ -88,8 +64,9 @@ def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
 
 
 @app.command("zeroshot")
+@verb
 def classify(
-    data: DataArgument,
+    ran: Run,
     classes: Annotated[Path | None, typer.Option(help="Text file of class names, one per line.")] = None,
     template: Annotated[list[str], typer.Option(help="Prompt with {} or {definition}; may be repeated.")] = [  # noqa: B006
         "a photo of a {}"
@@ -106,22 +83,8 @@ def classify(
         "random-vocabulary",
         "shuffled-definitions",
     ],
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+) -> Report:
     """How well do dense and decomposed embeddings classify?"""
-    engine = open_engine(bundle, device, provider, threads)
-    ran = open_run(data, images, labels, where, sample, strict, seed, engine)
     chosen = None
     if classes is not None:
         if not classes.is_file():
@@ -129,41 +92,31 @@ def classify(
         chosen = [line.strip() for line in classes.read_text(encoding="utf-8").splitlines() if line.strip()]
     with output.progress_bar("zeroshot") as progress:
         found = zeroshot.classify(
-            engine,
+            ran.engine,
             ran.dataset,
             classes=chosen,
             templates=template,
             penalties=penalty,
             nulls=null,
-            seed=seed,
+            seed=ran.seed,
             progress=progress,
         )
-    finish(summaries.zeroshot(found, ran.settings), out, as_json)
+    return summaries.zeroshot(found, ran.settings)
 
 
 @app.command("retrieval")
+@verb
 def retrieve(
-    data: DataArgument,
+    ran: Run,
     penalty: Annotated[list[float], typer.Option("--l1", help="l1 penalty; may be repeated.")] = [0.05, 0.1, 0.25],  # noqa: B006
     null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = [  # noqa: B006
         "random-vocabulary",
         "shuffled-definitions",
     ],
-    images: ImagesOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+) -> Report:
     """Find images by captions and captions by images."""
-    engine = open_engine(bundle, device, provider, threads)
-    ran = open_run(data, images, None, where, sample, strict, seed, engine)
     with output.progress_bar("retrieval") as progress:
-        found = retrieval.retrieve(engine, ran.dataset, penalties=penalty, nulls=null, seed=seed, progress=progress)
-    finish(summaries.retrieval(found, ran.settings), out, as_json)
+        found = retrieval.retrieve(
+            ran.engine, ran.dataset, penalties=penalty, nulls=null, seed=ran.seed, progress=progress
+        )
+    return summaries.retrieval(found, ran.settings)

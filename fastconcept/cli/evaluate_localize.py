@@ -12,25 +12,13 @@ from ..saliency.explain import Options
 from ..saliency.patches import WORKING_SIZE
 from ..tasks import localization, localization_sweep, summaries
 from ..tasks.patch_maps import Reading
+from ..tasks.reporting import Report
 from . import output
-from .evaluation import (
-    DataArgument,
-    ImagesOption,
-    LabelsOption,
-    MasksOption,
-    OutputOption,
-    SampleOption,
-    SeedOption,
-    StrictOption,
-    WhereOption,
-    finish,
-    open_run,
-)
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .evaluation import Run
 
 
 def localize(
-    data: DataArgument,
+    ran: Run,
     protocol: Annotated[str, typer.Option(help="wsol (whole image) or convis (central square).")] = "wsol",
     max_area: Annotated[float, typer.Option(help="Only objects that cover at most this part of the image.")] = 1.0,
     concept: Annotated[str | None, typer.Option("--concept", "-c", help="Look for this instead of the labels.")] = None,
@@ -54,32 +42,17 @@ def localize(
     sweep_parts: Annotated[str, typer.Option(help="Its parts that get the box.")] = "largest",
     wsol_steps: Annotated[int, typer.Option(help="Thresholds of the wsol measures; divides 256.")] = 256,
     cache: Annotated[Path | None, typer.Option(help="Directory in which patch embeddings are kept.")] = None,
-    images: ImagesOption = None,
-    masks: MasksOption = None,
-    labels: LabelsOption = None,
-    where: WhereOption = [],  # noqa: B006
-    sample: SampleOption = None,
-    strict: StrictOption = False,
-    seed: SeedOption = 0,
-    out: OutputOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+) -> Report:
     """Do the maps of a concept lie on the boxes of its objects?"""
     tried = [] if sweep is None else _readings(sweep, sweep_scores.split(","), sweep_aggregates.split(","))
     strides = stride * len(size) if len(stride) == 1 else stride
-    options = Options("full", border, aggregate, scale_weights, score, tuple(size), min(stride, default=16), seed)
+    options = Options("full", border, aggregate, scale_weights, score, tuple(size), min(stride, default=16), ran.seed)
     reading = Reading((), False, aggregate, scale_weights, score, smooth)
     sides = _numbers(sweep_sides, "--sweep-sides")
-    engine = open_engine(bundle, device, provider, threads)
-    ran = open_run(data, images, labels, where, sample, strict, seed, engine, boxed=True, masks=masks)
     kept = str(cache) if cache is not None else None
     with output.progress_bar("localize") as progress:
         found = localization.localize(
-            engine,
+            ran.engine,
             ran.dataset,
             protocol=protocol,
             concept=concept,
@@ -90,7 +63,7 @@ def localize(
             short_side=short_side,
             part=part,
             nulls=null,
-            seed=seed,
+            seed=ran.seed,
             wsol_steps=wsol_steps,
             cache=kept,
             progress=progress,
@@ -99,7 +72,7 @@ def localize(
     if tried:
         with output.progress_bar("sweep") as progress:
             rows = localization_sweep.sweep(
-                engine,
+                ran.engine,
                 ran.dataset,
                 tried,
                 protocol=protocol,
@@ -110,12 +83,12 @@ def localize(
                 nulls=[control for control in null if control in localization_sweep.NULLS],
                 concept=concept,
                 max_area=max_area,
-                seed=seed,
+                seed=ran.seed,
                 cache=kept,
                 progress=progress,
             )
     settings = {**ran.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
-    finish(summaries.localization(found, settings, rows), out, as_json)
+    return summaries.localization(found, settings, rows)
 
 
 def _readings(text: str, scores: list[str], aggregates: list[str]) -> list[Reading]:

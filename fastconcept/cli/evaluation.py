@@ -1,10 +1,12 @@
-"""Options that the verbs of ``fastconcept evaluate`` share, the data they open, and how they end."""
+"""What the verbs of ``fastconcept evaluate`` share: options, the data they open, and how they end."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +15,7 @@ from ..errors import InputError
 from ..tasks import datasets, summaries
 from ..tasks.reporting import Report
 from . import output
+from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
 
 DataArgument = Annotated[
     Path,
@@ -47,21 +50,59 @@ class Run:
     engine: Engine
     dataset: datasets.Dataset
     settings: summaries.Settings
+    seed: int
 
 
-def open_run(
-    data: Path,
-    images: Path | None,
-    labels: Path | None,
-    where: list[str],
-    sample: int | None,
-    strict: bool,
-    seed: int,
-    engine: Engine,
+def verb(question: Callable[..., Report], *, boxed: bool = False) -> Callable[..., None]:
+    """A verb with the options that all verbs share, out of a function that has only its own.
+
+    Parameters
+    ----------
+    question : callable
+        Takes a :class:`Run` and its own options, gives a report.
+    boxed : bool
+        The verb looks at items with boxes or masks only, and takes ``--masks``.
+
+    Returns
+    -------
+    callable
+        With the signature that typer reads: the data, the options of the question, the shared ones.
+    """
+    own = list(inspect.signature(question, eval_str=True).parameters.values())[1:]
+    shared = [p for p in inspect.signature(_open_run, eval_str=True).parameters.values() if boxed or p.name != "masks"]
+
+    def command(**given: Any) -> None:
+        out, as_json = given.pop("out"), given.pop("as_json")
+        mine = {parameter.name: given.pop(parameter.name) for parameter in own}
+        finish(question(_open_run(**given, boxed=boxed), **mine), out, as_json)
+
+    named = [parameter for parameter in shared if parameter.name != "boxed"]
+    ends = inspect.signature(finish, eval_str=True).parameters
+    listed = [named[0], *own, *named[1:], ends["out"], ends["as_json"]]
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in listed]
+    command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]  # what typer reads
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
+    command.__doc__ = question.__doc__
+    return command
+
+
+def _open_run(
+    data: DataArgument,
+    images: ImagesOption = None,
+    masks: MasksOption = None,
+    labels: LabelsOption = None,
+    where: WhereOption = [],  # noqa: B006
+    sample: SampleOption = None,
+    strict: StrictOption = False,
+    seed: SeedOption = 0,
+    bundle: BundleOption = None,
+    device: DeviceOption = "cpu",
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
     boxed: bool = False,
-    masks: Path | None = None,
 ) -> Run:
-    """Read a dataset, keep what was asked for, and note what the report must say about it."""
+    """Open the engine, read a dataset, keep what was asked for, and note what the report must say about it."""
+    engine = open_engine(bundle, device, provider, threads)
     dataset = datasets.open_dataset(data, images=images, masks=masks, strict=strict)
     patterns = {}
     for entry in where:
@@ -85,12 +126,12 @@ def open_run(
         "items": len(dataset),
         "seed": seed,
     }
-    return Run(engine, dataset, settings)
+    return Run(engine, dataset, settings, seed)
 
 
-def finish(report: Report, folder: Path | None, as_json: bool) -> None:
+def finish(report: Report, out: OutputOption = None, as_json: JsonOption = False) -> None:
     """Write the report's files where a directory is given, and print it."""
-    written = report.save(folder) if folder is not None else []
+    written = report.save(out) if out is not None else []
     if as_json:
         output.print_json(report.to_dict())
         return
