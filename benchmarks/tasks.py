@@ -31,8 +31,8 @@ ANIMAL_WORDS = (
     "bear bears zebra giraffe bird birds wildlife mammal wild lion tiger wolf wolves deer pony",
 )
 
-# Small objects: chosen on some of the SWEPT scenes, judged on all the others. On twelve of them the teacher's maps
-# out of patches of 32 px, read by similarity, pointed best (0.26 of 27 objects; 128+64 px at stride 32: 0.07).
+# Small objects: patches of 32 px, read by similarity, pointed best on part of the SWEPT scenes (the run sweep-small shows
+# all rows); localize-small judges that choice on all the other scenes.
 SWEPT = "20"
 SMALL_OBJECTS = ["--max-area", "0.1", "--size", "32", "--stride", "16", "--score", "similarity"]
 SWEEP = ["--sweep", "128/32+64/32,64/16,32/16,64/16+32/16", "--sweep-scores", "log-rank,similarity"]
