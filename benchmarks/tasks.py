@@ -31,8 +31,8 @@ ANIMAL_WORDS = (
     "bear bears zebra giraffe bird birds wildlife mammal wild lion tiger wolf wolves deer pony",
 )
 
-# Small objects: patches of 32 px, read by similarity, pointed best on part of the SWEPT scenes (the run sweep-small shows
-# all rows); localize-small judges that choice on all the other scenes.
+# Small objects: patches of 32 px, read by similarity, pointed best on part of the SWEPT scenes (the run sweep-small
+# shows all rows); localize-small judges that choice on all the other scenes.
 SWEPT = "20"
 SMALL_OBJECTS = ["--max-area", "0.1", "--size", "32", "--stride", "16", "--score", "similarity"]
 SWEEP = ["--sweep", "128/32+64/32,64/16,32/16,64/16+32/16", "--sweep-scores", "log-rank,similarity"]

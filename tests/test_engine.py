@@ -88,9 +88,7 @@ def plain(engine: Engine, shared: Path) -> np.ndarray:
         {"aggregate": "mean-then-best", "score": "similarity", "border": "inside"},
     ],
 )
-def test_every_option_gives_a_map(
-    engine: Engine, shared: Path, plain: np.ndarray, options: dict[str, object]
-) -> None:
+def test_every_option_gives_a_map(engine: Engine, shared: Path, plain: np.ndarray, options: dict[str, object]) -> None:
     image = engine.load_image(photos(shared, "coco", 1)[0])
     seen = engine.explain(image, ["dog.n.01", "entity.n.01", "a red ball"], **{**COARSE, **options})
     assert seen.maps.min() >= 0 and seen.maps.max() == 1 and not np.isnan(seen.maps).any()

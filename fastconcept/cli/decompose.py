@@ -46,9 +46,7 @@ def command(
             {
                 "bundle": str(engine.bundle.path),
                 "l1_penalty": penalty,
-                "images": [
-                    {"image": str(path), **words.to_dict()} for path, words in zip(images, found, strict=True)
-                ],
+                "images": [{"image": str(path), **words.to_dict()} for path, words in zip(images, found, strict=True)],
                 "timings_ms": timings,
             }
         )

@@ -110,9 +110,7 @@ def nnlasso(
     targets = check_targets(targets, dimension)
     penalties = check_l1_penalty(l1_penalty, len(targets))
     indptr, indices = check_warm_start(warm_start, len(targets), native.shape[0])
-    return SparseCodes(
-        *_cpu.nnlasso(native, targets, penalties, indptr, indices, check_tolerance(tolerance), threads)
-    )
+    return SparseCodes(*_cpu.nnlasso(native, targets, penalties, indptr, indices, check_tolerance(tolerance), threads))
 
 
 def nnlasso_l0(
@@ -140,9 +138,7 @@ def nnlasso_l0(
     return SparseCodes(*_cpu.nnlasso_l0(native, targets, check_l0(l0), check_tolerance(tolerance), threads))
 
 
-def _native(
-    dictionary: Dictionary | npt.NDArray[np.float32], num_threads: int
-) -> tuple[_cpu.NnlassoDictionary, int]:
+def _native(dictionary: Dictionary | npt.NDArray[np.float32], num_threads: int) -> tuple[_cpu.NnlassoDictionary, int]:
     """The prepared dictionary; an array is prepared for this call alone, without looking for a narrower basis."""
     if isinstance(dictionary, Dictionary):
         return dictionary._native, dictionary.shape[1]

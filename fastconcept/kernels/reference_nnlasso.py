@@ -186,9 +186,7 @@ def _solve(rows: Vector, z: Vector, penalty: float, warm: list[int], tolerance: 
     return _Code(support, weights, penalty, rounds)
 
 
-def _descend(
-    rows: Vector, z: Vector, penalty: float, support: list[int], weights: Vector
-) -> tuple[list[int], Vector]:
+def _descend(rows: Vector, z: Vector, penalty: float, support: list[int], weights: Vector) -> tuple[list[int], Vector]:
     """Minimise over the support, dropping words on the way whenever one reaches zero."""
     while support:
         chosen = rows[support]

@@ -113,7 +113,8 @@ class PatchEmbeddings:
         weights = np.array([weight[side] for side in sides.tolist()], np.float64)
         part = patches.PatchGrid(grid.shape, grid.cell, grid.margin, grid.boxes[chosen], grid.cells[chosen], weights)
         if not _covers(part):
-            raise InputError(f"patches of {sorted(set(sides.tolist()))} px do not cover the whole image")
+            told = f"patches of {', '.join(map(str, present))} px" if present else "the few patches that lie inside"
+            raise InputError(f"{told} do not cover the whole image; choose smaller ones")
         return part
 
 
@@ -209,7 +210,9 @@ class PatchStore:
     def _encode(self, bordered: npt.NDArray[np.uint8], boxes: npt.NDArray[np.int32]) -> FloatArray:
         engine = self.engine
         config, kernels = engine.bundle.manifest.preprocess, engine.kernels
-        return embed_patches(bordered, boxes, engine.image_encoder, config, kernels, engine.num_threads, {})
+        rows = embed_patches(bordered, boxes, engine.image_encoder, config, kernels, engine.num_threads, {})
+        found: FloatArray = kernels.to_host(rows)
+        return found
 
     def _path(self, image: npt.NDArray[np.uint8], patch: str) -> Path | None:
         if self._directory is None:

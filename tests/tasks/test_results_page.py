@@ -41,8 +41,8 @@ def data(tmp_path: Path) -> Path:
     generator, records = np.random.default_rng(0), []
     names = ["lion.n.01", "house_cat.n.01"]
     for k in range(30):
-        pixels = generator.integers(0, 255, (64, 80, 3), dtype=np.uint8)
-        pixels[8:24, 8:24], pixels[32:48, 40:60] = (220, 20, 20), (20, 220, 20)
+        pixels = generator.integers(0, 255, (192, 240, 3), dtype=np.uint8)
+        pixels[24:72, 24:72], pixels[96:144, 120:180] = (220, 20, 20), (20, 220, 20)
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
         scene = k < 26
         records.append(
@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> Path:
                 "file": f"{k}.png",
                 "label": names[k % 2],
                 "subset": "coco" if scene else "ilsvrc_val_227",
-                "boxes": [[8, 8, 24, 24], [40, 32, 60, 48]] if scene else [[8, 8, 60, 48]],
+                "boxes": [[24, 24, 72, 72], [120, 96, 180, 144]] if scene else [[24, 24, 180, 144]],
                 "box_labels": names if scene else [names[k % 2]],
                 "captions": [f"picture {k}"],
             }
