@@ -1,7 +1,7 @@
 """Judge nano against its teacher on ``../shared/data/dev``: ranks of definitions, zero-shot, localisation.
 
 ``python -m fastconcept.export.nano.evaluate --shared ../shared --checkpoint DIR --localisation 60``. Both models run
-through open_clip in fp32; a row of the shipped bundle is added with ``--bundle`` (needs the runtime's engine).
+through open_clip in fp32; a row of the shipped bundle, and how far it is from fp32, are added with ``--bundle``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...concepts.taxonomy import Taxonomy
@@ -79,8 +81,28 @@ def label_entries(shared: Path, subset: str = "ilsvrc_val") -> list[dict[str, An
     return [e for e in entries if e["subset"].startswith(subset) and "imagenet_index" in e]
 
 
-def evaluate(judged: Judged, shared: Path, localisation: int) -> dict[str, float]:
-    """Return the numbers of one model.
+@dataclass
+class Evidence:
+    """What a model made of the photographs: embeddings (n, d) of whole ones, and maps (m, 14, 14)."""
+
+    rows: torch.Tensor
+    maps: list[NDArray[np.float64]] = field(default_factory=list)
+
+
+def agreement(one: Evidence, other: Evidence) -> dict[str, float]:
+    """Return the mean and least cosine of the embeddings of two models, and the mean Spearman correlation of maps."""
+    from scipy.stats import spearmanr
+
+    cosines = (one.rows * other.rows).sum(1)
+    found = {"mean_cosine": float(cosines.mean()), "min_cosine": float(cosines.min())}
+    pairs = [(a, b) for a, b in zip(one.maps, other.maps, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
+    if pairs:
+        found["map_spearman"] = float(np.mean([spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs]))
+    return found
+
+
+def evaluate(judged: Judged, shared: Path, localisation: int) -> tuple[dict[str, float], Evidence]:
+    """Return the numbers of one model, and what they were read from.
 
     ``top20``: true definition among the 20 best of S (S with the true class added). ``definition``, ``prompt``:
     zero-shot top-1 over 1000 classes. ``box``: MaxBoxAcc at IoU 0.5 on the first `localisation` photographs with
@@ -114,13 +136,15 @@ def evaluate(judged: Judged, shared: Path, localisation: int) -> dict[str, float
         "prompt": float(((found @ prompts.T).argmax(1) == true).float().mean()),
         "prompt5": float(((found @ prompts.T).topk(5, 1).indices == true[:, None]).any(1).float().mean()),
     }
+    evidence = Evidence(found)
     if localisation:
-        numbers |= _localise(judged, dev, entries, wordnet, texts, localisation)
-    return numbers
+        numbers |= _localise(judged, evidence, dev, entries, wordnet, texts, localisation)
+    return numbers, evidence
 
 
 def _localise(
     judged: Judged,
+    evidence: Evidence,
     dev: Path,
     entries: list[dict[str, Any]],
     wordnet: Taxonomy,
@@ -140,7 +164,8 @@ def _localise(
             continue
         members = wordnet.subtree(wordnet.index(entry["wnid"]))
         patches = embed_patches(Image.open(dev / entry["file"]), judged.encode_image, judged.size)
-        scores.append(overlaps(rank_map(patches, texts, members), boxes))
+        evidence.maps.append(rank_map(patches, texts, members))
+        scores.append(overlaps(evidence.maps[-1], boxes))
         centred.append(iou(middle, boxes).max() > 0.5)
         whole.append(iou(np.array([0, 0, 224, 224]), boxes).max() > 0.5)
     table = np.stack(scores)
@@ -158,8 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--checkpoint", type=Path, help="open_clip checkpoint directory of nano")
-    parser.add_argument("--bundle", type=Path, help="bundle as shipped")
+    parser.add_argument("--bundle", type=Path, help="nano's bundle as shipped")
     parser.add_argument("--teacher", action="store_true", help="also judge the teacher (slow: 224 px per patch)")
+    parser.add_argument("--teacher-bundle", type=Path, help="judge a bundle of the teacher, three times as fast")
+    parser.add_argument("--json", type=Path, help="write all numbers to this file")
     parser.add_argument("--localisation", type=int, default=0, help="photographs to localise on (0: none)")
     parser.add_argument("--size", type=int, help="input side of nano, if not that of its config")
     parser.add_argument("--threads", type=int, default=0)
@@ -171,11 +198,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models.append(from_checkpoint("teacher", asked.shared / "models" / "teacher"))
     if asked.checkpoint:
         models.append(from_checkpoint("nano fp32", asked.checkpoint, asked.size))
+    if asked.teacher_bundle:
+        models.insert(0, from_bundle("teacher", asked.teacher_bundle))
     if asked.bundle:
         models.append(from_bundle("nano shipped", asked.bundle))
+    results: dict[str, dict[str, float]] = {}
+    seen: dict[str, Evidence] = {}
     for judged in models:
-        numbers = evaluate(judged, asked.shared, asked.localisation)
-        print(json.dumps({"model": judged.name} | {k: round(v, 4) for k, v in numbers.items()}), flush=True)
+        numbers, seen[judged.name] = evaluate(judged, asked.shared, asked.localisation)
+        results[judged.name] = {name: round(value, 4) for name, value in numbers.items()}
+        print(json.dumps({"model": judged.name} | results[judged.name]), flush=True)
+    if {"nano fp32", "nano shipped"} <= seen.keys():
+        both = agreement(seen["nano fp32"], seen["nano shipped"])
+        results["nano shipped against fp32"] = {name: round(value, 6) for name, value in both.items()}
+        print(json.dumps(results["nano shipped against fp32"]), flush=True)
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
