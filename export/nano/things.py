@@ -33,8 +33,20 @@ def things() -> list[str]:
     (True, True, False)
     """
     taxonomy = Taxonomy.builtin()
-    kinds = set(descendants(taxonomy, THINGS).tolist())
-    firsts = (taxonomy.senses(noun)[0] for noun in read_phrases(FREQUENT_NOUNS))
-    chosen = {int(node) for node in firsts if int(node) in kinds}
+    chosen = {taxonomy.senses(noun)[0] for noun in words()}
     chosen.update(descendants(taxonomy, FAMILIES).tolist())
     return [taxonomy.names[node] for node in sorted(chosen)]
+
+
+def words() -> list[str]:
+    """Frequent nouns whose first sense is a thing, the most frequent first: the words that photographs can show.
+
+    Examples
+    --------
+    >>> nouns = words()
+    >>> "house" in nouns, "justness" in nouns
+    (True, False)
+    """
+    taxonomy = Taxonomy.builtin()
+    kinds = set(descendants(taxonomy, THINGS).tolist())
+    return [noun for noun in read_phrases(FREQUENT_NOUNS) if taxonomy.senses(noun)[0] in kinds]
