@@ -81,6 +81,28 @@ def label_entries(shared: Path, subset: str = "ilsvrc_val") -> list[dict[str, An
     return [e for e in entries if e["subset"].startswith(subset) and "imagenet_index" in e]
 
 
+def named(folder: Path, shared: Path, l0: int = 10) -> dict[str, float]:
+    """Return, per dictionary of a bundle, how often one of about `l0` words names the true class or a kind of it.
+
+    Names of synsets with 3,000 or more below them ("artifact") do not count.
+    """
+    import fastconcept
+
+    wordnet, entries, found = Taxonomy.builtin(), label_entries(shared), {}
+    files = [shared / "data" / "dev" / entry["file"] for entry in entries]
+    embeddings = fastconcept.load(folder).encode_image(files)
+    for name in fastconcept.bundle.Bundle(folder).manifest.dictionaries:
+        codes = fastconcept.load(folder, dictionary=name).decompose(embeddings=embeddings, l0=l0)
+        hits = 0
+        for entry, code in zip(entries, codes, strict=True):
+            kinds = wordnet.closure([wordnet.index(entry["wnid"])])
+            narrow = [int(node) for node in kinds if len(wordnet.subtree(int(node))) < 3000]
+            names = {lemma.lower() for node in narrow for lemma in wordnet.lemmas(node, spaces=True)}
+            hits += any(word.lower() in names for word, _ in code.top(l0))
+        found[f"named_by_{name}"] = hits / len(entries)
+    return found
+
+
 @dataclass
 class Evidence:
     """What a model made of the photographs: embeddings (n, d) of whole ones, and maps (m, 14, 14)."""
@@ -206,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seen: dict[str, Evidence] = {}
     for judged in models:
         numbers, seen[judged.name] = evaluate(judged, asked.shared, asked.localisation)
+        if judged.name == "nano shipped":
+            numbers |= named(asked.bundle, asked.shared)
         results[judged.name] = {name: round(value, 4) for name, value in numbers.items()}
         print(json.dumps({"model": judged.name} | results[judged.name]), flush=True)
     if {"nano fp32", "nano shipped"} <= seen.keys():
