@@ -203,4 +203,37 @@ def batch(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-SUITES = {"solve-single": single, "solve-batch": batch}
+def bisect(prepared: cpu.Dictionary, target: Rows, words: int) -> SparseCodes:
+    """The code of so many words by halving an interval of penalties, each solve warm from the last: the other way."""
+    low, high = 0.0, 2 * float((prepared.rows @ target[0]).max())
+    codes = cpu.nnlasso(prepared, target, high / 2)
+    for _ in range(40):
+        penalty = (low + high) / 2
+        codes = cpu.nnlasso(prepared, target, penalty, warm_start=codes)
+        found = len(codes.indices)
+        if found == words:
+            break
+        low, high = (penalty, high) if found > words else (low, penalty)
+    return codes
+
+
+def words_asked(options: Any) -> list[dict[str, Any]]:
+    """A number of words instead of a penalty: our path beside bisection over our own solver, one target at a time."""
+    count = 3 if options.quick else 12
+    rows = []
+    for name, (words, targets) in problems(options, count).items():
+        prepared = cpu.Dictionary(words)
+        for asked in (10, 40):
+            times: dict[str, list[float]] = {"path": [], "bisection": []}
+            for i in range(count):
+                target = targets[i : i + 1]
+                elapsed, codes = timed(partial(cpu.nnlasso_l0, prepared, target, asked))
+                times["path"].append(elapsed)
+                times["bisection"].append(timed(partial(bisect, prepared, target, asked))[0])
+            median = {way: float(np.median(values[1:])) for way, values in times.items()}
+            row = {"case": name, "words": asked, "path_ms": median["path"], "bisection_ms": median["bisection"]}
+            rows.append({**row, "ratio": median["bisection"] / median["path"], "gap": float(codes.gap[0])})
+    return rows
+
+
+SUITES = {"solve-single": single, "solve-batch": batch, "solve-l0": words_asked}
