@@ -11,6 +11,7 @@ the cells.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,29 @@ import torch
 
 from .photos import Photos
 from .regions import region_weights
+
+
+class Batches(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Batches of crops without end, for a loader whose worker makes them while the tower trains.
+
+    Parameters
+    ----------
+    make : callable
+        Called once, in the worker, with no argument; returns the crops.
+    size : int
+        Crops of a batch.
+    resolution : Tensor
+        One integer in shared memory, read before each batch.
+    """
+
+    def __init__(self, make: Callable[[], Crops], size: int, resolution: torch.Tensor) -> None:
+        self._make, self._size, self._resolution = make, size, resolution
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield normalised images and class probabilities."""
+        crops = self._make()
+        while True:
+            yield crops.batch(self._size, int(self._resolution))
 
 
 class Crops:

@@ -1,8 +1,9 @@
-"""Depthwise convolutions of tiny maps as batched matrix products: faster training on CPUs.
+"""Depthwise convolutions of tiny maps as weighted sums of pixels: faster training on CPUs.
 
-On 2 x 2 maps the backward pass of a 5 x 5 depthwise convolution spends most of its time on padding. There the
-convolution is a (4, 4) matrix per channel, built from the same weights. Measured with mobilenetv4_conv_small at 64 px
-on an AVX2 core: 0.245 s instead of 0.306 s for a training step of 64 crops. On 3 x 3 maps nothing is gained.
+On 2 x 2 to 4 x 4 maps the backward pass of a 5 x 5 depthwise convolution spends most of its time on padding. There the
+convolution is a small matrix per channel, built from the same weights. Measured with mobilenetv4_conv_small_050 on an
+AVX2 core, forward and backward of 64 crops at 64 px: 90 ms, against 192 ms of the plain convolution and 164 ms of a
+batched matrix product, which copies every channel; at 96 px 180 ms against 230 ms. Compiling does not do better.
 """
 
 from __future__ import annotations
@@ -30,13 +31,12 @@ def _forward(self: torch.nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
         self.places[key] = tuple(x.to(images.device) for x in _places(key, self.kernel_size[0]))
     index, valid = self.places[key]
     pixels = height * width
-    matrix = self.weight.flatten(1)[:, index.flatten()].view(channels, pixels, pixels) * valid
-    rows = images.permute(1, 0, 2, 3).reshape(channels, count, pixels)
-    found = torch.bmm(rows, matrix.transpose(1, 2)).view(channels, count, height, width)
-    return found.permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+    matrix = self.weight.flatten(1).t()[index.flatten()].view(pixels, pixels, channels) * valid[:, :, None]
+    rows = images.permute(0, 2, 3, 1).reshape(count, 1, pixels, channels)
+    return (rows * matrix).sum(2).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-def speed_up(module: torch.nn.Module, most_pixels: int = 4) -> int:
+def speed_up(module: torch.nn.Module, most_pixels: int = 16) -> int:
     """Replace the forward pass of stride-1 depthwise convolutions without bias; return how many there are."""
     changed = 0
     for layer in module.modules():

@@ -40,6 +40,20 @@ def write_checkpoint(model: Any, config: dict[str, Any], folder: Path, half: boo
     (folder / "open_clip_config.json").write_text(json.dumps(kept, indent=2) + "\n")
 
 
+def read_tower(folder: Path, tower: str) -> dict[str, torch.Tensor]:
+    """Return the state of the ``image`` or ``text`` tower of a checkpoint in full precision."""
+    from safetensors.torch import load_file
+
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in load_file(folder / "open_clip_model.safetensors").items()
+    }
+    image = {name.removeprefix("visual."): value for name, value in state.items() if name.startswith("visual.")}
+    if tower == "image":
+        return image
+    return {n: v for n, v in state.items() if not n.startswith("visual.") and n != "logit_scale"}
+
+
 def start_text_tower(model: Any, tokens: NDArray[np.uint16], targets: NDArray[np.float32], steps: int = 30) -> None:
     """Let the text tower begin as the best bag of tokens instead of as noise.
 

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: as torch chooses)")
     parser.add_argument("--tiny", type=Path, help="git directory of Tiny ImageNet (train/WNID/images/*.JPEG)")
     parser.add_argument("--more", type=Path, help="directory of further photographs (part-*.npy)")
+    parser.add_argument("--start", type=Path, help="checkpoint that a fresh run begins with, instead of noise")
     parser.add_argument("--config", type=Path, help="another config.json")
     asked = parser.parse_args(arguments)
     if asked.threads:
@@ -53,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     both = asked.towers == "both"
     if asked.towers in ("text", "both"):
-        train_text(config, asked.shared, asked.out, asked.device, asked.hours * (TEXT_SHARE if both else 1))
+        hours = asked.hours * (TEXT_SHARE if both else 1)
+        train_text(config, asked.shared, asked.out, asked.device, hours, asked.start)
     if asked.towers in ("image", "both"):
         hours = asked.hours * (1 - TEXT_SHARE if both else 1)
-        train_image(config, asked.shared, asked.out, asked.device, hours, asked.tiny, asked.more)
+        train_image(config, asked.shared, asked.out, asked.device, hours, asked.tiny, asked.more, asked.start)
     if (asked.out / "text.pt").exists() and (asked.out / "image.pt").exists():
         assemble(config, asked.out, asked.out / "checkpoint")
 

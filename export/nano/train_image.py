@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 
 from .average import Average
-from .crops import Crops
+from .crops import Batches, Crops
 from .depthwise import speed_up
-from .model import create
+from .model import create, read_tower
 from .photos import load_photos
 from .schedule import Schedule, stage
 from .texts import class_targets, imagenet_classes
@@ -54,6 +55,7 @@ def train_image(
     hours: float,
     tiny: Path | None = None,
     more: Path | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train (or go on training) until the deadline; the average of the weights goes to ``image.pt``.
 
@@ -69,6 +71,8 @@ def train_image(
         Time budget.
     tiny, more : Path or None
         Git directory of Tiny ImageNet, and directory of further photographs; see :func:`load_photos`.
+    start : Path or None
+        Checkpoint whose tower a fresh run begins with.
     """
     settings, folder = config["image"], out / "image"
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,10 @@ def train_image(
     share = config["text"]["definition_share_of_names"]
     targets = {n: rows.to(device) for n, rows in class_targets(shared, out, device, share).items()}
     objective = Objective(targets, settings).to(device)
-    model = create(config).visual.to(device).to(memory_format=torch.channels_last).train()
+    model = create(config).visual
+    if start is not None:
+        model.load_state_dict(read_tower(start, "image"))
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     if device == "cpu":
         speed_up(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -95,7 +102,11 @@ def train_image(
         average.restore(saved["average"])
         progress, step, seen = saved["progress"], saved["step"], saved["seen"]
     normal = (config["preprocess_cfg"]["mean"], config["preprocess_cfg"]["std"])
-    crops = Crops(photos, settings, *normal, config["seed"] + step, device)
+    resolution = torch.tensor(stage(settings["resolutions"], progress)).share_memory_()
+    make = partial(Crops, photos, settings, *normal, config["seed"] + step, device)
+    batches = Batches(make, settings["batch_size"], resolution)
+    workers = {"num_workers": 1, "prefetch_factor": 4, "multiprocessing_context": "fork"} if device == "cpu" else {}
+    stream = iter(torch.utils.data.DataLoader(batches, batch_size=None, **workers))
     views = load_views(shared, out, config["model_cfg"]["vision_cfg"]["image_size"], *normal)
     schedule = Schedule(folder, hours, progress)
     log = (folder / "log.jsonl").open("a")
@@ -103,8 +114,8 @@ def train_image(
     while schedule.advance() < 1:
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(settings["learning_rate"], settings["warmup"])
-        resolution = stage(settings["resolutions"], schedule.progress)
-        images, labels = crops.batch(settings["batch_size"], resolution)
+        resolution.fill_(stage(settings["resolutions"], schedule.progress))
+        images, labels = next(stream)
         loss = objective(torch.nn.functional.normalize(model(images), dim=1), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -118,7 +129,7 @@ def train_image(
             rate = (seen - mark[1]) / (time.time() - mark[0])
             mark = (time.time(), seen)
             print(
-                f"image step {step} seen {seen} progress {schedule.progress:.3f} px {resolution} "
+                f"image step {step} seen {seen} progress {schedule.progress:.3f} px {images.shape[-1]} "
                 f"lr {optimizer.param_groups[0]['lr']:.5f} loss {np.mean(losses[-200:]):.4f} images/s {rate:.0f}",
                 flush=True,
             )

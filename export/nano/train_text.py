@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .average import Average
-from .model import create, start_text_tower
+from .model import create, read_tower, start_text_tower
 from .schedule import Schedule
 from .texts import embed, encode_short, load_texts, tokenize
 
@@ -22,7 +22,9 @@ def text_state(model: Any) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if name.startswith(PARTS)}
 
 
-def train_text(config: dict[str, Any], shared: Path, out: Path, device: str, hours: float) -> None:
+def train_text(
+    config: dict[str, Any], shared: Path, out: Path, device: str, hours: float, start: Path | None = None
+) -> None:
     """Train (or go on training) until the deadline; the average of the weights goes to ``text.pt``.
 
     Parameters
@@ -35,6 +37,8 @@ def train_text(config: dict[str, Any], shared: Path, out: Path, device: str, hou
         ``cpu`` or ``cuda``.
     hours : float
         Time budget.
+    start : Path or None
+        Checkpoint whose tower a fresh run begins with.
     """
     import open_clip
 
@@ -51,7 +55,9 @@ def train_text(config: dict[str, Any], shared: Path, out: Path, device: str, hou
     chance[held_out] = 0
     chance /= chance.sum()
     resume = folder / "resume.pt"
-    if not resume.exists():
+    if start is not None:
+        model.load_state_dict(read_tower(start, "text"), strict=False)
+    elif not resume.exists():
         learn = np.flatnonzero(chance)
         start_text_tower(model, tokens[learn], texts.targets[learn])
     model = model.to(device).train()

@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 crops = pytest.importorskip("fastconcept.export.nano.crops")
 
-from fastconcept.export.nano import localise, photos, regions, schedule  # noqa: E402
-from fastconcept.export.nano.model import read_config  # noqa: E402
+from fastconcept.export.nano import depthwise, localise, photos, regions, schedule  # noqa: E402
+from fastconcept.export.nano.model import create, read_config, read_tower, write_checkpoint  # noqa: E402
 
 
 @pytest.fixture
@@ -47,6 +47,43 @@ def test_rows_of_several_arrays_are_rows_of_one():
 def test_same_seed_same_crops(stream):
     first, second = stream().batch(8, 64), stream().batch(8, 64)
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+
+
+def test_a_loader_gives_the_same_crops_and_follows_the_resolution(stream):
+    resolution = torch.tensor(48)
+    batches = crops.Batches(stream, 4, resolution)
+    loader = iter(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=0))
+    assert torch.equal(next(loader)[0], stream().batch(4, 48)[0])
+    resolution.fill_(64)
+    assert next(loader)[0].shape[-1] == 64
+
+
+@pytest.mark.parametrize("side", [(1, 1), (2, 2), (3, 3), (4, 4), (2, 5)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_sums_are_the_convolution(side, kernel):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(6, 6, kernel, padding=kernel // 2, groups=6, bias=False)
+    fast = torch.nn.Sequential(torch.nn.Conv2d(6, 6, kernel, padding=kernel // 2, groups=6, bias=False))
+    fast[0].load_state_dict(plain.state_dict())
+    assert depthwise.speed_up(fast) == 1
+    images = torch.randn(3, 6, *side)
+    wanted, found = plain(images), fast(images)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    wanted.square().sum().backward()
+    found.square().sum().backward()
+    torch.testing.assert_close(fast[0].weight.grad, plain.weight.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_towers_come_back_from_a_checkpoint(tmp_path):
+    pytest.importorskip("open_clip")
+    config = read_config()
+    model = create(config)
+    write_checkpoint(model, config, tmp_path)
+    image, text = read_tower(tmp_path, "image"), read_tower(tmp_path, "text")
+    assert image.keys() == model.visual.state_dict().keys()
+    assert not any(name.startswith("visual") for name in text) and "token_embedding.weight" in text
+    for name, value in {**text, **{f"visual.{n}": v for n, v in image.items()}}.items():
+        torch.testing.assert_close(value, model.state_dict()[name], atol=1e-3, rtol=1e-3)
 
 
 def test_region_weights_follow_the_box():
