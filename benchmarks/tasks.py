@@ -140,6 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, default=Path(".cache/tasks"))
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--docs", type=Path, help="pages that end with an output of the last bundle, to be renewed")
     parser.add_argument("--only", nargs="*", help="names of runs; default all, none with no name")
     chosen = parser.parse_args(arguments)
     if chosen.only is None or {"drift", "drift-null"} & set(chosen.only):
@@ -163,6 +164,9 @@ def main(arguments: list[str] | None = None) -> None:
             if found:
                 reports[spec.name][name] = found[0]
     tasks_page.write(chosen.results, reports, commands)
+    if chosen.docs is not None:
+        last = chosen.bundle[-1].name
+        tasks_page.document(chosen.docs, reports[last], commands[last])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,16 @@ Null = tuple[str, Any]  # its name, and a value or (difference, low, high)
 NULLS = {"shuffled-definitions": "shuffled definitions", "random-vocabulary": "random vocabulary"}
 BAR_WORDS, BAR_KEPT, BAR_IMAGES = 30, 0.8, 30  # issue: zero-shot at l0 about 30 keeps 80 %; OOD pairs of 30 a side
 
+DOCUMENTED = {  # page of documentation, and the run whose output it ends with
+    "localize": "localize-ilsvrc",
+    "ood": "ood",
+    "zeroshot": "zeroshot-definitions",
+    "retrieval": "retrieval",
+    "concepts": "concepts-difference",
+    "edit": "edit",
+    "drift": "drift",
+}
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -146,6 +156,26 @@ def against_the_bars(bundle: str, runs: Mapping[str, Run]) -> list[str]:
             lines.append(f"{bundle}, {name}: {row['kept']:.1%} of dense kept at {row['l0']:.0f} words, bar "
                          f"{BAR_KEPT:.0%} {verdict}.")  # fmt: skip
     return lines
+
+
+def document(folder: Path, reports: Mapping[str, Path], commands: Mapping[str, list[str]]) -> None:
+    """Renew the command and its output at the end of every page of documentation whose run has a report.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the pages.
+    reports, commands : mapping of run to Path, mapping of run to arguments
+        Of one bundle.
+    """
+    for page, name in DOCUMENTED.items():
+        if name in reports:
+            path = folder / f"{page}.md"
+            told, fence, _ = path.read_text(encoding="utf-8").partition("```console\n")
+            assert fence, f"{path} shows no command"
+            output = reports[name].with_suffix(".md").read_text(encoding="utf-8").strip()
+            command = shlex.join(["fastconcept", *commands[name]])
+            path.write_text(f"{told}{fence}$ {command}\n```\n\n{output}\n", encoding="utf-8")
 
 
 def write(

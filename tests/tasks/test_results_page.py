@@ -78,8 +78,15 @@ def test_two_bundles_side_by_side(data: Path, tiny_bundle: Path, tmp_path: Path,
     assert text.count("$ fastconcept evaluate") == 4
     page = (results / "tasks.html").read_text()
     assert page.count("<!doctype html>") == 1 and page.count("<h2>two, ") == 2
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "retrieval.md").write_text("# Retrieval\n\nWhat it is.\n\n```console\n$ old\n```\n\nold output\n")
+    (docs / "zeroshot.md").write_text("# Zero-shot\n\n```console\n$ old\n```\n")
     before = {path: path.stat().st_mtime_ns for path in work.rglob("*.json")}
-    tasks.main([str(data), *told, *where, "--only"])
+    tasks.main([str(data), *told, *where, "--docs", str(docs), "--only"])
+    renewed = (docs / "retrieval.md").read_text()
+    assert renewed.startswith("# Retrieval\n\nWhat it is.\n\n```console\n$ fastconcept evaluate retrieval ")
+    assert "old" not in renewed and "## Text-image retrieval" in renewed and str(tiny_bundle) in renewed
     assert before == {path: path.stat().st_mtime_ns for path in work.rglob("*.json")}  # nothing is run twice
     capsys.readouterr()
 
