@@ -87,7 +87,10 @@ def localize(
                 cache=kept,
                 progress=progress,
             )
+    asked = len(set(tried)) * len(set(sweep_borders.split(","))) * len(set(sides)) * len(set(sweep_parts.split(",")))
     settings = {**ran.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
+    if len(rows) < asked:
+        settings["left out of the sweep"] = f"{asked - len(rows)} choices that do not cover every image"
     return summaries.localization(found, settings, rows)
 
 

@@ -20,7 +20,7 @@ from .cases import find_cases
 from .controls import apply_control
 from .datasets import Dataset, Progress, silent
 from .localization import NULL_NAMES, OTHER, OURS, unrelated
-from .patch_embeddings import PatchEmbeddings, PatchStore
+from .patch_embeddings import PatchEmbeddings, PatchStore, Uncovered
 from .patch_maps import PatchScores, Reading
 from .statistics import paired_bootstrap
 
@@ -157,12 +157,13 @@ def sweep(
     Returns
     -------
     list of SweepRow
-        One per border, resolution, reading and part, in order.
+        One per border, resolution, reading and part, in order, without those whose patches leave a part of some image
+        out (patches inside the image, at a coarse stride).
 
     Raises
     ------
     InputError
-        If there is nothing to localise, or a null cannot be swept.
+        If there is nothing to localise, no reading covers every image, or a null cannot be swept.
     """
     tried = list(dict.fromkeys(tried))
     options = replace(options or Options(), fit="crop" if protocol == "convis" else "full")
@@ -218,11 +219,17 @@ class _Tally:
         self._tried, self._parts = tried, parts
         self._hits: dict[str, dict[Choice, list[npt.NDArray[np.bool_]]]] = {}
         self._pointing: dict[str, dict[Choice, list[float]]] = {}
+        self._uncovered: set[Choice] = set()
 
     def add(self, method: str, border: str, side: int, scores: PatchScores, truths: Sequence[Float]) -> None:
         hits, pointing = self._hits.setdefault(method, {}), self._pointing.setdefault(method, {})
         for reading in self._tried:
-            for cells, truth in zip(scores.maps(reading), truths, strict=True):
+            try:
+                maps = scores.maps(reading)
+            except Uncovered:
+                self._uncovered |= {Choice(reading, border, side, part) for part in self._parts}
+                continue
+            for cells, truth in zip(maps, truths, strict=True):
                 found = boxes.convis_curves(cells, truth, self._parts) > 0.5
                 peak = boxes.pointing_game(cells, truth)
                 for part, curve in zip(self._parts, found, strict=True):
@@ -231,7 +238,10 @@ class _Tally:
                     pointing.setdefault(choice, []).append(peak)
 
     def rows(self, groups: Sequence[str], seed: int) -> list[SweepRow]:
-        stacked = {m: {c: np.array(v, np.float64) for c, v in rows.items()} for m, rows in self._hits.items()}
+        left = [choice for choice in self._hits[OURS] if choice not in self._uncovered]
+        if not left:
+            raise Uncovered("no choice of patches covers every image; try smaller sizes or strides")
+        stacked = {m: {c: np.array(rows[c], np.float64) for c in left} for m, rows in self._hits.items()}
         peaks = {m: {c: np.array(v)[:, None] for c, v in rows.items()} for m, rows in self._pointing.items()}
         first = next(iter(stacked[OURS].values()))
         found = []

@@ -20,6 +20,10 @@ from ..saliency.explain import Options, embed_patches
 FloatArray = npt.NDArray[np.float32]
 
 
+class Uncovered(InputError):
+    """The chosen patches leave a part of the image out."""
+
+
 @dataclass(frozen=True)
 class PatchEmbeddings:
     """The patches of one image and what the encoder makes of them.
@@ -102,7 +106,7 @@ class PatchEmbeddings:
 
         Raises
         ------
-        InputError
+        Uncovered
             If they do not cover the image.
         """
         grid, steps = self.grid, dict(strides or self.strides)
@@ -114,7 +118,7 @@ class PatchEmbeddings:
         part = patches.PatchGrid(grid.shape, grid.cell, grid.margin, grid.boxes[chosen], grid.cells[chosen], weights)
         if not _covers(part):
             told = f"patches of {', '.join(map(str, present))} px" if present else "the few patches that lie inside"
-            raise InputError(f"{told} do not cover the whole image; choose smaller ones")
+            raise Uncovered(f"{told} do not cover the whole image; choose smaller ones")
         return part
 
 

@@ -149,6 +149,15 @@ def test_a_sweep_compares_readings(engine: Engine, dataset: Dataset) -> None:
     assert rows[0].pointing == default.methods["map"].metrics()["pointing"]
 
 
+def test_a_sweep_leaves_out_what_does_not_cover_every_image(engine: Engine, dataset: Dataset) -> None:
+    coarse = readings([(64,)], (True, False), [(48,)], ["log-rank"], ["best-then-mean"], [False])
+    rows = sweep(engine, dataset, coarse, options=replace(GRID, sizes=(64,)), borders=("constant",))
+    assert [row.choice.reading.inside for row in rows] == [False]
+    assert rows[0].lift == (0.0, 0.0, 0.0)  # what is left is held against its own first row
+    with pytest.raises(InputError, match="no choice of patches covers every image"):
+        sweep(engine, dataset, coarse[:1], options=replace(GRID, sizes=(64,)), borders=("constant",))
+
+
 def test_a_sweep_over_resolutions_strides_parts_and_nulls(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
     tried = readings([(64, 32), (32,)], (False,), [(32, 16), ()], ["log-rank"], ["best-then-mean"], [False])
     asked = {"short_sides": (224, 0), "parts": ("largest", "peak"), "nulls": ("shuffled-definitions",)}
