@@ -24,6 +24,7 @@ from ...concepts.taxonomy import Taxonomy
 from ..banks import FREQUENT_NOUNS
 from ..vocabulary import read_phrases
 from ..wordnet import find_database, words_closure
+from .model import create
 
 
 @dataclass
@@ -144,6 +145,22 @@ def class_targets(
         found = {name: torch.from_numpy(archive[name]) for name in ("definition", "prompt")}
     found["anchor"] = torch.nn.functional.normalize(found["definition"] + 0.5 * found["prompt"], dim=1)
     return found
+
+
+def own_class_targets(config: dict[str, Any], shared: Path, out: Path) -> dict[str, torch.Tensor]:
+    """Return rows (1000, 256) of the class definitions and prompts as the finished text tower of `out` embeds them.
+
+    The image tower is held against these rows when it is used; what the text tower missed of the teacher's rows, the
+    image tower can make up for.
+    """
+    import open_clip
+
+    model = create(config)
+    model.load_state_dict(torch.load(out / "text.pt", map_location="cpu", weights_only=True), strict=False)
+    classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
+    texts = [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
+    rows = embed(model.eval(), tokenize(open_clip.get_tokenizer("ViT-B-32"), texts))
+    return {"definition": rows[:1000], "prompt": rows[1000:]}
 
 
 def _blend(names: torch.Tensor, definitions: torch.Tensor, share: float) -> torch.Tensor:

@@ -17,7 +17,7 @@ from .depthwise import speed_up
 from .model import create, read_tower
 from .photos import load_photos
 from .schedule import Schedule, stage
-from .texts import class_targets, imagenet_classes
+from .texts import class_targets, imagenet_classes, own_class_targets
 from .zeroshot import load_views, top1
 
 
@@ -80,7 +80,10 @@ def train_image(
     photos = load_photos(shared, out, tiny, [c["wnid"] for c in imagenet_classes(shared)], more, device)
     print(f"{len(photos.large)} photographs and {len(photos.small)} small ones", flush=True)
     share = config["text"]["definition_share_of_names"]
-    targets = {n: rows.to(device) for n, rows in class_targets(shared, out, device, share).items()}
+    targets = class_targets(shared, out, device, share)
+    if (out / "text.pt").exists():
+        targets |= own_class_targets(config, shared, out)
+    targets = {name: rows.to(device) for name, rows in targets.items()}
     objective = Objective(targets, settings).to(device)
     model = create(config).visual
     if start is not None:
@@ -97,7 +100,7 @@ def train_image(
     if resume.exists():
         saved = torch.load(resume, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
-        objective.load_state_dict(saved["objective"])
+        objective.scales.data.copy_(saved["objective"]["scales"])  # the targets may be newer
         optimizer.load_state_dict(saved["optimizer"])
         average.restore(saved["average"])
         progress, step, seen = saved["progress"], saved["step"], saved["seen"]
