@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .photos import Photos
 from .regions import region_weights
@@ -42,6 +43,29 @@ class Batches(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]
         crops = self._make()
         while True:
             yield crops.batch(self._size, int(self._resolution))
+
+
+def rarity(probabilities: NDArray[np.float16], known: NDArray[np.float32], power: float) -> NDArray[np.float64]:
+    """Return how often each photograph is drawn so that classes with few photographs are seen more often.
+
+    Parameters
+    ----------
+    probabilities : (n, 1000) float16
+        What each photograph shows.
+    known : (1000,) float32
+        Their mean.
+    power : float in [0, 1]
+        0 draws all photographs alike, 1 would draw all classes alike. None is drawn more than three times as often
+        as the average one, or less than a third.
+
+    Returns
+    -------
+    (n,) float64, sums to 1
+    """
+    weights = np.asarray(probabilities @ (known.mean() / known.clip(1e-6)).astype(np.float32) ** power, np.float64)
+    weights = (weights / weights.mean()).clip(1 / 3, 3)
+    chance: NDArray[np.float64] = weights / weights.sum()
+    return chance
 
 
 class Crops:
@@ -75,7 +99,9 @@ class Crops:
         self._noise = torch.Generator(device=device).manual_seed(seed)
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
-        known = np.asarray(photos.probabilities[np.arange(len(photos.probabilities))], np.float32).mean(0)
+        given = photos.probabilities[np.arange(len(photos.probabilities))]
+        known = np.asarray(given.mean(0, dtype=np.float32))
+        self._chance = rarity(given, known, settings["balance"])
         self._prior = torch.from_numpy(0.5 * known / known.sum() + 0.5 / 1000).to(device)
         self._decks: dict[str, Any] = {}
 
@@ -90,7 +116,9 @@ class Crops:
         return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last), labels
 
     def _deal(self, name: str, count: int, total: int) -> Any:
-        """Draw without replacement until every photograph was seen."""
+        """Draw small photographs without replacement until every one was seen, large ones by their chance."""
+        if name == "large":
+            return np.sort(self._draw.choice(total, count, p=self._chance))
         deck = self._decks.get(name, np.empty(0, np.int64))
         while len(deck) < count:
             deck = np.concatenate([deck, self._draw.permutation(total)])

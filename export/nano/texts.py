@@ -160,7 +160,7 @@ def own_class_targets(config: dict[str, Any], shared: Path, out: Path) -> dict[s
     classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
     texts = [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
     rows = embed(model.eval(), tokenize(open_clip.get_tokenizer("ViT-B-32"), texts))
-    return {"definition": rows[:1000], "prompt": rows[1000:]}
+    return {"definition": rows[:1000].clone(), "prompt": rows[1000:].clone()}  # made in inference mode
 
 
 def _blend(names: torch.Tensor, definitions: torch.Tensor, share: float) -> torch.Tensor:

@@ -86,6 +86,18 @@ def test_towers_come_back_from_a_checkpoint(tmp_path):
         torch.testing.assert_close(value, model.state_dict()[name], atol=1e-3, rtol=1e-3)
 
 
+def test_rare_classes_are_drawn_more_often():
+    shown = np.repeat([0, 1, 2], [90, 9, 1])
+    probabilities = np.zeros((100, 1000), np.float16)
+    probabilities[np.arange(100), shown] = 1
+    chance = crops.rarity(probabilities, probabilities.mean(0, dtype=np.float32), 0.5)
+    by_class = [chance[shown == k][0] / chance[shown == 0][0] for k in range(3)]
+    assert chance.sum() == pytest.approx(1) and by_class[1] == pytest.approx(10**0.5, rel=0.01)
+    assert by_class[1] < by_class[2] <= 9
+    even = crops.rarity(probabilities, probabilities.mean(0, dtype=np.float32), 0)
+    np.testing.assert_allclose(even, 0.01)
+
+
 def test_region_weights_follow_the_box():
     boxes = torch.tensor(
         [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1 / 7, 1 / 7], [-1.0, 0.0, 0.5 / 7, 1 / 7], [3.0, 3.0, 4.0, 4.0]]
