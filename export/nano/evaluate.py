@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", type=Path, help="nano's bundle as shipped")
     parser.add_argument("--teacher", action="store_true", help="also judge the teacher (slow: 224 px per patch)")
     parser.add_argument("--teacher-bundle", type=Path, help="judge a bundle of the teacher, three times as fast")
-    parser.add_argument("--json", type=Path, help="write all numbers to this file")
+    parser.add_argument("--json", type=Path, help="write all numbers to this file; others in it stay")
     parser.add_argument("--localisation", type=int, default=0, help="photographs to localise on (0: none)")
     parser.add_argument("--size", type=int, help="input side of nano, if not that of its config")
     parser.add_argument("--threads", type=int, default=0)
@@ -225,6 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.bundle:
         models.append(from_bundle("nano shipped", asked.bundle))
     results: dict[str, dict[str, float]] = {}
+    if asked.json and asked.json.exists():
+        results = json.loads(asked.json.read_text())
     seen: dict[str, Evidence] = {}
     for judged in models:
         numbers, seen[judged.name] = evaluate(judged, asked.shared, asked.localisation)
