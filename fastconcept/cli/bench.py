@@ -14,7 +14,15 @@ from .. import latency
 from ..errors import InputError
 from . import output
 from .info import environment
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .options import (
+    BundleOption,
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    ProviderOption,
+    ThreadsOption,
+    open_engine,
+)
 
 
 def command(
@@ -28,6 +36,7 @@ def command(
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     provider: ProviderOption = None,
+    encoder: EncoderOption = "onnx",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,12 +45,17 @@ def command(
     images = {path.name: _read(path) for path in image}
     for text in size or ([] if image else ["640x480"]):
         images[text] = latency.synthetic_jpeg(*_parse_size(text))
-    engine = open_engine(bundle, device, provider, threads)
+    engine = open_engine(bundle, device, provider, encoder, threads)
     with output.progress_bar("measuring") as progress:
         report = latency.measure(
             engine, images, concept, repeats=repeats, batch_sizes=batch_size, l1_penalty=l1, progress=progress
         )
-    model = {"bundle": str(engine.bundle.path), "model": engine.bundle.manifest.model, "device": device}
+    model = {
+        "bundle": str(engine.bundle.path),
+        "model": engine.bundle.manifest.model,
+        "device": device,
+        "encoder": encoder,
+    }
     document = {**model, "concepts": concept, "environment": environment(), **report}
     if earlier is not None:
         document["comparison"] = latency.compare(report, earlier)

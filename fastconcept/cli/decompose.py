@@ -14,7 +14,15 @@ from .. import viz
 from ..engine import DEFAULT_L1_PENALTY, Engine
 from ..sparse.result import Decomposition
 from . import output
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .options import (
+    BundleOption,
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    ProviderOption,
+    ThreadsOption,
+    open_engine,
+)
 
 
 def command(
@@ -26,11 +34,12 @@ def command(
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     provider: ProviderOption = None,
+    encoder: EncoderOption = "onnx",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say an image in a few words: a sparse, nonnegative code over the vocabulary."""
-    engine = open_engine(bundle, device, provider, threads)
+    engine = open_engine(bundle, device, provider, encoder, threads)
     penalty = DEFAULT_L1_PENALTY if l1 is None and l0 is None else l1  # with l0 every image has its own
     timings: dict[str, float] = {}
     began = time.perf_counter()

@@ -15,7 +15,15 @@ from ..errors import InputError
 from ..tasks import datasets, summaries
 from ..tasks.reporting import Report
 from . import output
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .options import (
+    BundleOption,
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    ProviderOption,
+    ThreadsOption,
+    open_engine,
+)
 
 DataArgument = Annotated[
     Path,
@@ -98,11 +106,12 @@ def _open_run(
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     provider: ProviderOption = None,
+    encoder: EncoderOption = "onnx",
     threads: ThreadsOption = None,
     boxed: bool = False,
 ) -> Run:
     """Open the engine, read a dataset, keep what was asked for, and note what the report must say about it."""
-    engine = open_engine(bundle, device, provider, threads)
+    engine = open_engine(bundle, device, provider, encoder, threads)
     dataset = datasets.open_dataset(data, images=images, masks=masks, strict=strict)
     patterns = {}
     for entry in where:

@@ -11,7 +11,15 @@ from rich.table import Table
 
 from ..saliency.result import Explanation
 from . import output
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .options import (
+    BundleOption,
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    ProviderOption,
+    ThreadsOption,
+    open_engine,
+)
 
 
 def command(
@@ -33,11 +41,12 @@ def command(
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     provider: ProviderOption = None,
+    encoder: EncoderOption = "onnx",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw where each concept is in an image."""
-    engine = open_engine(bundle, device, provider, threads)
+    engine = open_engine(bundle, device, provider, encoder, threads)
     seen = engine.explain(
         image,
         concept,

@@ -16,10 +16,16 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda:N; neve
 ProviderOption = Annotated[
     list[str] | None, typer.Option("--provider", help="ONNX Runtime execution provider; may be repeated.")
 ]
+EncoderOption = Annotated[
+    str,
+    typer.Option("--encoder", help="What runs the image tower: onnx, tensorrt or the path of an *.engine file."),
+]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; default: all that are granted.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-def open_engine(bundle: str | None, device: str, providers: list[str] | None, threads: int | None) -> Engine:
+def open_engine(
+    bundle: str | None, device: str, providers: list[str] | None, encoder: str, threads: int | None
+) -> Engine:
     """The engine that the shared options describe."""
-    return load(bundle, device=device, providers=providers or None, num_threads=threads)
+    return load(bundle, device=device, providers=providers or None, encoder=encoder, num_threads=threads)

@@ -12,7 +12,15 @@ from ..saliency.explain import Options
 from ..tasks.gallery import Sight, find_images, look
 from ..tasks.gallery_page import page
 from . import output
-from .options import BundleOption, DeviceOption, JsonOption, ProviderOption, ThreadsOption, open_engine
+from .options import (
+    BundleOption,
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    ProviderOption,
+    ThreadsOption,
+    open_engine,
+)
 
 
 def command(
@@ -25,11 +33,12 @@ def command(
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     provider: ProviderOption = None,
+    encoder: EncoderOption = "onnx",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write one page: maps by level of the hierarchy, words, whole-image scores. It needs no network."""
-    engine = open_engine(bundle, device, provider, threads)
+    engine = open_engine(bundle, device, provider, encoder, threads)
     paths = find_images([str(path) for path in images])
     left_out, paths = len(paths) - limit, paths[:limit]
     options = Options(stride=stride, score=score)

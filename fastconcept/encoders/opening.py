@@ -22,7 +22,7 @@ def check_encoder(encoder: str, device: str) -> str:
     Raises
     ------
     InputError
-        If it is something else.
+        If it is something else, or there is no such file.
     DeviceError
         If TensorRT is asked for on a device that is no GPU.
 
@@ -35,6 +35,8 @@ def check_encoder(encoder: str, device: str) -> str:
         raise InputError(f"encoder must be onnx, tensorrt or the path of an *.engine file, got {encoder!r}")
     if encoder != "onnx" and device == "cpu":
         raise DeviceError(f'TensorRT runs on a GPU: use device="cuda:0" with encoder={encoder!r}, or encoder="onnx"')
+    if encoder not in ("onnx", "tensorrt") and not Path(encoder).is_file():
+        raise InputError(f"no engine file at {encoder}; build one here: python -m fastconcept.export.tensorrt BUNDLE")
     return str(encoder)
 
 

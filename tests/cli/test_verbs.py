@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastconcept.cli import options as cli_options
 from fastconcept.cli import run
+from fastconcept.errors import InputError
 
 Json = Callable[..., dict[str, Any]]
 
@@ -102,6 +104,9 @@ def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
         (("explain", "{photo}", "-c", "dog", "--fit", "wide"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "--bundle", "absent"), "BundleError"),
         (("explain", "{photo}", "-c", "dog", "--device", "tpu"), "DeviceError"),
+        (("explain", "{photo}", "-c", "dog", "--encoder", "torch"), "InputError"),
+        (("explain", "{photo}", "-c", "dog", "--encoder", "tensorrt"), "DeviceError"),
+        (("explain", "{photo}", "-c", "dog", "--encoder", "absent.engine", "--device", "cuda:0"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "-o", "out.docx"), "InputError"),
         (("decompose", "{photo}", "--l1", "0.2", "--l0", "3"), "InputError"),
         (("decompose", "{photo}", "--l1", "-1"), "InputError"),
@@ -117,6 +122,37 @@ def test_errors_are_one_document_with_exit_code_2(
     document = ask(*(part.format(photo=photo) for part in arguments), *(QUICK if "-o" in arguments else ()), code=2)
     assert document["error"]["type"] == kind and document["error"]["message"]
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("explain", "{photo}", "-c", "dog.n.01"),
+        ("decompose", "{photo}"),
+        ("bench",),
+        ("report", "{photo}"),
+        ("evaluate", "zeroshot", "{folder}"),
+        ("evaluate", "localize", "{folder}"),
+    ],
+)
+def test_every_verb_of_a_device_takes_an_encoder(
+    ask: Json, photo: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is given reaches ``load`` as it is; what ``load`` refuses is said before any work."""
+    arguments = [part.format(photo=photo, folder=photo.parent) for part in verb]
+    error = ask(*arguments, "--encoder", "torch", code=2)["error"]
+    assert error["message"] == "encoder must be onnx, tensorrt or the path of an *.engine file, got 'torch'"
+    given: list[dict[str, Any]] = []
+
+    def load(bundle: str | None, **options: Any) -> None:
+        given.append(options)
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(cli_options, "load", load)
+    for encoder in ("tensorrt", "engines/b32.engine", None):
+        ask(*arguments, "--device", "cuda:1", *(() if encoder is None else ("--encoder", encoder)), code=2)
+    assert [options["encoder"] for options in given] == ["tensorrt", "engines/b32.engine", "onnx"]
+    assert {options["device"] for options in given} == {"cuda:1"}
 
 
 def test_without_json_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,8 +55,12 @@ def test_where_engines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert cache_directory() == tmp_path / "fastconcept" / "engines"
 
 
-def test_which_encoders_there_are() -> None:
-    assert check_encoder("onnx", "cpu") == "onnx" and check_encoder("my.engine", "cuda:0") == "my.engine"
+def test_which_encoders_there_are(tmp_path: Path) -> None:
+    engine = tmp_path / "my.engine"
+    with pytest.raises(InputError, match=r"no engine file at .*my\.engine; build one here"):
+        check_encoder(str(engine), "cuda:0")
+    engine.touch()
+    assert check_encoder("onnx", "cpu") == "onnx" and check_encoder(str(engine), "cuda:0") == str(engine)
     with pytest.raises(InputError, match="onnx, tensorrt or the path"):
         check_encoder("torch", "cuda:0")
     for encoder in ("tensorrt", "my.engine"):
