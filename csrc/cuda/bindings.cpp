@@ -56,7 +56,7 @@ void bind_subtree_maxima(uintptr_t data, int64_t rows, int64_t columns, int64_t 
 
 void bind_count_greater(uintptr_t data, int64_t rows, int64_t columns, int64_t pitch, uintptr_t best, int64_t concepts,
                         uintptr_t ranks, uintptr_t stream) {
-    require(concepts >= 0 && columns < (int64_t{1} << 28), "at most 2**28 concepts");
+    require(concepts >= 0 && columns <= (int64_t{65535} << 12), "at most 65535 * 4096 concepts");
     count_greater(similarities_at(data, rows, columns, pitch), at<const float>(best), concepts, at<int32_t>(ranks),
                   stream_at(stream));
 }

@@ -4,10 +4,18 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <string>
+
+namespace fastconcept::cuda {
+
+// Whether a launch has to ask for shared memory beyond 48 KiB: the fixed arrays count too, and are not known here.
+inline bool needs_allowance(size_t shared_bytes) { return shared_bytes > 0; }
+
+}  // namespace fastconcept::cuda
 
 #ifdef FASTCONCEPT_HOST_EMULATION
 #include "host_emulation.h"
@@ -32,15 +40,26 @@ inline void check(cudaError_t status, const char* what) {
 __device__ inline Half to_half(float value) { return __float2half_rn(value); }
 __device__ inline float to_float(Half value) { return __half2float(value); }
 
+// More than 48 KiB of shared memory, a kernel's fixed arrays included, needs to be allowed. Always all that the device
+// offers: threads that launch one kernel with different sizes must not take the room from each other.
+template <class... Parameters>
+void allow_shared(const char* name, void (*kernel)(Parameters...)) {
+    int device = 0, most = 0;
+    cudaFuncAttributes attributes{};
+    check(cudaGetDevice(&device), name);
+    check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), name);
+    check(cudaFuncGetAttributes(&attributes, kernel), name);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               most - static_cast<int>(attributes.sharedSizeBytes)),
+          name);
+}
+
 // Starts a kernel on a stream and throws if the launch was refused. An empty grid is nothing to do.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, unsigned block, size_t shared_bytes,
             Stream stream, Arguments... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-    if (shared_bytes > 48 * 1024) {
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-              name);
-    }
+    if (needs_allowance(shared_bytes)) allow_shared(name, kernel);
     kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
     check(cudaGetLastError(), name);
 }

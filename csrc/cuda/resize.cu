@@ -32,7 +32,8 @@ __global__ void fill_taps_kernel(TapTables tables, Filter filter) {
     const int64_t input = tables.sizes[table], taps = taps_for(input, tables.output, filter);
     int32_t* row = tables.taps + tables.offsets[table] + position * taps;
     const double scale = static_cast<double>(input) / tables.output, stretch = scale < 1.0 ? 1.0 : scale;
-    const double support = support_of(filter) * stretch, center = (position + 0.5) * scale, shrink = 1.0 / stretch;
+    const double support = support_of(filter) * stretch, shrink = 1.0 / stretch;
+    const double center = __dmul_rn(position + 0.5, scale);  // rounded, as on the CPU: no fused multiply-add below
     const int64_t first = max(static_cast<int64_t>(center - support + 0.5), static_cast<int64_t>(0));
     const int64_t last = min(static_cast<int64_t>(center + support + 0.5), input);
     double total = 0.0;

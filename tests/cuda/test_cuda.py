@@ -141,12 +141,14 @@ def test_maps_equal_the_reference_to_the_last_bit(kernels: ModuleType, monkeypat
     assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
 
 
-def test_more_patches_than_shared_memory_holds(kernels: ModuleType) -> None:
+@pytest.mark.parametrize("patches", [336, 340, 384, 744, 746])
+def test_patches_around_what_shared_memory_holds(kernels: ModuleType, patches: int) -> None:
+    """Up to 48 KiB with the kernel's fixed arrays, above it, and more than a block is given: read from memory."""
     rng = np.random.default_rng(4)
-    values = rng.integers(0, 100, (900, 3)).astype(np.int32)
-    boxes = np.tile(np.array([[0, 0, 2, 1], [1, 0, 3, 1]], np.int32), (450, 1))
-    expected = reference.saliency_maps(values, boxes, np.ones(900), (1, 3))
-    found = kernels.saliency_maps(values, boxes, np.ones(900), (1, 3))
+    values = rng.integers(0, 100, (patches, 3)).astype(np.int32)
+    boxes = np.tile(np.array([[0, 0, 2, 1], [1, 0, 3, 1]], np.int32), (patches // 2, 1))
+    expected = reference.saliency_maps(values, boxes, np.ones(patches), (1, 3))
+    found = kernels.saliency_maps(values, boxes, np.ones(patches), (1, 3))
     assert np.array_equal(found.maps, expected.maps)
 
 
@@ -327,7 +329,7 @@ def test_kernels_under_sanitizers() -> None:
 
 
 def test_the_emulation_reports_broken_kernels(tmp_path: Path) -> None:
-    """A barrier that some threads skip, and a warp operation without all lanes, are errors and not hangs."""
+    """A barrier that some threads skip, a warp operation without all lanes and too much shared memory are errors."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no C++ compiler")
@@ -339,9 +341,10 @@ def test_the_emulation_reports_broken_kernels(tmp_path: Path) -> None:
         using namespace fastconcept::cuda;
         __global__ void skips() { if (threadIdx.x > 0) __syncthreads(); else __shfl_sync(kAllLanes, 1, 0); }
         __global__ void leaves() { if (threadIdx.x > 0) __shfl_sync(kAllLanes, 1, 0); }
+        __global__ void large() { SHARED_ARRAY(char, bytes, 48 * 1024 + 1); bytes[threadIdx.x] = 0; }
         __global__ void sums(int* out) { const int s = warp_sum(int(threadIdx.x)); if (threadIdx.x == 0) *out = s; }
         int main() {
-            for (auto* kernel : {&skips, &leaves}) {
+            for (auto* kernel : {&skips, &leaves, &large}) {
                 try { launch("broken", kernel, dim3(1), 64, 0, nullptr); puts("no error"); }
                 catch (const std::exception& error) { puts(error.what()); }
             }
@@ -358,4 +361,5 @@ def test_the_emulation_reports_broken_kernels(tmp_path: Path) -> None:
     lines = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")
     assert "a barrier that not every thread reaches" in lines[0]
     assert "a warp operation with a lane missing" in lines[1] or "while its warp waits" in lines[1]
-    assert lines[2] == "496"
+    assert "49153 bytes of shared memory where 49152 are allowed" in lines[2]
+    assert lines[3] == "496"

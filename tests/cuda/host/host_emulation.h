@@ -5,7 +5,8 @@
 // a thread waits for others (__syncthreads, __syncwarp, shuffles, votes). Which ready fiber runs next is drawn at
 // random, so a missing barrier shows as results that change from one launch to the next. Shared memory is poisoned before
 // every block and each array is an allocation of its own, so that AddressSanitizer sees an overrun. A barrier that
-// some threads never reach is an error, and so is a warp operation with a lane missing.
+// some threads never reach is an error, and so is a warp operation with a lane missing, or more shared memory than a
+// block of compute capability 8.7 may have: 48 KiB, fixed arrays included, or 163 where the launch asks for more.
 #pragma once
 
 #include <setjmp.h>
@@ -49,11 +50,12 @@ public:
         return block;
     }
 
-    // Runs `body` once per thread of the block.
-    void run(unsigned threads, size_t dynamic_bytes, const std::function<void()>& body) {
+    // Runs `body` once per thread of the block, which may use `room` bytes of shared memory in all.
+    void run(unsigned threads, size_t dynamic_bytes, size_t room, const std::function<void()>& body) {
         if (threads % 32 != 0 || threads > 1024) throw std::runtime_error("emulation: block size " + std::to_string(threads));
         body_ = &body;
         shared_.clear();
+        used_ = dynamic_bytes;
         dynamic_ = allocate(dynamic_bytes);
         fibers_.resize(std::max<size_t>(fibers_.size(), threads));
         waiting_all_.clear();
@@ -70,6 +72,10 @@ public:
             ready_.pop_back();
             threadIdx = dim3(running_);
             resume(fibers_[running_]);
+        }
+        if (alive_ == 0 && used_ > room) {
+            throw std::runtime_error("emulation: " + std::to_string(used_) + " bytes of shared memory where " +
+                                     std::to_string(room) + " are allowed");
         }
         if (alive_ == 0) return;
         fibers_.clear();  // they stand in the middle of the kernel
@@ -99,7 +105,10 @@ public:
 
     void* shared(const void* key, size_t bytes) {
         auto& memory = shared_[key];
-        if (!memory) memory = allocate(bytes);
+        if (!memory) {
+            memory = allocate(bytes);
+            used_ += bytes;
+        }
         return memory.get();
     }
 
@@ -175,6 +184,7 @@ private:
     uint64_t slots_[32][2][32] = {};
     std::map<const void*, std::shared_ptr<void>> shared_;
     std::shared_ptr<void> dynamic_;
+    size_t used_ = 0;  // shared memory of the block
     jmp_buf scheduler_{};
     unsigned running_ = 0, alive_ = 0;
     uint64_t random_ = 1;
@@ -247,6 +257,7 @@ inline float to_float(Half value) { return static_cast<float>(value); }
 template <class... Parameters, class... Arguments>
 void launch(const char*, void (*kernel)(Parameters...), dim3 grid, unsigned block, size_t shared_bytes, Stream,
             Arguments... arguments) {
+    const size_t room = (needs_allowance(shared_bytes) ? 163 : 48) * 1024;  // of compute capability 8.7
     gridDim = grid;
     blockDim = dim3(block);
     const std::function<void()> body = [&] { kernel(static_cast<Parameters>(arguments)...); };
@@ -254,7 +265,7 @@ void launch(const char*, void (*kernel)(Parameters...), dim3 grid, unsigned bloc
         for (unsigned y = 0; y < grid.y; ++y) {
             for (unsigned x = 0; x < grid.x; ++x) {
                 blockIdx = dim3(x, y, z);
-                emulation::Block::current().run(block, shared_bytes, body);
+                emulation::Block::current().run(block, shared_bytes, room, body);
             }
         }
     }
