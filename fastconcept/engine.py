@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle, find_bundle
-from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image, preprocess_image
+from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image, preprocess_uploaded
 from .errors import InputError
 from .resources import Resources
 from .saliency.explain import Options, explain_image
@@ -79,7 +79,7 @@ class Engine(Resources):
         -------
         (n, d) float32, unit rows
         """
-        with self._place:
+        with self.place:
             rows: FloatArray = self.kernels.to_host(self._embed_images(images))
         return rows
 
@@ -90,19 +90,20 @@ class Engine(Resources):
         return np.concatenate(parts) if parts else np.empty((0, self.bundle.manifest.embedding_dim), np.float32)
 
     def _encode_batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[Any, int]]:
-        batch = []
+        """Rows of whole images and how many, batch by batch, on the device."""
+        batch: list[Any] = []
         for image in images:
-            batch.append(self.load_image(image))
+            pixels = self.load_image(image)
+            batch.append(self._preprocessed(pixels, self.kernels.upload(pixels)))
             if len(batch) == self.image_encoder.batch_size:
-                yield self._embed_pixels(batch), len(batch)
+                yield self.image_encoder.encode(np.stack(batch)), len(batch)
                 batch = []
         if batch:
-            yield self._embed_pixels(batch), len(batch)
+            yield self.image_encoder.encode(np.stack(batch)), len(batch)
 
-    def _embed_pixels(self, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
-        """Rows of decoded whole images, on the device."""
-        ready = np.stack([preprocess_image(pixels, self.bundle.manifest.preprocess) for pixels in images])
-        return self.image_encoder.encode(self.kernels.upload(ready))
+    def _preprocessed(self, pixels: npt.NDArray[np.uint8], uploaded: Any) -> Any:
+        """A decoded whole image as the encoder takes it, on the device."""
+        return preprocess_uploaded(pixels, uploaded, self.bundle.manifest.preprocess, self.kernels, self.num_threads)
 
     def encode_text(self, texts: str | Sequence[str]) -> FloatArray:
         """Embed texts as they are, without a template.
@@ -111,7 +112,7 @@ class Engine(Resources):
         -------
         (n, d) float32, unit rows
         """
-        with self._place:
+        with self.place:
             rows: FloatArray = self.kernels.to_host(self._embed_texts(texts))
         return rows
 
@@ -150,13 +151,14 @@ class Engine(Resources):
         """
         chosen = Options.from_keywords(options)
         timings: dict[str, float] = {}
-        with self._place:
+        with self.place:
             targets = resolve_targets(concepts, self.bank, self._embed_texts)
             began = time.perf_counter()
             pixels = self.load_image(image)
             timings["decode"] = (time.perf_counter() - began) * 1e3
             began = time.perf_counter()
-            whole = self._embed_pixels([pixels])
+            uploaded = self.kernels.upload(pixels)
+            whole = self.image_encoder.encode(self._preprocessed(pixels, uploaded)[None])
             timings["encode"] = (time.perf_counter() - began) * 1e3
             return explain_image(
                 pixels,
@@ -169,6 +171,7 @@ class Engine(Resources):
                 self.kernels,
                 self.num_threads,
                 timings,
+                uploaded=uploaded,
             )
 
     # Warm up --------------------------------------------------------------------------------------------------------
@@ -254,7 +257,7 @@ class Engine(Resources):
         if sum(given) != 1:
             raise InputError("give exactly one of images, embeddings and texts")
         mean = self.dictionary.mean if texts is not None else self.image_mean
-        with self._place:
+        with self.place:
             if images is not None:
                 single, rows = is_single_image(images), self._embed_images(images)
             elif texts is not None:
@@ -328,7 +331,7 @@ class Engine(Resources):
             If there are fewer labels than images.
         """
         penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
-        with self._place:
+        with self.place:
             return sparse.average(
                 self._labelled_batches(images, labels),
                 self.dictionary,

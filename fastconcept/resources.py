@@ -23,7 +23,14 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Resources:
-    """Files of a bundle, read when first needed and kept; parameters as for :class:`fastconcept.engine.Engine`."""
+    """Files of a bundle, read when first needed and kept; parameters as for :class:`fastconcept.engine.Engine`.
+
+    Attributes
+    ----------
+    place : Device
+        Of the kernels. Work with them inside ``with engine.place``: on a GPU, its device and
+        the engine's stream.
+    """
 
     def __init__(
         self,
@@ -44,7 +51,7 @@ class Resources:
         self.providers = list(providers) if providers is not None else device_providers(device)
         self.encoder = check_encoder(encoder, device)
         self.kernels = backends.backend(device.split(":")[0])
-        self._place = self.kernels.Device(device)
+        self.place = self.kernels.Device(device)
         self._bank_name, self._dictionary_name = bank, dictionary
 
     def __repr__(self) -> str:
@@ -53,12 +60,12 @@ class Resources:
     @cached_property
     def image_encoder(self) -> Any:
         """The image tower."""
-        return open_image_encoder(self.bundle, self._place, self.providers, self.encoder, self.num_threads)
+        return open_image_encoder(self.bundle, self.place, self.providers, self.encoder, self.num_threads)
 
     @cached_property
     def text_encoder(self) -> Any:
         """The text tower with its tokenizer."""
-        return open_text_encoder(self.bundle, self._place, self.providers, self.num_threads)
+        return open_text_encoder(self.bundle, self.place, self.providers, self.num_threads)
 
     @cached_property
     def bank(self) -> ConceptBank:
@@ -70,7 +77,7 @@ class Resources:
     @cached_property
     def prepared_bank(self) -> Any:
         """The bank as the kernels take it; on a GPU it stays there."""
-        with self._place:
+        with self.place:
             return self.kernels.prepare_bank(self.bank.embeddings)
 
     @cached_property

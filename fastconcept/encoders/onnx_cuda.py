@@ -2,8 +2,8 @@
 
 The twin of :mod:`fastconcept.encoders.onnx`. Inputs and outputs are bound (IOBinding) to arrays on the engine's
 device, and ONNX Runtime works on the engine's stream (``user_compute_stream``), so that it waits for what was queued
-before it, what comes after waits for it, and the host waits for neither. A host array is accepted too: it goes up, and
-its rows come back.
+before it, and what comes after waits for it. (At the end of a run ONNX Runtime lets the host wait for that stream.)
+Arrays of another stream are waited for. A host array is accepted too: it goes up, and its rows come back.
 
 Not yet run on hardware; tests stand in for the session.
 """
@@ -86,7 +86,7 @@ class _Bound:
 
     def _run(self, batch: Any, target: Any) -> None:
         xp, _ = require()
-        with self.device, self._lock:
+        with self.device.joined(), self._lock:
             given = xp.asarray(batch).astype(_TYPES[self._input.type], copy=False)
             rows = xp.empty(target.shape, np.float32) if is_host(target) else target
             binding = self._session.io_binding()

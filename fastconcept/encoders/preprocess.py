@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from ..bundle import Preprocess
 from ..errors import ImageError, InputError
+from ..kernels.checks import MAX_SIZE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -157,45 +159,92 @@ def preprocess_image(image: npt.NDArray[np.uint8], config: Preprocess) -> npt.ND
     from PIL import Image
 
     resample = Image.Resampling[config.interpolation.upper()]
-    height, width = config.size
+    (height, width), (tall, wide), (top, left) = config.size, *placement(image.shape[0], image.shape[1], config)
     picture = Image.fromarray(image)
-    if config.resize_mode == "squash":
-        fitted = picture.resize((width, height), resample)
-    elif config.resize_mode == "longest":
-        fitted = _fit_longest(picture, width, height, resample, config.fill_color)
+    if tall * wide > _MAX_RESIZED_PIXELS:
+        down, across = picture.height / tall, picture.width / wide
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        fitted = picture.resize((width, height), resample, box=box)
     else:
-        fitted = _fit_shortest(picture, width, height, resample)
+        fitted = picture if (wide, tall) == picture.size else picture.resize((wide, tall), resample)
+        if config.resize_mode == "longest":
+            canvas = Image.new("RGB", (width, height), (config.fill_color,) * 3)
+            canvas.paste(fitted, (-left, -top))
+            fitted = canvas
+        else:
+            fitted = fitted.crop((left, top, left + width, top + height))
     pixels = np.asarray(fitted, np.float32) / np.float32(255)
     pixels = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _fit_shortest(picture: Image.Image, width: int, height: int, resample: Any) -> Image.Image:
-    """Short side to the target, then the centre; rounding follows torchvision."""
-    if width == height:
-        short, long = sorted(picture.size)
-        scaled = int(width * long / short)
-        new_width, new_height = (width, scaled) if picture.width <= picture.height else (scaled, width)
-    else:
-        ratio = min(picture.width / width, picture.height / height)
-        new_width, new_height = round(picture.width / ratio), round(picture.height / ratio)
-    left, top = round((new_width - width) / 2.0), round((new_height - height) / 2.0)
-    if new_width * new_height > _MAX_RESIZED_PIXELS:
-        across, down = picture.width / new_width, picture.height / new_height
-        box = (left * across, top * down, (left + width) * across, (top + height) * down)
-        return picture.resize((width, height), resample, box=box)
-    if (new_width, new_height) != picture.size:
-        picture = picture.resize((new_width, new_height), resample)
-    return picture.crop((left, top, left + width, top + height))
+def preprocess_uploaded(
+    image: npt.NDArray[np.uint8], uploaded: Any, config: Preprocess, kernels: ModuleType, num_threads: int | None = None
+) -> Any:
+    """:func:`preprocess_image` where the kernels read the image.
 
+    On a GPU the image is resized there, always rows before columns. Pillow resizes some images columns first, which are
+    squashed or far taller than wide; their pixels may differ by a few levels of 255.
 
-def _fit_longest(picture: Image.Image, width: int, height: int, resample: Any, fill: int) -> Image.Image:
-    """Long side to the target, the rest padded evenly."""
-    from PIL import Image
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    uploaded : (H, W, 3) uint8
+        What ``kernels.upload`` made of it.
+    config : Preprocess
+    kernels : module
+        A backend of :mod:`fastconcept.kernels`.
+    num_threads : int, optional
 
-    ratio = max(picture.width / width, picture.height / height)
-    new_width, new_height = max(1, round(picture.width / ratio)), max(1, round(picture.height / ratio))
-    canvas = Image.new("RGB", (width, height), (fill, fill, fill))
-    resized = picture.resize((new_width, new_height), resample)
-    canvas.paste(resized, ((width - new_width) // 2, (height - new_height) // 2))
+    Returns
+    -------
+    (3, h, w) float32
+        Where ``uploaded`` is.
+    """
+    (height, width), (tall, wide), (top, left) = config.size, *placement(image.shape[0], image.shape[1], config)
+    if uploaded is image:
+        return preprocess_image(image, config)
+    if tall * wide > _MAX_RESIZED_PIXELS or max(tall, wide) > MAX_SIZE:  # a strip, of which little is looked at
+        return kernels.upload(preprocess_image(image, config))
+    box = np.array([[0, 0, image.shape[1], image.shape[0]]], np.int32)
+    mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
+    resized = kernels.resize_patches(
+        uploaded, box, (tall, wide), mean, std, config.interpolation, num_threads=num_threads
+    )[0]
+    if config.resize_mode != "longest":
+        return resized[:, top : top + height, left : left + width]
+    canvas = kernels.empty((3, height, width), np.float32)
+    for channel, value in enumerate(((np.float32(config.fill_color / 255) - mean) / std).tolist()):
+        canvas[channel] = value
+    canvas[:, -top : -top + tall, -left : -left + wide] = resized
     return canvas
+
+
+def placement(height: int, width: int, config: Preprocess) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size (h, w) to which a whole image is resized, and where in it (top, left) the encoder's window begins.
+
+    The window reaches outside (negative numbers) where the image is padded. Rounding follows torchvision.
+
+    Examples
+    --------
+    >>> half = (0.5, 0.5, 0.5)
+    >>> placement(480, 640, Preprocess((224, 224), half, half))
+    ((224, 298), (0, 37))
+    >>> placement(480, 640, Preprocess((224, 224), half, half, resize_mode="longest"))
+    ((168, 224), (-28, 0))
+    """
+    tall, wide = config.size
+    if config.resize_mode == "squash":
+        return (tall, wide), (0, 0)
+    if config.resize_mode == "longest":  # long side to the target, the rest padded evenly
+        ratio = max(width / wide, height / tall)
+        resized = max(1, round(height / ratio)), max(1, round(width / ratio))
+        return resized, (-((tall - resized[0]) // 2), -((wide - resized[1]) // 2))
+    if tall == wide:  # short side to the target, then the centre
+        short, long = sorted((height, width))
+        scaled = int(wide * long / short)
+        resized = (scaled, wide) if width <= height else (wide, scaled)
+    else:
+        ratio = min(width / wide, height / tall)
+        resized = round(height / ratio), round(width / ratio)
+    return resized, (round((resized[0] - tall) / 2.0), round((resized[1] - wide) / 2.0))

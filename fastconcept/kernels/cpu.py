@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu, checks
-from .cpu_device import Device, beside, check_rows, place, prepare_bank, to_host, upload
+from .cpu_device import Device, beside, check_rows, empty, noise, place, prepare_bank, resize_image, to_host, upload
 from .cpu_nnlasso import Dictionary, nnlasso, nnlasso_l0
 from .reference import FloatArray, IntArray, SaliencyMaps, SubtreeRanks
 from .sparse_codes import SparseCodes
@@ -28,10 +28,13 @@ __all__ = [
     "all_ranks",
     "beside",
     "check_rows",
+    "empty",
     "nnlasso",
     "nnlasso_l0",
+    "noise",
     "place",
     "prepare_bank",
+    "resize_image",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",

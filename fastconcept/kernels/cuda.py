@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from . import checks
+from . import checks, cpu_device
 from .cuda_device import (
     Availability,
     Device,
@@ -24,8 +24,10 @@ from .cuda_device import (
     check_rows,
     device_array,
     device_limit,
+    empty,
     finish_uploads,
     is_host,
+    noise,
     place,
     pointer,
     product,
@@ -53,10 +55,13 @@ __all__ = [
     "availability",
     "beside",
     "check_rows",
+    "empty",
     "nnlasso",
     "nnlasso_l0",
+    "noise",
     "place",
     "prepare_bank",
+    "resize_image",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",
@@ -309,6 +314,19 @@ def resize_patches(
         out[...] = to_host(result)
         return out
     return back(result, host)
+
+
+def resize_image(image: Any, box: tuple[int, int, int, int], size: tuple[int, int]) -> Any:
+    """Cut a box out of an image and resize it (bicubic, antialiased): (h, w, 3) uint8, where the image is.
+
+    The twin of :func:`fastconcept.kernels.cpu_device.resize_image`; a side beyond 16,384 pixels is left to it.
+    """
+    if max(size) > checks.MAX_SIZE:
+        resized = cpu_device.resize_image(to_host(image), box, size)
+        return resized if is_host(image) else upload(resized)
+    # 1 / 255 undoes the division by 255: these are pixels, which rounding makes whole again.
+    planes = resize_patches(image, np.array([box], np.int32), size, [0.0] * 3, [1 / 255] * 3)[0]
+    return np.rint(planes).astype(np.uint8).transpose(1, 2, 0).copy()
 
 
 def _resize_chunk(

@@ -9,18 +9,19 @@ import contextlib
 import functools
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DeviceError, InputError
-from . import checks, sparse_codes
+from . import checks, cpu_device, sparse_codes
 
 # Of cuBLAS (library_types.h, cublas_api.h).
 _TYPES = {"float16": 2, "float32": 0, "float64": 1}
 _COMPUTE = {"float16": 68, "float32": 69, "float64": 70}  # fp32 for halves; fp32 without tf32; fp64
+_KEPT_NOISE = 8  # about a megabyte each
 _NO_TRANSPOSE, _TRANSPOSE, _DEFAULT_ALGORITHM = 0, 1, -1
 
 
@@ -134,6 +135,22 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self._stack().pop().close()
 
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """As ``with device``, for arrays of the stream that is current outside: each of the two waits for the other."""
+        xp, _ = require()
+        caller = xp.cuda.get_current_stream()
+        if int(caller.ptr) == self.stream:
+            with self:
+                yield
+            return
+        given = caller.record()
+        with self:
+            self._stream.wait_event(given)
+            yield
+            done = self._stream.record()
+        caller.wait_event(done)
+
     def _stack(self) -> list[contextlib.ExitStack]:
         if not hasattr(self._entered, "stack"):
             self._entered.stack = []
@@ -156,6 +173,29 @@ def upload(array: Any) -> Any:
 def beside(rows: Any, array: Any) -> Any:
     """An array where ``rows`` are, so that the two can be computed with."""
     return array if is_host(rows) else upload(array)
+
+
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+    """An array to be written, where the kernels read it."""
+    xp, _ = require()
+    return xp.empty(shape, dtype)
+
+
+def noise(shape: tuple[int, ...], seed: int) -> Any:
+    """Uniform noise over 0 to 255, uint8, the same values as on the CPU.
+
+    It is drawn on the host and kept on the device: every image takes the beginning of it.
+    """
+    xp, _ = require()
+    count = int(np.prod(shape))
+    kept = _noise(1 << max(count - 1, 0).bit_length(), seed, int(xp.cuda.Device().id), stream())
+    return kept[:count].reshape(shape).copy()
+
+
+@functools.lru_cache(maxsize=_KEPT_NOISE)
+def _noise(count: int, seed: int, device: int, queue: int) -> Any:
+    """Of one stream: what others read would have to wait for the upload, and is let go too early."""
+    return upload(cpu_device.noise((count,), seed))
 
 
 def check_rows(rows: Any, name: str) -> Any:

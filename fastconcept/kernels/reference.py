@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from . import checks
-from .cpu_device import Device, beside, check_rows, place, prepare_bank, to_host, upload
+from .cpu_device import Device, beside, check_rows, empty, noise, place, prepare_bank, resize_image, to_host, upload
 from .reference_nnlasso import Dictionary, certificate, nnlasso, nnlasso_l0
 from .sparse_codes import SparseCodes
 
@@ -30,10 +30,13 @@ __all__ = [
     "beside",
     "certificate",
     "check_rows",
+    "empty",
     "nnlasso",
     "nnlasso_l0",
+    "noise",
     "place",
     "prepare_bank",
+    "resize_image",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",

@@ -155,6 +155,8 @@ def explain_image(
     kernels: ModuleType,
     num_threads: int | None = None,
     timings: dict[str, float] | None = None,
+    *,
+    uploaded: Any = None,
 ) -> Explanation:
     """Saliency maps of any number of concepts on one image, in one pass over its patches.
 
@@ -173,12 +175,14 @@ def explain_image(
         Input size and normalisation of the encoder.
     options : Options
     kernels : module
-        ``fastconcept.kernels.cpu`` or another backend. The bordered image goes up to its device once, and the maps
-        come back; what lies between stays there.
+        ``fastconcept.kernels.cpu`` or another backend. The image goes up to its device once, and the maps come back;
+        what lies between stays there.
     num_threads : int, optional
     timings : dict, optional
         Stages timed so far, in milliseconds; this function adds its own. A GPU works on while this function goes on
         to the next stage: there a stage's time is that of queueing it and waiting for what it needs.
+    uploaded : (H, W, 3) uint8, optional
+        The image where the kernels read it, if it is there already.
 
     Returns
     -------
@@ -191,11 +195,11 @@ def explain_image(
     inside = options.border == "inside"
     grid = patches.patch_grid(*size, options.sizes, options.stride, inside, options.scale_weights)
     region = patches.visible_region(image.shape[0], image.shape[1], options.fit)
-    bordered = patches.working_image(image, region, size)
+    bordered = kernels.resize_image(kernels.upload(image) if uploaded is None else uploaded, region, size)
     if not inside:
-        bordered = patches.add_border(bordered, grid.margin, options.border, options.seed, config.mean)
+        bordered = patches.add_border(bordered, grid.margin, options.border, options.seed, config.mean, kernels)
     _add(timings, "preprocess", began)
-    embeddings = embed_patches(kernels.upload(bordered), grid.boxes, encoder, config, kernels, num_threads, timings)
+    embeddings = embed_patches(bordered, grid.boxes, encoder, config, kernels, num_threads, timings)
 
     began = time.perf_counter()
     best = _ranks(np.concatenate([embeddings, whole]), targets, bank, kernels, num_threads)

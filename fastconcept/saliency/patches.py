@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..kernels import cpu_device
 
 WORKING_SIZE = 224  # pixels of the short side (ConVis, section "Concept Visualization")
 MAX_PATCHES = 50_000
@@ -106,37 +109,15 @@ def visible_region(height: int, width: int, fit: str) -> tuple[int, int, int, in
     return left, top, left + side, top + side
 
 
-def working_image(
-    image: npt.NDArray[np.uint8], region: tuple[int, int, int, int], size: tuple[int, int]
-) -> npt.NDArray[np.uint8]:
-    """Cut out the visible region and resize it (bicubic, antialiased) to the working size.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-    region : (x0, y0, x1, y1)
-        See :func:`visible_region`.
-    size : (int, int)
-        Height and width, see :func:`working_size`.
-
-    Returns
-    -------
-    (h, w, 3) uint8
-    """
-    from PIL import Image
-
-    cut = Image.fromarray(image[region[1] : region[3], region[0] : region[2]])
-    return np.asarray(cut.resize((size[1], size[0]), Image.Resampling.BICUBIC), np.uint8)
-
-
 def add_border(
-    image: npt.NDArray[np.uint8], margin: int, border: str, seed: int, fill: Sequence[float]
-) -> npt.NDArray[np.uint8]:
+    image: Any, margin: int, border: str, seed: int, fill: Sequence[float], kernels: ModuleType = cpu_device
+) -> Any:
     """Surround the working image so that patches may hang over its edge.
 
     Parameters
     ----------
     image : (h, w, 3) uint8
+        Where ``kernels`` keep arrays; the result is there, too.
     margin : int
         Pixels on every side.
     border : {"noise", "constant", "reflect"}
@@ -145,6 +126,8 @@ def add_border(
         Of the noise.
     fill : (3,) float
         Colour of ``"constant"``, where white is 1.
+    kernels : module
+        A backend of :mod:`fastconcept.kernels`.
 
     Returns
     -------
@@ -152,15 +135,30 @@ def add_border(
     """
     height, width, _ = image.shape
     if border == "reflect":
-        return np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+        rows, columns = (kernels.upload(_mirrored(length, margin)) for length in (height, width))
+        return image.take(rows, axis=0).take(columns, axis=1)
     shape = (height + 2 * margin, width + 2 * margin, 3)
     if border == "noise":
-        bordered = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+        bordered = kernels.noise(shape, seed)
     else:
+        bordered = kernels.empty(shape, np.uint8)
         colour = np.clip(np.rint(np.asarray(fill) * 255), 0, 255).astype(np.uint8)
-        bordered = np.broadcast_to(colour, shape).copy()
+        for channel, value in enumerate(colour.tolist()):
+            bordered[..., channel] = value
     bordered[margin : margin + height, margin : margin + width] = image
     return bordered
+
+
+def _mirrored(length: int, margin: int) -> npt.NDArray[np.int64]:
+    """Which of ``length`` pixels stands where, with ``margin`` more on both sides that mirror them.
+
+    Examples
+    --------
+    >>> _mirrored(3, 2).tolist(), _mirrored(1, 2).tolist()
+    ([1, 0, 0, 1, 2, 2, 1], [0, 0, 0, 0, 0])
+    """
+    place = np.arange(-margin, length + margin) % (2 * length)
+    return np.minimum(place, 2 * length - 1 - place)
 
 
 def patch_grid(

@@ -106,7 +106,8 @@ def decompose(
         codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
     else:
         codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
-    return Decompositions(vocabulary, SparseCodes(*map(kernels.to_host, codes)), rows.astype(np.float32), mean)
+    kept = rows.astype(np.float32)  # before the codes come back, which waits for it: others may read it
+    return Decompositions(vocabulary, SparseCodes(*map(kernels.to_host, codes)), kept, mean)
 
 
 def recompose(
@@ -199,7 +200,7 @@ def average(
         if len(labels) != len(embeddings):
             raise InputError(f"a batch has {len(embeddings)} embeddings but {len(labels)} labels")
         result = decompose(embeddings, vocabulary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads)
-        cosines = result.cosine
+        cosines = _cosines(result, vocabulary, kernels)
         for i, label in enumerate(labels):
             span = slice(result.codes.indptr[i], result.codes.indptr[i + 1])
             totals.setdefault(label, _Total()).add(result.codes.indices[span], result.codes.values[span], cosines[i])
@@ -207,6 +208,27 @@ def average(
         if progress is not None:
             progress(done)
     return {label: total.average(vocabulary) for label, total in totals.items()}
+
+
+def _cosines(result: Decompositions, vocabulary: Vocabulary, kernels: ModuleType) -> npt.NDArray[np.float64]:
+    """``result.cosine``, made where the embeddings are: of them, only one number each comes back."""
+    if isinstance(result.targets, np.ndarray):
+        return result.cosine
+    codes, count = result.codes, len(result)
+    lengths = np.diff(codes.indptr)
+    most, rows = int(lengths.max(initial=0)), np.repeat(np.arange(count), lengths)
+    places = np.arange(len(rows)) - np.repeat(codes.indptr[:-1], lengths)
+    words, weights = np.zeros((most, count), np.int64), np.zeros((most, count, 1))
+    words[places, rows], weights[places, rows, 0] = codes.indices, codes.values
+    words, weights = kernels.upload(words), kernels.upload(weights)
+    dictionary, sums = vocabulary.prepared(kernels).rows, kernels.empty(result.targets.shape, np.float64)
+    sums[...] = 0.0
+    for place in range(most):
+        sums += weights[place] * dictionary.take(words[place], axis=0).astype(np.float64)
+    mean = kernels.upload(result.mean_embedding.astype(np.float64))
+    made = unit(unit(sums) + mean).astype(np.float32).astype(np.float64)
+    cosines: npt.NDArray[np.float64] = kernels.to_host((made * unit(result.targets.astype(np.float64))).sum(axis=1))
+    return cosines
 
 
 class _Total:

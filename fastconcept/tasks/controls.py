@@ -13,6 +13,7 @@ from ..concepts.bank import ConceptBank
 from ..concepts.dictionary import Dictionary
 from ..engine import Engine
 from ..errors import InputError
+from ..kernels.cuda_device import to_host
 
 FloatArray = npt.NDArray[np.float32]
 CONTROLS = ("random-vocabulary", "shuffled-definitions", "random-encoder")
@@ -44,6 +45,7 @@ class RandomEncoder:
 
     def encode(self, pixels: FloatArray, batch_size: int | None = None) -> FloatArray:
         """Pixels (n, 3, h, w) float32 to unit rows (n, dim) float32; h and w are at least 8."""
+        pixels = to_host(pixels)
         count, _, height, width = pixels.shape
         down, across = height // _POOLED, width // _POOLED
         if not down or not across:

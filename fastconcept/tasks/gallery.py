@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
-from ..encoders.preprocess import preprocess_image
 from ..engine import Engine
 from ..errors import InputError
 from ..saliency.explain import Options
@@ -92,7 +91,7 @@ def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None
         raise InputError("a report needs a bank of synsets; this bundle's bank holds phrases without a hierarchy")
     options = options or Options(stride=32, score="log-rank")
     pixels = engine.load_image(image)
-    whole = engine.image_encoder.encode(preprocess_image(pixels, engine.bundle.manifest.preprocess)[None])
+    whole = engine.encode_image(pixels)
     embedded = PatchStore(engine, options).embed(pixels)
     similarities = engine.bank.embeddings @ whole[0]
     nearest = np.argsort(-similarities, kind="stable")
@@ -101,9 +100,9 @@ def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None
     targets = [
         Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
     ]
-    kernels = engine.kernels
-    scores = PatchScores(embedded, targets, engine.prepared_bank, kernels, engine.num_threads)
-    cells = scores.maps(Reading((), False, options.aggregate, options.scale_weights, options.score))
+    cells = PatchScores(engine, embedded, targets).maps(
+        Reading((), False, options.aggregate, options.scale_weights, options.score)
+    )
     view = View(pixels, embedded.region, embedded.grid.cell)
     maps = iter([_concept_map(t, cells[k], similarities, view) for k, t in enumerate(targets)])
     levels = [Level(title, tuple(next(maps) for _ in part)) for title, part in chosen if part]

@@ -206,7 +206,6 @@ class _Room:
 
     def __init__(self, store: PatchStore, reading: Reading, nulls: Sequence[str], seed: int) -> None:
         self._engine, self._reading = store.engine, reading
-        self._kernels = store.engine.kernels
         self._store = store
         self._random = np.random.default_rng(seed)
         self._null_banks = {}
@@ -216,7 +215,7 @@ class _Room:
             if isinstance(null.image_encoder, RandomEncoder):
                 self._null_store = PatchStore(null, store.options, None, store.strides.values(), store.short_side)
             else:
-                self._null_banks[NULL_NAMES[control]] = null.bank.embeddings
+                self._null_banks[NULL_NAMES[control]] = null.prepared_bank
 
     def maps(
         self, image: npt.NDArray[np.uint8], cases: Sequence[Case]
@@ -225,15 +224,14 @@ class _Room:
         bank, embedded = self._engine.bank, self._store.embed(image)
         targets = [case.target for case in cases]
         others = [unrelated(bank, target, self._random) for target in targets]
-        count, threads = len(targets), self._engine.num_threads
-        both = PatchScores(embedded, targets + others, bank.embeddings, self._kernels, threads).maps(self._reading)
+        count = len(targets)
+        both = PatchScores(self._engine, embedded, targets + others).maps(self._reading)
         maps: dict[str, npt.NDArray[np.floating]] = {OURS: both[:count], OTHER: both[count:]}
-        for name, rows in self._null_banks.items():
-            maps[name] = PatchScores(embedded, targets, rows, self._kernels, threads).maps(self._reading)
+        for name, prepared in self._null_banks.items():
+            maps[name] = PatchScores(self._engine, embedded, targets, prepared).maps(self._reading)
         if self._null_store is not None:
             drawn = self._null_store.embed(image)
-            scores = PatchScores(drawn, targets, bank.embeddings, self._kernels, threads)
-            maps[NULL_NAMES["random-encoder"]] = scores.maps(self._reading)
+            maps[NULL_NAMES["random-encoder"]] = PatchScores(self._engine, drawn, targets).maps(self._reading)
         maps[CENTRE] = np.repeat(centre_map(64)[None], count, axis=0)
         maps[FULL] = np.ones((count, 64, 64), np.float32)
         return embedded.region, maps

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -176,7 +177,7 @@ def sweep(
         )
         for border, side in itertools.product(borders, short_sides)
     }
-    banks = {NULL_NAMES[control]: apply_control(engine, control, seed).bank.embeddings for control in nulls}
+    banks = {NULL_NAMES[control]: apply_control(engine, control, seed).prepared_bank for control in nulls}
     tally = _Tally(tried, parts)
     generator = np.random.default_rng(seed)
     groups: list[str] = []
@@ -200,16 +201,13 @@ def _scored(
     embedded: PatchEmbeddings,
     targets: Sequence[Target],
     others: Sequence[Target],
-    banks: dict[str, npt.NDArray[np.float32]],
+    banks: dict[str, Any],
 ) -> dict[str, PatchScores]:
     """Scores at the patches of the right concepts, of random ones, and of the right ones in the banks of nulls."""
-    real = engine.bank.embeddings
+    real = engine.prepared_bank
     asked = {OURS: (targets, real)} | ({OTHER: (others, real)} if others else {})
     asked |= {name: (targets, bank) for name, bank in banks.items()}
-    return {
-        name: PatchScores(embedded, wanted, bank, engine.kernels, engine.num_threads)
-        for name, (wanted, bank) in asked.items()
-    }
+    return {name: PatchScores(engine, embedded, wanted, bank) for name, (wanted, bank) in asked.items()}
 
 
 class _Tally:

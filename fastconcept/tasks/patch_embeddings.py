@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -189,14 +190,15 @@ class PatchStore:
         region = patches.visible_region(height, width, options.fit)
         sides = grid.boxes[:, 2] - grid.boxes[:, 0]
         rows = np.empty((len(grid), self.engine.bundle.manifest.embedding_dim), np.float32)
-        bordered = None
+        bordered: Any = None
         for side, stride in self.strides.items():
             chosen = sides == side
             path = self._path(image, f"{size} {grid.margin} {side} {stride}")
             kept = _read(path, (int(chosen.sum()), rows.shape[1]))
             if kept is None:
-                bordered = self._bordered(image, region, size, grid.margin) if bordered is None else bordered
-                kept = self._encode(bordered, grid.boxes[chosen])
+                with self.engine.place:
+                    bordered = self._bordered(image, region, size, grid.margin) if bordered is None else bordered
+                    kept = self._encode(bordered, grid.boxes[chosen])
                 if path is not None:
                     _write_whole(path, kept)
             rows[chosen] = kept
@@ -204,14 +206,15 @@ class PatchStore:
 
     def _bordered(
         self, image: npt.NDArray[np.uint8], region: tuple[int, int, int, int], size: tuple[int, int], margin: int
-    ) -> npt.NDArray[np.uint8]:
-        working = patches.working_image(image, region, size)
+    ) -> Any:
+        """The working image with its border, on the device of the engine."""
+        kernels, mean = self.engine.kernels, self.engine.bundle.manifest.preprocess.mean
+        working = kernels.resize_image(kernels.upload(image), region, size)
         if not margin:
             return working
-        mean = self.engine.bundle.manifest.preprocess.mean
-        return patches.add_border(working, margin, self.options.border, self.options.seed, mean)
+        return patches.add_border(working, margin, self.options.border, self.options.seed, mean, kernels)
 
-    def _encode(self, bordered: npt.NDArray[np.uint8], boxes: npt.NDArray[np.int32]) -> FloatArray:
+    def _encode(self, bordered: Any, boxes: npt.NDArray[np.int32]) -> FloatArray:
         engine = self.engine
         config, kernels = engine.bundle.manifest.preprocess, engine.kernels
         rows = embed_patches(bordered, boxes, engine.image_encoder, config, kernels, engine.num_threads, {})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..engine import Engine
 from ..errors import InputError
 from ..saliency.explain import patch_values
 from ..saliency.patches import PatchGrid
@@ -17,7 +17,7 @@ from ..saliency.targets import Target
 from .patch_embeddings import PatchEmbeddings
 
 FloatArray = npt.NDArray[np.float32]
-Columns = tuple[npt.NDArray[np.int32], FloatArray]
+Columns = tuple[Any, Any]  # ranks int32 and similarities float32, on the engine's device
 _FINER = 4
 
 
@@ -66,32 +66,28 @@ class Reading:
 class PatchScores:
     """Ranks and similarities of concepts at every patch of an image, computed once and read in many ways.
 
+    The patches go up to the engine's device once, and only maps come back.
+
     Parameters
     ----------
+    engine : Engine
     embedded : PatchEmbeddings
     targets : sequence of Target
         k concepts.
-    bank : (N, d) float32
-        Unit rows that ranks count over.
-    kernels : module
-        A backend of :mod:`fastconcept.kernels`.
-    num_threads : int, optional
+    bank : optional
+        What ranks count over, as ``engine.kernels.prepare_bank`` makes it; by default the engine's own.
     """
 
-    def __init__(
-        self,
-        embedded: PatchEmbeddings,
-        targets: Sequence[Target],
-        bank: FloatArray,
-        kernels: ModuleType,
-        num_threads: int | None = None,
-    ) -> None:
-        self._embedded, self._targets, self._bank = embedded, list(targets), bank
-        self._kernels, self._threads = kernels, num_threads
+    def __init__(self, engine: Engine, embedded: PatchEmbeddings, targets: Sequence[Target], bank: Any = None) -> None:
+        self._embedded, self._targets = embedded, list(targets)
+        self._bank = engine.prepared_bank if bank is None else bank
+        self._place, self._kernels, self._threads = engine.place, engine.kernels, engine.num_threads
         self._by_member: dict[str, Columns] = {}
-        columns = [self._best(target) for target in self._targets]
-        self._ranks = np.concatenate([ranks for ranks, _ in columns], axis=1)
-        self._similarities = np.concatenate([similarities for _, similarities in columns], axis=1)
+        with self._place:
+            self._rows = self._kernels.upload(embedded.rows)
+            columns = [self._best(target) for target in self._targets]
+            self._ranks = np.concatenate([ranks for ranks, _ in columns], axis=1)
+            self._similarities = np.concatenate([similarities for _, similarities in columns], axis=1)
 
     def _best(self, target: Target) -> Columns:
         """The best rank and similarity of a concept's subtree at every patch, (n, 1) each."""
@@ -102,9 +98,7 @@ class PatchScores:
     def _columns(self, groups: Sequence[npt.NDArray[np.int32]], queries: FloatArray | None = None) -> Columns:
         indptr = np.cumsum([0, *map(len, groups)], dtype=np.int64)
         indices = np.concatenate([np.zeros(0, np.int32), *groups]).astype(np.int32)
-        found = self._kernels.subtree_ranks(
-            self._embedded.rows, self._bank, indptr, indices, queries, num_threads=self._threads
-        )
+        found = self._kernels.subtree_ranks(self._rows, self._bank, indptr, indices, queries, num_threads=self._threads)
         return found.ranks, found.similarities
 
     def maps(self, reading: Reading) -> FloatArray:
@@ -112,17 +106,21 @@ class PatchScores:
         steps = self._embedded.coarsened(reading.sizes, reading.strides)
         chosen = self._embedded.chosen(reading.sizes, reading.inside, reading.strides)
         grid = self._embedded.subgrid(chosen, reading.scale_weights, steps)
-        if reading.aggregate == "best-then-mean":
-            maps = self._mean(patch_values(self._ranks[chosen], self._similarities[chosen], reading.score), grid)[0]
-        else:
-            maps = np.stack([self._best_of_means(target, chosen, grid, reading.score) for target in self._targets])
+        with self._place:
+            rows = self._kernels.upload(np.flatnonzero(chosen))
+            if reading.aggregate == "best-then-mean":
+                values = self._values((self._ranks, self._similarities), rows, reading.score)
+                maps = self._kernels.to_host(self._saliency(values, grid).maps)
+            else:
+                maps = np.stack([self._best_of_means(target, rows, grid, reading.score) for target in self._targets])
         return smoothed(maps) if reading.smooth else maps
 
-    def _mean(self, values: npt.NDArray[Any], grid: PatchGrid) -> tuple[FloatArray, FloatArray]:
-        """Maps of values, and the means that they were stretched from, (k, h, w) each."""
-        found = self._kernels.saliency_maps(values, grid.cells, grid.weights, grid.shape, num_threads=self._threads)
-        low, high = found.low[:, None, None], found.high[:, None, None]
-        return found.maps, (high - found.maps * (high - low)).astype(np.float32)
+    def _values(self, columns: Columns, rows: Any, score: str) -> Any:
+        """What is averaged over some patches, (n, k)."""
+        return patch_values(columns[0].take(rows, axis=0), columns[1].take(rows, axis=0), score)
+
+    def _saliency(self, values: Any, grid: PatchGrid) -> Any:
+        return self._kernels.saliency_maps(values, grid.cells, grid.weights, grid.shape, num_threads=self._threads)
 
     def _members(self, target: Target) -> Columns:
         """Rank and similarity of every member of a concept's subtree at every patch, (n, members) each."""
@@ -132,10 +130,12 @@ class PatchScores:
             self._by_member[target.name] = self._columns(members, queries)
         return self._by_member[target.name]
 
-    def _best_of_means(self, target: Target, chosen: npt.NDArray[np.bool_], grid: PatchGrid, score: str) -> FloatArray:
+    def _best_of_means(self, target: Target, rows: Any, grid: PatchGrid, score: str) -> FloatArray:
         """Mean over patches for each member of the subtree, then the best member of every cell."""
-        ranks, similarities = self._members(target)
-        best = self._mean(patch_values(ranks[chosen], similarities[chosen], score), grid)[1].min(axis=0)
+        found = self._saliency(self._values(self._members(target), rows, score), grid)
+        low, high = found.low[:, None, None], found.high[:, None, None]
+        means = (high - found.maps * (high - low)).astype(np.float32)  # what the maps were stretched from
+        best: FloatArray = self._kernels.to_host(means.min(axis=0))
         low, high = best.min(), best.max()
         return 1 - (best - low) / (high - low) if high > low else np.ones_like(best)
 

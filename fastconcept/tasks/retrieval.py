@@ -181,6 +181,6 @@ def decompose_texts(engine: Engine, texts: FloatArray, penalty: float) -> FloatA
     """Reconstructions of text embeddings, centred by the mean of the dictionary: (m, d) float32, unit rows."""
     from ..sparse.decompose import decompose
 
-    kernels = engine.kernels
-    found = decompose(texts, engine.dictionary, engine.dictionary.mean, kernels, l1_penalty=penalty)
+    with engine.place:
+        found = decompose(texts, engine.dictionary, engine.dictionary.mean, engine.kernels, l1_penalty=penalty)
     return found.embeddings

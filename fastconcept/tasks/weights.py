@@ -87,7 +87,8 @@ def decompose_dataset(
     items: list[Item] = []
     parts = []
     for batch, rows in embed(engine, dataset, progress):
-        found = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
+        with engine.place:
+            found = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
         items += batch
         parts.append((found.codes, rows, found.cosine))
     if not items:

@@ -50,6 +50,9 @@ def kernels(native: ModuleType) -> Iterator[ModuleType]:
         patch.setattr("fastconcept.kernels._cuda", native, raising=False)
         for module in (cuda_device, kernels_room):
             patch.setattr(module, "availability", lambda: cuda_device.Availability(None))
-        cuda_geometry._coverage.cache_clear()
+        kept = (cuda_geometry._coverage, cuda_device._noise)
+        for cache in kept:
+            cache.cache_clear()
         yield cuda
-    cuda_geometry._coverage.cache_clear()
+    for cache in kept:
+        cache.cache_clear()

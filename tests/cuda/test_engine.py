@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import fastconcept as fc
+from fastconcept.bundle import Preprocess
 from fastconcept.encoders.onnx_cuda import bound_providers
+from fastconcept.encoders.preprocess import preprocess_image, preprocess_uploaded
 from fastconcept.engine import Engine
 from fastconcept.errors import DeviceError, InputError, MissingDependencyError
 from fastconcept.saliency import explain as saliency
+from fastconcept.saliency.patches import add_border
 from tests.cuda.conftest import HOST, load
 
 pytest.importorskip("onnxruntime")
@@ -96,9 +99,79 @@ def test_explain_equals_the_cpu_and_only_maps_come_back(
     # Per concept for mean-then-best, together otherwise.
     cells = (len(CONCEPTS), *seen[0].cells.shape)
     assert large(traffic.downloads, cells if "aggregate" not in options else (cells[1] * cells[2],)) == []
-    pixels = [shape for shape, dtype in traffic.uploads if dtype == "uint8"]
-    assert len(pixels) == 1 and len(pixels[0]) == 3  # the bordered image, once
-    assert (1, 3, 32, 32) in [shape for shape, _ in traffic.uploads]
+    assert [shape for shape in pixels_of(traffic) if len(shape) > 1] == [image.shape]  # beside the noise, once
+    assert max(len(shape) for shape, _ in traffic.uploads) == 3
+
+
+def pixels_of(traffic: Any) -> list[tuple[int, ...]]:
+    """Every upload that may be pixels, bytes or prepared."""
+    return [shape for shape, dtype in traffic.uploads if dtype in ("uint8", "float16") or len(shape) > 2]
+
+
+@pytest.mark.parametrize("border", ["noise", "constant", "reflect", "inside"])
+def test_an_image_goes_up_exactly_once(
+    engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, border: str
+) -> None:
+    tall = np.ascontiguousarray(image.transpose(1, 0, 2))[:, :180]
+    engine.explain(image[:150], CONCEPTS[0], border=border, **COARSE)  # the noise of the largest
+    for seen in (image, image[:150, ::-1], tall):
+        traffic.uploads.clear(), traffic.downloads.clear()
+        found, wanted = (each.explain(seen, CONCEPTS[0], border=border, **COARSE) for each in (engine, expected))
+        assert pixels_of(traffic) == [seen.shape]
+        assert large(traffic.downloads, (1, *found[0].cells.shape)) == []
+        np.testing.assert_allclose(found.maps, wanted.maps, atol=0.03)
+    for one in (lambda: engine.encode_image([image, image[::-1]]), lambda: engine.decompose([image, image[::-1]])):
+        traffic.uploads.clear()
+        one()
+        assert pixels_of(traffic) == [image.shape, image.shape]
+
+
+@pytest.mark.parametrize("margin", [16, 300])
+@pytest.mark.parametrize("border", ["noise", "constant", "reflect"])
+def test_borders_are_those_of_the_cpu(kernels: ModuleType, border: str, margin: int) -> None:
+    from fastconcept.kernels import cpu
+
+    image = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    arguments = (margin, border, 7, (0.5, 0.25, 1.0))
+    found = add_border(kernels.upload(image), *arguments, kernels)
+    assert not isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(kernels.to_host(found), add_border(image, *arguments, cpu))
+    if border == "reflect":
+        np.testing.assert_array_equal(
+            add_border(image, *arguments), np.pad(image, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
+        )
+    again = add_border(kernels.upload(np.zeros_like(image)), *arguments, kernels)  # what is kept stays as it is
+    assert not np.array_equal(kernels.to_host(again), kernels.to_host(found))
+    np.testing.assert_array_equal(kernels.to_host(again)[0, 0], kernels.to_host(found)[0, 0] * (border != "reflect"))
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("shape", [(60, 91), (91, 60), (33, 33), (20, 47), (200, 33), (3, 30_000)])
+def test_whole_images_are_preprocessed_as_on_the_cpu(kernels: ModuleType, mode: str, shape: tuple[int, int]) -> None:
+    from fastconcept.kernels import cpu
+
+    image = np.random.default_rng(6).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    for size in ((32, 32), (24, 40)):
+        config = Preprocess(size, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bicubic", mode, 9)
+        found = preprocess_uploaded(image, kernels.upload(image), config, kernels)
+        assert not isinstance(found, np.ndarray)
+        rows_first = preprocess_uploaded(image, image.copy(), config, cpu)  # by the kernel of the CPU
+        np.testing.assert_allclose(kernels.to_host(found), rows_first, atol=2e-6)
+        apart = np.abs(rows_first - preprocess_image(image, config))
+        # Where heights shrink more than widths Pillow may resize columns first; noise shows it the most.
+        assert apart.max() < 1e-5 or ((mode == "squash" or shape[0] > 2 * shape[1]) and apart.mean() < 0.02)
+
+
+def test_a_working_image_is_that_of_pillow(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastconcept.kernels import checks, cpu
+
+    image = np.random.default_rng(8).integers(0, 256, (120, 161, 3), dtype=np.uint8)
+    for box, size in (((0, 0, 161, 120), (224, 304)), ((20, 0, 140, 120), (64, 64)), ((3, 2, 160, 119), (48, 64))):
+        found = kernels.resize_image(kernels.upload(image), box, size)
+        np.testing.assert_array_equal(kernels.to_host(found), cpu.resize_image(image, box, size))
+    monkeypatch.setattr(checks, "MAX_SIZE", 200)  # beyond what the kernel takes: made on the host
+    again = kernels.resize_image(kernels.upload(image), (0, 0, 161, 120), (224, 304))
+    np.testing.assert_array_equal(kernels.to_host(again), cpu.resize_image(image, (0, 0, 161, 120), (224, 304)))
 
 
 def test_embeddings_that_travel_are_seen(
@@ -141,17 +214,54 @@ def test_texts_rows_and_averages(engine: Engine, expected: Engine, image: np.nda
     assert engine.decompose(texts=["a dog"])[0].l0 == expected.decompose(texts=["a dog"])[0].l0
     ours, theirs = (dict(each.decompose(embeddings=rows[0]).top()) for each in (engine, expected))
     assert ours == pytest.approx(theirs, abs=1e-9)
-    ours, theirs = (each.average([image] * 2, ["x", "y"]) for each in (engine, expected))
-    np.testing.assert_allclose(ours["y"].weights.values, theirs["y"].weights.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [{"l1_penalty": 0.2}, {"l1_penalty": 9.0}, {"l0": 3}])
+def test_an_average_leaves_the_embeddings_on_the_device(
+    engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, how: dict[str, Any]
+) -> None:
+    images = [image, image[::-1], image[:, ::-1]]
+    ours, theirs = (each.average(images, ["x", "y", "y"], **how) for each in (engine, expected))
+    assert large([item for item in traffic.downloads if item[1] != "int32"]) == []
+    for label in ("x", "y"):
+        np.testing.assert_allclose(ours[label].weights.values, theirs[label].weights.values, atol=1e-5)
+        assert (
+            ours[label].cosine == pytest.approx(theirs[label].cosine, abs=1e-6) and ours[label].l0 == theirs[label].l0
+        )
+
+
+def test_patch_scores_send_the_bank_and_the_patches_once(
+    engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, runtime: Any
+) -> None:
+    from fastconcept.saliency.targets import resolve_targets
+    from fastconcept.tasks.patch_embeddings import PatchStore
+    from fastconcept.tasks.patch_maps import PatchScores, Reading
+
+    _ = engine.prepared_bank
+    traffic.uploads.clear()
+    embedded = PatchStore(engine, saliency.Options(**COARSE)).embed(image)
+    assert [shape for shape in pixels_of(traffic) if len(shape) > 1] == [image.shape]
+    targets = resolve_targets(CONCEPTS, engine.bank, engine.encode_text)
+    readings = [Reading(), Reading(score="similarity"), Reading(aggregate="mean-then-best"), Reading(sizes=(64,))]
+    traffic.uploads.clear(), traffic.downloads.clear()
+    scores = PatchScores(engine, embedded, targets)
+    found = [scores.maps(reading) for reading in readings]
+    rows = [shape for shape, _ in traffic.uploads if len(shape) == 2 and shape[1] == DIM and shape[0] > 1]
+    assert rows == [embedded.rows.shape]
+    assert all(len(shape) < 3 or shape == found[0].shape for shape, _ in traffic.downloads)
+    theirs = PatchScores(expected, embedded, targets)
+    for maps, reading in zip(found, readings, strict=True):
+        np.testing.assert_allclose(maps, theirs.maps(reading), atol=0.03)
+    assert runtime.Session.cupy.cuda.get_current_stream().ptr == 0
 
 
 def test_everything_runs_on_the_engines_own_stream(engine: Engine, image: np.ndarray, runtime: Any) -> None:
     engine.explain(image, CONCEPTS, **COARSE)
     for encoder in (engine.image_encoder, engine.text_encoder):
         session = encoder._session
-        assert session.options["CUDAExecutionProvider"]["user_compute_stream"] == str(engine._place.stream) != "0"
-        assert set(session.streams) == {engine._place.stream}
-    assert engine.prepared_bank._split.stream == engine._place.stream
+        assert session.options["CUDAExecutionProvider"]["user_compute_stream"] == str(engine.place.stream) != "0"
+        assert set(session.streams) == {engine.place.stream}
+    assert engine.prepared_bank._split.stream == engine.place.stream
     assert runtime.Session.cupy.cuda.get_current_stream().ptr == 0  # left as it was
     assert engine.image_encoder.batch_size == 256 and max(engine.image_encoder._session.batches)[0] > 16
 
@@ -167,7 +277,7 @@ def test_the_bank_and_the_dictionary_go_up_once(engine: Engine, image: np.ndarra
 
 
 def test_threads_share_an_engine(engine: Engine, image: np.ndarray) -> None:
-    place, seen = engine._place, []
+    place, seen = engine.place, []
 
     def work() -> None:
         with place, place:
@@ -218,7 +328,7 @@ def test_warm_up_opens_everything_on_the_device(expected: Engine, runtime: Any, 
     engine = fc.load(tiny_bundle, device="cuda:0")
     assert list(engine.warmup([(60, 80)], **COARSE)) == ["load", "explain", "decompose"]
     assert {"prepared_bank", "image_encoder", "text_encoder", "dictionary"} <= set(vars(engine))
-    assert engine.prepared_bank._split.stream == engine._place.stream
+    assert engine.prepared_bank._split.stream == engine.place.stream
 
 
 @pytest.fixture

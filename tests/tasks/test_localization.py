@@ -106,7 +106,7 @@ def test_maps_are_those_of_explain(engine: Engine, dataset: Dataset) -> None:
                 options = replace(GRID, aggregate=aggregate, scale_weights=weights, score=score)
                 expected = engine.explain(image, concepts, **vars(options))
                 embedded = PatchStore(engine, options).embed(image)
-                scores = PatchScores(embedded, [t for t in cases if t], engine.bank.embeddings, engine.kernels)
+                scores = PatchScores(engine, embedded, [t for t in cases if t])
                 maps = scores.maps(Reading((), False, aggregate, weights, score))
                 np.testing.assert_allclose(maps, [c.cells for c in expected], atol=2e-4)
 

@@ -4,13 +4,15 @@ With the kernels built for the host (host_emulation.h) it lets everything that r
 device, NumPy cannot look into an array here: what comes back passes :func:`asnumpy` (or a conversion to a Python
 number) and is written down in ``downloads``; what goes up is written down in ``uploads``. The product reads its
 arguments as cuBLAS does, by address and column by column, so that a wrong transpose or leading dimension shows.
-Streams and devices keep the order of entering and leaving, and every array remembers the stream it was made on.
+Streams and devices keep the order of entering and leaving. Every array remembers the stream it was made on, and using
+it on another one is an error unless that stream was waited for since: by the host, or through an event.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,18 +21,44 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 _TYPES = {2: np.float16, 0: np.float32, 1: np.float64}
 _UFUNCS = {"add", "subtract", "multiply", "divide", "negative", "log1p", "sqrt", "maximum", "minimum", "matmul"}
-_UFUNCS |= {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "invert", "bitwise_and", "isfinite"}
+_UFUNCS |= {
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "invert",
+    "bitwise_and",
+    "isfinite",
+    "rint",
+}
 
 downloads: list[tuple[tuple[int, ...], str]] = []  # (shape, dtype) of what came back
 uploads: list[tuple[tuple[int, ...], str]] = []  # and of what went up
 
 
+_time = itertools.count()
+_waited: dict[tuple[int | None, int], int] = {}  # who (None: the host) has waited for which stream, and until when
+
+
+def _tick() -> int:
+    return next(_time)
+
+
+def _check_order(array: Any) -> None:
+    """An array of another stream may be used once that stream was waited for."""
+    here = _current().ptr
+    known = max(_waited.get((who, array.stream), -1) for who in (None, here))
+    assert array.stream == here or known > array._made, f"{array.shape} of stream {array.stream:#x} is not yet written"
+
+
 class DeviceArray(NDArrayOperatorsMixin):
     """Memory that only this module reads."""
 
-    def __init__(self, memory: np.ndarray) -> None:
+    def __init__(self, memory: np.ndarray, like: Any = None) -> None:
         self._memory = memory
-        self.stream = _current().ptr
+        self.stream, self._made = (_current().ptr, _tick()) if like is None else (like.stream, like._made)
 
     shape = property(lambda self: self._memory.shape)
     dtype = property(lambda self: self._memory.dtype)
@@ -41,6 +69,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     @property
     def data(self) -> Any:
+        _check_order(self)
         return SimpleNamespace(ptr=self._memory.ctypes.data)
 
     @property
@@ -71,9 +100,14 @@ class DeviceArray(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Any:
-        return _device(self._memory[_key(key)])
+        found = self._memory[_key(key)]
+        if isinstance(found, np.ndarray) and np.shares_memory(found, self._memory):
+            return DeviceArray(found, like=self)  # a view: nothing was queued
+        _check_order(self)
+        return _device(found)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _check_order(self)
         self._memory[_key(key)] = _memory_of(value)
 
     def _scalar(self) -> Any:
@@ -85,8 +119,17 @@ class DeviceArray(NDArrayOperatorsMixin):
     __int__ = lambda self: int(self._scalar())  # noqa: E731
     __float__ = lambda self: float(self._scalar())  # noqa: E731
 
+    def sum(self, axis: Any = None) -> Any:
+        return _device(self._memory.sum(axis))
+
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         return _device(self._memory.astype(dtype, copy=copy))
+
+    def copy(self) -> Any:
+        return _device(self._memory.copy())
+
+    def transpose(self, *axes: int) -> Any:
+        return _device(self._memory.transpose(*axes))
 
     def reshape(self, *shape: Any) -> Any:
         return _device(self._memory.reshape(*shape))
@@ -116,6 +159,7 @@ ndarray = DeviceArray
 def _memory_of(value: Any) -> Any:
     """What an argument of an operation holds; NumPy arrays are refused, as CuPy refuses them."""
     if isinstance(value, DeviceArray):
+        _check_order(value)
         return value._memory
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError(f"Unsupported type {type(value)}")
@@ -168,7 +212,9 @@ def asarray(value: Any, dtype: Any = None) -> Any:
 def asnumpy(value: Any) -> np.ndarray:
     if not isinstance(value, DeviceArray):
         return np.asarray(value)
+    _check_order(value)
     downloads.append((value.shape, value.dtype.name))
+    _current().synchronize()
     return value._memory.copy()
 
 
@@ -242,8 +288,13 @@ def gemm_ex(
 
 
 class _Event:
-    def record(self, stream: Any = None) -> None: ...
-    def synchronize(self) -> None: ...
+    stream, time = 0, -1
+
+    def record(self, stream: Any = None) -> None:
+        self.stream, self.time = (stream or _current()).ptr, _tick()
+
+    def synchronize(self) -> None:
+        _waited[None, self.stream] = self.time
 
 
 class Stream:
@@ -263,11 +314,16 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         assert self._entered.pop() is self, "streams are left in another order than they were entered"
 
-    def synchronize(self) -> None: ...
-    def record(self, event: Any = None) -> Any:
-        return event or _Event()
+    def synchronize(self) -> None:
+        _waited[None, self.ptr] = _tick()
 
-    def wait_event(self, event: Any) -> None: ...
+    def record(self, event: Any = None) -> Any:
+        event = event or _Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Any) -> None:
+        _waited[self.ptr, event.stream] = event.time
 
     enqueued: Any = None  # what a library queued last
 
