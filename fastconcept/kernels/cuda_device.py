@@ -21,7 +21,9 @@ from . import checks, cpu_device, sparse_codes
 # Of cuBLAS (library_types.h, cublas_api.h).
 _TYPES = {"float16": 2, "float32": 0, "float64": 1}
 _COMPUTE = {"float16": 68, "float32": 69, "float64": 70}  # fp32 for halves; fp32 without tf32; fp64
-_KEPT_NOISE = 8  # about a megabyte each
+_KEPT_NOISE = 8  # seeds and streams; one or two megabytes each
+_noise: dict[tuple[int, int, int], Any] = {}  # the last used comes last
+_noise_lock = threading.Lock()
 _NO_TRANSPOSE, _TRANSPOSE, _DEFAULT_ALGORITHM = 0, 1, -1
 
 
@@ -188,14 +190,15 @@ def noise(shape: tuple[int, ...], seed: int) -> Any:
     """
     xp, _ = require()
     count = int(np.prod(shape))
-    kept = _noise(1 << max(count - 1, 0).bit_length(), seed, int(xp.cuda.Device().id), stream())
+    key = (seed, int(xp.cuda.Device().id), stream())  # what another stream reads would have to wait, and be waited for
+    with _noise_lock:
+        kept = _noise.pop(key, None)
+        if kept is None or kept.size < count:
+            kept = upload(cpu_device.noise((1 << max(count - 1, 0).bit_length(),), seed))
+        _noise[key] = kept
+        while len(_noise) > _KEPT_NOISE:
+            del _noise[next(iter(_noise))]
     return kept[:count].reshape(shape).copy()
-
-
-@functools.lru_cache(maxsize=_KEPT_NOISE)
-def _noise(count: int, seed: int, device: int, queue: int) -> Any:
-    """Of one stream: what others read would have to wait for the upload, and is let go too early."""
-    return upload(cpu_device.noise((count,), seed))
 
 
 def check_rows(rows: Any, name: str) -> Any:

@@ -50,9 +50,6 @@ def kernels(native: ModuleType) -> Iterator[ModuleType]:
         patch.setattr("fastconcept.kernels._cuda", native, raising=False)
         for module in (cuda_device, kernels_room):
             patch.setattr(module, "availability", lambda: cuda_device.Availability(None))
-        kept = (cuda_geometry._coverage, cuda_device._noise)
-        for cache in kept:
-            cache.cache_clear()
+        cuda_geometry._coverage.cache_clear(), cuda_device._noise.clear()
         yield cuda
-    for cache in kept:
-        cache.cache_clear()
+    cuda_geometry._coverage.cache_clear(), cuda_device._noise.clear()
