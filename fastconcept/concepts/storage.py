@@ -15,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from ..errors import BundleError, InputError
 
@@ -34,6 +32,8 @@ def read_tensors(path: str | os.PathLike[str], required: Iterable[str]) -> tuple
     BundleError
         The file is missing, is not safetensors, or lacks one of the ``required`` tensors.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -52,6 +52,8 @@ def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str]
 ) -> None:
     """Write a safetensors file: same content, same bytes; a reader sees the old file or the whole new one."""
+    from safetensors.numpy import save
+
     target = Path(path)
     blob = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=dict(metadata))
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,8 +91,19 @@ def test_every_bar_is_judged() -> None:
     assert "ADMM" in lines[3]["reason"] and "sanitize" in lines[5]["reason"]
 
 
-def test_an_explanation_is_timed_as_the_engine_makes_it(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row's own path, small: a coarse image through an encoder on the device."""
+@pytest.mark.parametrize("pillow", [True, False])
+def test_an_explanation_is_timed_as_the_engine_makes_it(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, pillow: bool
+) -> None:
+    """The row's own path, small: a coarse image through an encoder on the device; also where nothing decodes a JPEG."""
+    if not pillow:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"] or ["PIL"]:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        find = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, *rest: None if name == "PIL" else find(name, *rest)
+        )
+        monkeypatch.setitem(sys.modules, "PIL", None)
     measure, cupy = part("measure_encoders"), sys.modules["cupy"]
     options = importlib.import_module("fastconcept.saliency.explain").Options
     monkeypatch.setattr("fastconcept.saliency.explain.Options", lambda fit: options(fit=fit, sizes=(128,), stride=128))
@@ -101,6 +114,7 @@ def test_an_explanation_is_timed_as_the_engine_makes_it(kernels: ModuleType, mon
         return cupy.asarray((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
 
     row = measure.time_explain(measure.Encoder(encode), "explain", concepts=64, repeat=1)
+    assert row["source"].startswith("JPEG" if pillow else "pixels")
     assert row["ms"] > 0 and set(row["last_stages_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
 
 
@@ -183,3 +197,23 @@ def test_nothing_heavy_is_imported_to_start() -> None:
         source = (ROOT / "benchmarks" / "gpu" / f"{name}.py").read_text()
         head = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
         assert not any(heavy in line for line in head for heavy in ("cupy", "torch", "onnx"))
+
+
+def test_what_is_timed_imports_on_a_bare_machine() -> None:
+    """With NumPy, but without anything else that the package depends on."""
+    program = """
+    import importlib, sys
+    class Absent:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in %r:
+                raise ModuleNotFoundError(name)
+    sys.meta_path.insert(0, Absent())
+    for name in %r:
+        importlib.import_module(name)
+    """
+    absent = {"PIL", "onnxruntime", "tokenizers", "safetensors", "ftfy", "scipy_openblas32", "scipy", "typer", "rich"}
+    needed = ["benchmarks.gpu.measure_encoders", "benchmarks.gpu.verify", "fastconcept.encoders.preprocess"]
+    needed += ["fastconcept.kernels.cuda", "fastconcept.encoders.tensorrt", "fastconcept.saliency.explain"]
+    needed += ["fastconcept.saliency.targets"]
+    code = textwrap.dedent(program) % (absent, needed)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
