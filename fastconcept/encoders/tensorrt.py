@@ -180,13 +180,13 @@ class TensorRTEncoder:
         context = self._engine.create_execution_context()
         if context is None or not context.set_optimization_profile_async(profile, stream.ptr):
             raise DeviceError(f"{self._path}: no room on the device for batches of {shape[0]}")
-        if not context.set_input_shape(self._input, shape):
+        if context.set_input_shape(self._input, shape) is False:
             raise BundleError(f"{self._path} does not take {shape}; build it again")
         rows_shape = tuple(context.get_tensor_shape(self._output))
         pixels = cupy.zeros(shape, self._kind(self._input))
         rows = cupy.zeros(rows_shape, self._kind(self._output))
         for name, array in ((self._input, pixels), (self._output, rows)):
-            if not context.set_tensor_address(name, array.data.ptr):
+            if context.set_tensor_address(name, array.data.ptr) is False:
                 raise DeviceError(f"{self._path}: TensorRT refuses the buffer of {name}")
         cupy.cuda.get_current_stream().synchronize()  # the zeros were written on another stream
         with stream:

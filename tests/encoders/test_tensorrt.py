@@ -186,6 +186,19 @@ def test_every_bucket_is_captured_before_the_first_request(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [("set_input_shape", BundleError, "does not take"), ("set_tensor_address", DeviceError, "refuses the buffer")],
+)
+def test_what_tensorrt_refuses_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, kind: type[Exception], message: str
+) -> None:
+    monkeypatch.setattr(Context, call, lambda *_: False)
+    with pytest.raises(kind, match=message):
+        tensorrt.TensorRTEncoder(write_engine(tmp_path))
+
+
+@pytest.mark.usefixtures("libraries")
 def test_bad_pixels_are_named(tmp_path: Path) -> None:
     encoder = tensorrt.TensorRTEncoder(write_engine(tmp_path))
     with pytest.raises(InputError, match=r"\(n, 3, 8, 8\)"):
