@@ -14,12 +14,14 @@ import contextlib
 import csv
 import io
 import sys
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import tasks_page
+from fastconcept import load
 from fastconcept.cli import run
 from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.tasks.datasets import open_dataset
@@ -66,13 +68,17 @@ class BundleSpec:
         return cls(name, path or (None if name == BUILT_IN else name), **{k: int(v) for k, v in numbers.items()})
 
 
-def runs(data: str, work: Path, spec: BundleSpec) -> dict[str, list[str]]:
-    """Name to arguments of ``fastconcept evaluate``; sample sizes say how long a run may take, not what works best."""
+def runs(data: str, work: Path, spec: BundleSpec, known: Container[str] | None = None) -> dict[str, list[str]]:
+    """Name to arguments of ``fastconcept evaluate``; sample sizes say how long a run may take, not what works best.
+
+    Of the words to be edited those are left out that are not `known`, the words of the bundle's dictionary.
+    """
     grid = ["--wsol-steps", "64", "--cache", str(work / "patches"), "--null", "shuffled-definitions"]
     usual = ["--stride", str(spec.stride), *grid, "--null", "random-encoder"]
     ilsvrc, coco = ["--where", "subset=ilsvrc_val*"], ["--where", "subset=coco"]
     photos, scenes = (["--sample", str(count)] if count else [] for count in (spec.photos, spec.scenes))
-    words = [argument for line in ANIMAL_WORDS for word in line.split() for argument in ("-w", word)]
+    animals = [word for line in ANIMAL_WORDS for word in line.split() if known is None or word in known]
+    words = [argument for word in animals for argument in ("-w", word)]
     definition = ["--template", "{definition}"]
     penalties = [argument for value in ("0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
     sides = [] if spec.scenes else ["--sweep-sides", "224,0"]
@@ -149,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     commands: dict[str, dict[str, list[str]]] = {}
     for spec in chosen.bundle:
         bundle = [] if spec.path is None else ["--bundle", spec.path]
-        asked = runs(chosen.data, chosen.work, spec)
+        asked = runs(chosen.data, chosen.work, spec, set(load(spec.path).dictionary.words))
         commands[spec.name] = {name: ["evaluate", *asked[name], *bundle] for name in asked}
         reports[spec.name] = {}
         for name, command in commands[spec.name].items():

@@ -29,6 +29,8 @@ def test_samples_are_those_of_the_bundle() -> None:
     some = tasks.runs("data", Path("work"), tasks.BundleSpec.parse("b=x,photos=9,scenes=4,stride=32"))
     assert everything.keys() == some.keys()
     assert "--sample" not in everything["localize-ilsvrc"] and "convis" in everything["localize-ilsvrc-convis"]
+    fewer = tasks.runs("data", Path("work"), tasks.BundleSpec("nano", None), {"dog", "cat", "horse"})
+    assert fewer["edit"][-6:] == ["-w", "dog", "-w", "cat", "-w", "horse"] and "dogs" in everything["edit"]
     for run, count in (("localize-ilsvrc", "9"), ("localize-coco", "4")):
         assert some[run][some[run].index("--sample") + 1] == count and "32" in some[run]
     small, swept = some["localize-small"], some["sweep-small"]
