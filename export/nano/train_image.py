@@ -114,6 +114,24 @@ def train_image(
     schedule = Schedule(folder, hours, progress)
     log = (folder / "log.jsonl").open("a")
     wrote, mark, losses = time.time(), (time.time(), seen), []
+
+    def record() -> None:
+        """Measure the average of the weights, log it, and write it and what a later call goes on from."""
+        row = {
+            "step": step,
+            "seen": seen,
+            "progress": round(schedule.progress, 4),
+            "loss": float(np.mean(losses[-200:])),
+        }
+        row |= _measure(model, average, views, targets, device)
+        log.write(json.dumps(row) + "\n")
+        log.flush()
+        print(row, flush=True)
+        _write(average.state, out / "image.pt")
+        state = {"model": model.state_dict(), "objective": objective.state_dict(), "optimizer": optimizer.state_dict()}
+        state |= {"average": average.saved(), "progress": schedule.progress, "step": step, "seen": seen}
+        _write(state, resume)
+
     while schedule.advance() < 1:
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(settings["learning_rate"], settings["warmup"])
@@ -136,28 +154,16 @@ def train_image(
                 f"lr {optimizer.param_groups[0]['lr']:.5f} loss {np.mean(losses[-200:]):.4f} images/s {rate:.0f}",
                 flush=True,
             )
-        if time.time() - wrote > 300 or schedule.progress >= 1:
+        if time.time() - wrote > 300:
             wrote = time.time()
-            row = {
-                "step": step,
-                "seen": seen,
-                "progress": round(schedule.progress, 4),
-                "loss": float(np.mean(losses[-200:])),
-            }
-            row |= _measure(model, average, views, targets, device)
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            print(row, flush=True)
-            torch.save(average.state, out / "image.pt.partial")
-            (out / "image.pt.partial").rename(out / "image.pt")
-            state = {
-                "model": model.state_dict(),
-                "objective": objective.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            state |= {"average": average.saved(), "progress": schedule.progress, "step": step, "seen": seen}
-            torch.save(state, f"{resume}.partial")
-            Path(f"{resume}.partial").rename(resume)
+            record()
+    if losses:
+        record()
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    torch.save(state, f"{path}.partial")
+    Path(f"{path}.partial").rename(path)
 
 
 @torch.no_grad()
