@@ -103,7 +103,7 @@ class Crops:
         known = np.asarray(given.mean(0, dtype=np.float32))
         self._chance = rarity(given, known, settings["balance"])
         self._prior = torch.from_numpy(0.5 * known / known.sum() + 0.5 / 1000).to(device)
-        self._decks: dict[str, Any] = {}
+        self._deck = np.empty(0, np.int64)
 
     def batch(self, size: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return normalised images (size, 3, resolution, resolution) and probabilities (size, 1000)."""
@@ -115,15 +115,12 @@ class Crops:
         images = self._colour(images)
         return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last), labels
 
-    def _deal(self, name: str, count: int, total: int) -> Any:
-        """Draw small photographs without replacement until every one was seen, large ones by their chance."""
-        if name == "large":
-            return np.sort(self._draw.choice(total, count, p=self._chance))
-        deck = self._decks.get(name, np.empty(0, np.int64))
-        while len(deck) < count:
-            deck = np.concatenate([deck, self._draw.permutation(total)])
-        self._decks[name] = deck[count:]
-        return np.sort(deck[:count])
+    def _deal(self, count: int) -> Any:
+        """Draw small photographs without replacement until every one was seen."""
+        while len(self._deck) < count:
+            self._deck = np.concatenate([self._deck, self._draw.permutation(len(self._photos.small))])
+        dealt, self._deck = self._deck[:count], self._deck[count:]
+        return np.sort(dealt)
 
     def _boxes(self, count: int, low: float, high: float, border: float) -> torch.Tensor:
         share, least = self._settings["large_crops"]
@@ -166,7 +163,7 @@ class Crops:
         return found
 
     def _large(self, count: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self._deal("large", count, len(self._photos.large))
+        rows = np.sort(self._draw.choice(len(self._photos.large), count, p=self._chance))
         low, high = self._settings["crop_area"]
         boxes = self._boxes(count, low, high, self._settings["noise_border"])
         alone = self._draw.random(count) < self._settings["pure_noise"]
@@ -184,7 +181,7 @@ class Crops:
         return images, visible * label + (1 - visible) * self._prior
 
     def _small(self, count: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self._deal("small", count, len(self._photos.small))
+        rows = self._deal(count)
         boxes = self._boxes(count, 0.3, 1.0, 0.15)
         images = self._cut(torch.from_numpy(self._photos.small[rows]).to(self._device), boxes, resolution)
         labels = (0.15 * self._prior).repeat(count, 1)

@@ -134,17 +134,20 @@ def class_targets(
     """
     path = out / "classes.npz"
     if not path.exists():
-        classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
         model, tokenizer = load_teacher(shared, device)
-        basis = teacher_basis(shared)
-        texts = [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
-        rows = embed(model, tokenize(tokenizer, texts), device) @ basis
+        rows = embed(model, tokenize(tokenizer, _class_texts(shared)), device) @ teacher_basis(shared)
         names = _blend(rows[1000:], rows[:1000], definition_share)
         np.savez(path, definition=rows[:1000].numpy(), prompt=names.numpy())
     with np.load(path) as archive:
         found = {name: torch.from_numpy(archive[name]) for name in ("definition", "prompt")}
     found["anchor"] = torch.nn.functional.normalize(found["definition"] + 0.5 * found["prompt"], dim=1)
     return found
+
+
+def _class_texts(shared: Path) -> list[str]:
+    """Return the definitions of the 1000 classes, then their prompts."""
+    classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
+    return [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
 
 
 def own_class_targets(config: dict[str, Any], shared: Path, out: Path) -> dict[str, torch.Tensor]:
@@ -157,9 +160,7 @@ def own_class_targets(config: dict[str, Any], shared: Path, out: Path) -> dict[s
 
     model = create(config)
     model.load_state_dict(torch.load(out / "text.pt", map_location="cpu", weights_only=True), strict=False)
-    classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
-    texts = [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
-    rows = embed(model.eval(), tokenize(open_clip.get_tokenizer("ViT-B-32"), texts))
+    rows = embed(model.eval(), tokenize(open_clip.get_tokenizer("ViT-B-32"), _class_texts(shared)))
     return {"definition": rows[:1000].clone(), "prompt": rows[1000:].clone()}  # made in inference mode
 
 

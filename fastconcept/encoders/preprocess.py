@@ -201,9 +201,9 @@ def preprocess_uploaded(
     (3, h, w) float32
         Where ``uploaded`` is.
     """
-    (height, width), (tall, wide), (top, left) = config.size, *placement(image.shape[0], image.shape[1], config)
     if uploaded is image:
         return preprocess_image(image, config)
+    (height, width), (tall, wide), (top, left) = config.size, *placement(image.shape[0], image.shape[1], config)
     if tall * wide > _MAX_RESIZED_PIXELS or max(tall, wide) > MAX_SIZE:  # a strip, of which little is looked at
         return kernels.upload(preprocess_image(image, config))
     box = np.array([[0, 0, image.shape[1], image.shape[0]]], np.int32)
