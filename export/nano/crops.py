@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,28 @@ from .photos import Photos
 from .regions import region_weights
 
 
-class Batches(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+class Batch(NamedTuple):
+    """Crops and what they show.
+
+    Attributes
+    ----------
+    images : (n, 3, resolution, resolution) float32
+        Normalised.
+    labels : (n, 1000) float32
+        Class probabilities.
+    known : (m,) int64
+        Crops whose logits are known: of large photographs, more than half of them photograph, nothing pasted in.
+    evidence : (m, 1000) float32
+        Their logits: the teacher's evidence in the cells under the crop.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    known: torch.Tensor
+    evidence: torch.Tensor
+
+
+class Batches(torch.utils.data.IterableDataset[Batch]):
     """Batches of crops without end, for a loader whose worker makes them while the tower trains.
 
     Parameters
@@ -38,8 +59,8 @@ class Batches(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]
     def __init__(self, make: Callable[[], Crops], size: int, resolution: torch.Tensor) -> None:
         self._make, self._size, self._resolution = make, size, resolution
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield normalised images and class probabilities."""
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches."""
         crops = self._make()
         while True:
             yield crops.batch(self._size, int(self._resolution))
@@ -69,7 +90,7 @@ def rarity(probabilities: NDArray[np.float16], known: NDArray[np.float32], power
 
 
 class Crops:
-    """An endless stream of (images, class probabilities).
+    """An endless stream of crops.
 
     Parameters
     ----------
@@ -105,15 +126,15 @@ class Crops:
         self._prior = torch.from_numpy(0.5 * known / known.sum() + 0.5 / 1000).to(device)
         self._deck = np.empty(0, np.int64)
 
-    def batch(self, size: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return normalised images (size, 3, resolution, resolution) and probabilities (size, 1000)."""
+    def batch(self, size: int, resolution: int) -> Batch:
+        """Return crops of `resolution` pixels, first those of large photographs, then those of small ones."""
         small = round(size * self._settings["small_photo_share"])
-        large = size - small
-        parts = [self._large(large, resolution), self._small(small, resolution)]
-        images, labels = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-        images, labels = self._mix(images, labels)
-        images = self._colour(images)
-        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last), labels
+        images, labels, visible, evidence = self._large(size - small, resolution)
+        more_images, more_labels = self._small(small, resolution)
+        images, labels, mixed = self._mix(torch.cat([images, more_images]), torch.cat([labels, more_labels]))
+        known = torch.nonzero((visible > 0.5) & ~mixed[: len(visible)])[:, 0]
+        images = (self._colour(images) - self._mean) / self._std
+        return Batch(images.contiguous(memory_format=torch.channels_last), labels, known, evidence[known])
 
     def _deal(self, count: int) -> Any:
         """Draw small photographs without replacement until every one was seen."""
@@ -162,7 +183,8 @@ class Crops:
             found[touched] = torch.where(outside[touched][:, None], noise, found[touched])
         return found
 
-    def _large(self, count: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _large(self, count: int, resolution: int) -> tuple[torch.Tensor, ...]:
+        """Return images, labels, which share of each is photograph, and the teacher's logits of that share."""
         rows = np.sort(self._draw.choice(len(self._photos.large), count, p=self._chance))
         low, high = self._settings["crop_area"]
         boxes = self._boxes(count, low, high, self._settings["noise_border"])
@@ -172,13 +194,15 @@ class Crops:
         weights = region_weights(boxes)
         evidence = torch.from_numpy(np.asarray(self._photos.regions[rows])).to(self._device).float()
         given = torch.from_numpy(np.asarray(self._photos.probabilities[rows])).to(self._device).float()
-        local = torch.einsum("nc,nck->nk", weights, evidence) + 0.5 * (given + 0.01).log()
+        logits = torch.einsum("nc,nck->nk", weights, evidence)
+        local = logits + 0.5 * (given + 0.01).log()
         inside = boxes.clamp(0, 1)
         seen = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])
         whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         label = seen[:, None] * given + (1 - seen[:, None]) * local.softmax(1)
-        visible = (seen / whole).clamp(0, 1).sqrt()[:, None]
-        return images, visible * label + (1 - visible) * self._prior
+        share = (seen / whole).clamp(0, 1)
+        visible = share.sqrt()[:, None]
+        return images, visible * label + (1 - visible) * self._prior, share, logits
 
     def _small(self, count: int, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = self._deal(count)
@@ -193,22 +217,23 @@ class Crops:
         visible = (seen / whole).clamp(0, 1).sqrt()[:, None]
         return images, visible * labels + (1 - visible) * self._prior
 
-    def _mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Paste a shrunken other crop into some crops; labels mix by area."""
+    def _mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Paste a shrunken other crop into some crops; labels mix by area. Return also which were pasted into."""
         count, resolution = len(images), images.shape[-1]
-        chosen = np.flatnonzero(self._draw.random(count) < self._settings["mixture"])
-        if len(chosen) == 0:
-            return images, labels
+        mixed = torch.from_numpy(self._draw.random(count) < self._settings["mixture"]).to(self._device)
+        here = torch.nonzero(mixed)[:, 0]
+        if len(here) == 0:
+            return images, labels, mixed
         side = int(resolution * self._draw.uniform(0.35, 0.75))
         top, left = self._draw.integers(0, resolution - side + 1, 2)
-        here = torch.from_numpy(chosen).to(self._device)
-        other = torch.from_numpy(self._draw.permutation(count)[: len(chosen)]).to(self._device)
+        other = torch.from_numpy(self._draw.permutation(count)[: len(here)]).to(self._device)
         pasted = torch.nn.functional.interpolate(images[other], size=side, mode="bilinear", antialias=True)
-        mixed, share = images.clone(), side * side / resolution**2
-        mixed[here, :, top : top + side, left : left + side] = pasted
+        share = side * side / resolution**2
         blended = labels.clone()
         blended[here] = (1 - share) * labels[here] + share * labels[other]
-        return mixed, blended
+        images = images.clone()
+        images[here, :, top : top + side, left : left + side] = pasted
+        return images, blended, mixed
 
     def _colour(self, images: torch.Tensor) -> torch.Tensor:
         count = len(images)

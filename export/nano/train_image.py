@@ -15,36 +15,11 @@ from .average import Average
 from .crops import Batches, Crops
 from .depthwise import speed_up
 from .model import create, read_tower
+from .objective import Objective, pooled_and_embedded
 from .photos import load_photos
 from .schedule import Schedule, stage
 from .texts import class_targets, imagenet_classes, own_class_targets
 from .zeroshot import load_views, top1
-
-
-class Objective(torch.nn.Module):
-    """Cosine to the mixed class anchors, and two cross-entropies over the classes with learned scales.
-
-    With probabilities p of the crop and unit rows a_k (anchor), d_k (definition), q_k (prompt) the loss of a unit
-    embedding z is ``w_c (1 - z . normalise(sum_k p_k a_k)) + w_d H(p, softmax(s_d z d)) + w_p H(p, softmax(s_p z q))``.
-    """
-
-    def __init__(self, targets: dict[str, torch.Tensor], settings: dict[str, Any]) -> None:
-        super().__init__()
-        for name, rows in targets.items():
-            self.register_buffer(name, rows)
-        self._weights = tuple(settings[f"{name}_weight"] for name in ("cosine", "definition", "prompt"))
-        self.scales = torch.nn.Parameter(torch.tensor([3.0, 3.0]))
-
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of unit rows against class probabilities."""
-        wanted = torch.nn.functional.normalize(labels @ self.anchor, dim=1)
-        cosine = 1 - (embeddings * wanted).sum(1).mean()
-        scales = self.scales.clamp(max=4.2).exp()
-        cross = [
-            -(labels * (scale * embeddings @ rows.T).log_softmax(1)).sum(1).mean()
-            for scale, rows in ((scales[0], self.definition), (scales[1], self.prompt))
-        ]
-        return self._weights[0] * cosine + self._weights[1] * cross[0] + self._weights[2] * cross[1]
 
 
 def train_image(
@@ -84,15 +59,15 @@ def train_image(
     if (out / "text.pt").exists():
         targets |= own_class_targets(config, shared, out)
     targets = {name: rows.to(device) for name, rows in targets.items()}
-    objective = Objective(targets, settings).to(device)
     model = create(config).visual
+    objective = Objective(targets, settings, model.trunk.get_classifier().in_features).to(device)
     if start is not None:
         model.load_state_dict(read_tower(start, "image"))
     model = model.to(device).to(memory_format=torch.channels_last).train()
     if device == "cpu":
         speed_up(model)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1] + list(objective.parameters())
+    trained = [*model.parameters(), *objective.parameters()]
+    decayed, plain = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0, betas=(0.9, 0.99), fused=True)
     average = Average(model, settings["ema_decay"])
@@ -100,7 +75,7 @@ def train_image(
     if resume.exists():
         saved = torch.load(resume, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
-        objective.scales.data.copy_(saved["objective"]["scales"])  # the targets may be newer
+        objective.load_state_dict(saved["objective"])
         optimizer.load_state_dict(saved["optimizer"])
         average.restore(saved["average"])
         progress, step, seen = saved["progress"], saved["step"], saved["seen"]
@@ -136,21 +111,21 @@ def train_image(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(settings["learning_rate"], settings["warmup"])
         resolution.fill_(stage(settings["resolutions"], schedule.progress))
-        images, labels = next(stream)
-        loss = objective(torch.nn.functional.normalize(model(images), dim=1), labels)
+        batch = next(stream)
+        loss = objective(*pooled_and_embedded(model, batch.images), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(decayed, 2.0)
         optimizer.step()
         if step % 4 == 0:
             average.update(model)
-        step, seen = step + 1, seen + len(images)
+        step, seen = step + 1, seen + len(batch.images)
         losses.append(float(loss.detach()))
         if step % 100 == 0:
             rate = (seen - mark[1]) / (time.time() - mark[0])
             mark = (time.time(), seen)
             print(
-                f"image step {step} seen {seen} progress {schedule.progress:.3f} px {images.shape[-1]} "
+                f"image step {step} seen {seen} progress {schedule.progress:.3f} px {batch.images.shape[-1]} "
                 f"lr {optimizer.param_groups[0]['lr']:.5f} loss {np.mean(losses[-200:]):.4f} images/s {rate:.0f}",
                 flush=True,
             )

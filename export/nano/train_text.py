@@ -93,7 +93,7 @@ def train_text(
             optimizer.step()
             average.update(model)
             step, seen = step + 1, seen + size
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             if schedule.advance() >= 1:
                 break
         if step % 320 < 32:

@@ -9,30 +9,69 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 crops = pytest.importorskip("fastconcept.export.nano.crops")
 
-from fastconcept.export.nano import depthwise, localise, photos, regions, schedule  # noqa: E402
+from fastconcept.export.nano import depthwise, localise, objective, photos, regions, schedule  # noqa: E402
 from fastconcept.export.nano.model import create, read_config, read_tower, write_checkpoint  # noqa: E402
 
 
 @pytest.fixture
-def stream():
+def settings():
+    return dict(read_config()["image"])
+
+
+@pytest.fixture
+def pack():
     draw = np.random.default_rng(0)
     evidence = draw.normal(size=(12, 49, 1000)).astype(np.float16)
-    pack = photos.Photos(
+    return photos.Photos(
         large=photos.Rows([draw.integers(0, 256, (12, 128, 128, 3), dtype=np.uint8)]),
         probabilities=photos.Rows([np.full((12, 1000), 1e-3, np.float16)]),
         regions=photos.Rows([evidence[:5], evidence[5:]]),
         small=draw.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8),
         small_classes=np.arange(12, dtype=np.int16),
     )
-    normal = ([0.5] * 3, [0.25] * 3)
-    return lambda: crops.Crops(pack, read_config()["image"], *normal, seed=3, device="cpu")
+
+
+@pytest.fixture
+def stream(pack, settings):
+    return lambda: crops.Crops(pack, settings, [0.5] * 3, [0.25] * 3, seed=3, device="cpu")
 
 
 def test_crops_are_finite_and_labels_are_probabilities(stream):
-    images, labels = stream().batch(16, 64)
+    images, labels, known, evidence = stream().batch(16, 64)
     assert images.shape == (16, 3, 64, 64) and torch.isfinite(images).all()
     assert (labels >= 0).all()
     torch.testing.assert_close(labels.sum(1), torch.ones(16), atol=2e-3, rtol=0)
+    assert evidence.shape == (len(known), 1000) and torch.isfinite(evidence).all()
+    assert (known < 12).all()  # a quarter of a batch are small photographs, whose logits nobody knows
+
+
+def test_logits_of_crops_that_others_are_pasted_into_are_not_known(pack, settings):
+    for share, expected in ((1.0, 0), (0.0, 12)):
+        settings |= {"mixture": share, "noise_border": 0.0, "pure_noise": 0.0}
+        assert len(crops.Crops(pack, settings, [0.5] * 3, [0.25] * 3, 3, "cpu").batch(16, 32).known) == expected
+
+
+def test_features_and_embedding_are_those_of_the_tower():
+    tower = create(read_config()).visual.eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features, embeddings = objective.pooled_and_embedded(tower, images)
+        torch.testing.assert_close(embeddings, tower(images))
+    assert features.shape == (2, tower.trunk.get_classifier().in_features)
+
+
+def test_objective_is_zero_in_the_logits_when_features_tell_them(stream, settings):
+    targets = {name: torch.eye(1000) for name in ("anchor", "definition", "prompt")}
+    settings |= {"cosine_weight": 0.0, "definition_weight": 0.0, "prompt_weight": 0.0}
+    loss = objective.Objective(targets, settings, 1000)
+    batch = stream().batch(16, 32)
+    wanted = torch.zeros(16, 1000)
+    wanted[batch.known] = batch.evidence - batch.evidence.mean(1, keepdim=True)
+    torch.nn.init.eye_(loss.logits.weight), torch.nn.init.zeros_(loss.logits.bias)
+    assert loss(wanted, torch.ones(16, 1000), batch).item() == pytest.approx(0, abs=1e-9)
+    everywhere_the_mean = wanted.clone()
+    everywhere_the_mean[batch.known] = wanted[batch.known].mean(0)
+    assert loss(everywhere_the_mean, torch.ones(16, 1000), batch).item() == pytest.approx(1, rel=1e-5)
 
 
 def test_rows_of_several_arrays_are_rows_of_one():
