@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from .photos import Photos
-from .regions import region_weights
+from .regions import STEP, region_weights
 
 
 class Batch(NamedTuple):
@@ -194,7 +194,7 @@ class Crops:
         weights = region_weights(boxes)
         evidence = torch.from_numpy(np.asarray(self._photos.regions[rows])).to(self._device).float()
         given = torch.from_numpy(np.asarray(self._photos.probabilities[rows])).to(self._device).float()
-        logits = torch.einsum("nc,nck->nk", weights, evidence)
+        logits = STEP * torch.einsum("nc,nck->nk", weights, evidence)
         local = logits + 0.5 * (given + 0.01).log()
         inside = boxes.clamp(0, 1)
         seen = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])

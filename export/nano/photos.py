@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .regions import load_region_logits
+from .regions import STEP, load_region_logits
 
 SIDE, SMALL_SIDE = 128, 64
 TINY_IMAGENET = 14
@@ -57,8 +57,8 @@ class Photos:
         Centre squares of the training pack and of further collections.
     probabilities : Rows of float16 (n, 1000)
         Teacher's class probabilities of the whole square, mixed with the true label where there is one.
-    regions : Rows of float16 (n, 49, 1000)
-        The teacher's class evidence per cell (:mod:`.regions`).
+    regions : Rows of int8 (n, 49, 1000)
+        The teacher's class evidence per cell, in steps (:mod:`.regions`).
     small : ndarray of uint8 (m, 64, 64, 3)
         Photographs of Tiny ImageNet.
     small_classes : ndarray of int16 (m,)
@@ -114,7 +114,7 @@ def load_photos(
     return Photos(Rows(large), Rows(probabilities), Rows(regions), *small)
 
 
-def _whole_labels(path: Path, part: Path, regions: NDArray[np.float16], class_wnids: list[str]) -> NDArray[np.float16]:
+def _whole_labels(path: Path, part: Path, regions: NDArray[np.int8], class_wnids: list[str]) -> NDArray[np.float16]:
     """Return class probabilities of whole photographs: the teacher's, and the true label where the group is one."""
     if not path.exists():
         class_of = {wnid: i for i, wnid in enumerate(class_wnids)}
@@ -122,7 +122,7 @@ def _whole_labels(path: Path, part: Path, regions: NDArray[np.float16], class_wn
         true = np.array([class_of.get(group, -1) for group in groups], np.int16)
         rows = np.empty((len(regions), 1000), np.float16)
         for start in range(0, len(regions), 256):
-            logits = np.asarray(regions[start : start + 256], np.float32).mean(1)
+            logits = STEP * np.asarray(regions[start : start + 256], np.float32).mean(1)
             chances = np.exp(logits - logits.max(1, keepdims=True))
             rows[start : start + 256] = with_true_label(
                 chances / chances.sum(1, keepdims=True), true[start : start + 256]
