@@ -22,7 +22,7 @@ STEP = 0.2  # of a kept logit; they spread by about 3, and the 8-bit teacher's o
 
 
 def load_region_logits(shared: Path, path: Path, photos: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.int8]:
-    """Return logits / STEP (n, 49, 1000) of every cell of every photograph, computed once and kept in the file `path`."""
+    """Return logits / STEP (n, 49, 1000) of every cell of every photograph, computed once and kept in `path`."""
     if not path.exists():
         partial = path.with_suffix(".partial.npy")
         array = np.lib.format.open_memmap(partial, "w+", np.int8, (len(photos), CELLS * CELLS, 1000))

@@ -137,6 +137,13 @@ def test_rare_classes_are_drawn_more_often():
     np.testing.assert_allclose(even, 0.01)
 
 
+def test_kept_logits_are_within_half_a_step():
+    logits = torch.linspace(-24, 24, 1001)
+    kept = regions._as_bytes(logits).float() * regions.STEP
+    assert (kept - logits).abs().max() <= regions.STEP / 2 + 1e-5
+    assert regions._as_bytes(torch.tensor([-1e4, 1e4])).tolist() == [-127, 127]
+
+
 def test_region_weights_follow_the_box():
     boxes = torch.tensor(
         [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1 / 7, 1 / 7], [-1.0, 0.0, 0.5 / 7, 1 / 7], [3.0, 3.0, 4.0, 4.0]]
