@@ -76,14 +76,22 @@ def embed_patches(
     return torch.cat(found)
 
 
-def rank_map(patches: torch.Tensor, concepts: torch.Tensor, members: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the (14, 14) ConVis map in [0, 1] of the concept whose subtree is `members` (rows of `concepts`)."""
+def ranks(patches: torch.Tensor, concepts: torch.Tensor, members: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return per patch how many rows of `concepts` are nearer than the best of `members`."""
     similarity = patches @ concepts.T
     best = similarity[:, torch.from_numpy(members)].max(1, keepdim=True).values
-    ranks = (similarity > best).sum(1).double().numpy()
+    return np.asarray((similarity > best).sum(1), np.float64)
+
+
+def cell_map(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (14, 14) map in [0, 1] of costs of patches: 1 where their sum is least.
+
+    Ranks give the map of ConVis. With ``log1p(ranks)``, a patch that misses the concept by thousands of ranks weighs
+    little more than one that misses it by hundreds.
+    """
     cells = np.zeros(((SIDE + 2 * PAD) // STRIDE,) * 2)
-    for (size, top, left), rank in zip(patch_places(), ranks, strict=True):
-        cells[top // STRIDE : (top + size) // STRIDE, left // STRIDE : (left + size) // STRIDE] += rank
+    for (size, top, left), cost in zip(patch_places(), costs, strict=True):
+        cells[top // STRIDE : (top + size) // STRIDE, left // STRIDE : (left + size) // STRIDE] += cost
     inner = cells[PAD // STRIDE : (PAD + SIDE) // STRIDE, PAD // STRIDE : (PAD + SIDE) // STRIDE]
     spread = np.ptp(inner)
     return 1 - (inner - inner.min()) / spread if spread > 0 else np.ones_like(inner)

@@ -176,10 +176,12 @@ def test_only_730_patches_touch_the_photograph():
 def test_map_lights_up_where_the_concept_wins():
     places = localise.patch_places()
     inside = torch.tensor([[float(128 <= t < 200 and 128 <= left < 200), 0.5] for _, t, left in places])
-    cells = localise.rank_map(inside, torch.eye(2), np.array([0]))
+    found = localise.ranks(inside, torch.eye(2), np.array([0]))
+    assert set(found) == {0.0, 1.0}
+    cells = localise.cell_map(found)
     assert cells.shape == (14, 14) and cells.min() == 0 and cells.max() == 1
     assert cells[:4, :4].mean() > cells[-4:, -4:].mean()
-    flat = localise.rank_map(torch.ones(len(places), 2), torch.eye(2), np.array([0, 1]))
+    flat = localise.cell_map(localise.ranks(torch.ones(len(places), 2), torch.eye(2), np.array([0, 1])))
     assert (flat == 1).all()
 
 
