@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 crops = pytest.importorskip("fastconcept.export.nano.crops")
 
-from fastconcept.export.nano import depthwise, localise, objective, photos, regions, schedule  # noqa: E402
+from fastconcept.export.nano import depthwise, localise, objective, photos, regions, schedule, train_image  # noqa: E402
 from fastconcept.export.nano.model import create, read_config, read_tower, write_checkpoint  # noqa: E402
 
 
@@ -167,6 +167,27 @@ def test_schedule_ends_at_its_deadline_even_when_it_moves(tmp_path):
 def test_stage_is_the_last_that_has_begun():
     stages = [[0.0, 64], [0.6, 96]]
     assert [schedule.stage(stages, p) for p in (0.0, 0.59, 0.6, 1.0)] == [64, 64, 96, 96]
+
+
+def test_a_saved_learner_goes_on_as_if_it_had_not_stopped(stream, tmp_path):
+    rows = torch.nn.functional.normalize(torch.randn(1000, 256, generator=torch.Generator().manual_seed(1)), dim=1)
+    targets = dict.fromkeys(("anchor", "definition", "prompt"), rows)
+    torch.manual_seed(0)
+    first = train_image.Learner(read_config(), targets, "cpu", None)
+    source = stream()
+    batches = [source.batch(8, 32) for _ in range(6)]
+    losses = [first.learn(batch, 1e-3) for batch in batches[:4]]
+    first.save(tmp_path / "resume.pt", 0.25)
+    second = train_image.Learner(read_config(), targets, "cpu", None)
+    assert second.restore(tmp_path / "resume.pt") == 0.25 and (second.step, second.seen) == (4, 32)
+    for batch in batches[4:]:
+        losses.append(first.learn(batch, 1e-3))
+        assert second.learn(batch, 1e-3) == losses[-1]
+    assert np.isfinite(losses).all() and len(set(losses)) == 6
+    views = (batches[0].images, torch.zeros(8, dtype=torch.long))
+    assert first.measure(views) == second.measure(views)
+    for name, value in first.average.state.items():
+        torch.testing.assert_close(value, second.average.state[name])
 
 
 def test_only_730_patches_touch_the_photograph():
