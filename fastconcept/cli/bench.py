@@ -91,9 +91,9 @@ def _read_report(path: Path) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any], console: Console) -> None:
-    console.print(f"{document['model']} on {document['device']}, {document['environment']['cpu']}", markup=False)
+    console.print(f"{document['model']} on {document['device']}, {document['environment']['cpu']}")
     spent = ", ".join(f"{part} {ms:.0f} ms" for part, ms in document["warm_up_ms"].items())
-    console.print(f"warm-up: {spent}", markup=False)
+    console.print(f"warm-up: {spent}")
     table = Table("image", "method", "stage", "p50 ms", "p90 ms", "p99 ms", box=None, pad_edge=False)
     for image, methods in document["latency"].items():
         for method, series in methods.items():
@@ -110,4 +110,4 @@ def _print(document: dict[str, Any], console: Console) -> None:
         mark = "slower" if row["ratio"] > 1.1 else "faster" if row["ratio"] < 0.9 else "same"
         before, now = f"{row['before_ms']:.3f}", f"{row['now_ms']:.3f}"
         line = f"{row['image']} {row['method']} {row['stage']}: {before} -> {now} ms, {row['ratio']:.2f}x, {mark}"
-        console.print(line, markup=False)
+        console.print(line)

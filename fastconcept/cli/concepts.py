@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from ..concepts.taxonomy import Taxonomy
 from . import output
@@ -25,11 +26,11 @@ def command(
     console = output.console()
     for index in found:
         entry = _entry(taxonomy, index)
-        console.print(f"[bold]{entry['name']}[/bold]  {entry['wnid']}  {', '.join(entry['lemmas'])}")
-        console.print(f"  {entry['definition']}", markup=False)
-        console.print("  " + " < ".join(entry["path"]), style="dim", markup=False)
+        console.print(Text.assemble((entry["name"], "bold"), f"  {entry['wnid']}  {', '.join(entry['lemmas'])}"))
+        console.print(f"  {entry['definition']}")
+        console.print("  " + " < ".join(entry["path"]), style="dim")
     if not found:
-        console.print(f"no synset has {search!r} in its words or definition", markup=False)
+        console.print(f"no synset has {search!r} in its words or definition")
 
 
 def _entry(taxonomy: Taxonomy, index: int) -> dict[str, Any]:

@@ -145,6 +145,6 @@ def finish(report: Report, out: OutputOption = None, as_json: JsonOption = False
         output.print_json(report.to_dict())
         return
     console = output.console()
-    console.print(report.to_markdown(), markup=False)
+    console.print(report.to_markdown())
     for path in written:
-        console.print(f"wrote {path}", markup=False)
+        console.print(f"wrote {path}")

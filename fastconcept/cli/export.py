@@ -58,6 +58,6 @@ def command(
         output.print_json({"bundle": str(out), "model": manifest.model, "parity": dict(manifest.parity)})
         return
     console = output.console()
-    console.print(f"wrote {out}: {manifest.model}, {manifest.embedding_dim} dimensions", markup=False)
+    console.print(f"wrote {out}: {manifest.model}, {manifest.embedding_dim} dimensions")
     for name, value in manifest.parity.items():
-        console.print(f"  parity {name}: {value}", markup=False)
+        console.print(f"  parity {name}: {value}")

@@ -39,13 +39,15 @@ def command(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
         output.print_json(facts)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
     for key, value in facts.items():
         if isinstance(value, dict):
             flags = {name: "" if item is True else f" {item}" for name, item in value.items() if item is not False}
             value = ", ".join(f"{name}{item}" for name, item in flags.items())
         elif isinstance(value, list):
             value = "\n".join(_line(item) for item in value) or "none"
-        table.add_row(f"[bold]{key.replace('_', ' ')}[/bold]", str(value))
+        table.add_row(key.replace("_", " "), str(value))
     output.console().print(table)
 
 

@@ -19,8 +19,8 @@ Progress = Callable[[int, int], None]
 
 
 def console() -> Console:
-    """Where tables and bars go: stdout, plain and wide when it is not a terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    """Where tables and bars go: stdout, plain and wide when it is not a terminal; brackets in text are text."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
 def print_json(document: dict[str, Any]) -> None:

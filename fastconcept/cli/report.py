@@ -76,7 +76,7 @@ def command(
         return
     console = output.console()
     for name, reason in skipped:
-        console.print(f"skipped {name}: {reason}", markup=False)
+        console.print(f"skipped {name}: {reason}")
     if left_out > 0:
         console.print(f"{left_out} more images were left out; see --limit")
-    console.print(f"wrote {out} ({len(sights)} images)", markup=False)
+    console.print(f"wrote {out} ({len(sights)} images)")

@@ -81,6 +81,16 @@ def test_concepts_and_info(ask: Json) -> None:
     assert "CPUExecutionProvider" in facts["providers"]
 
 
+def test_what_people_read_keeps_its_brackets(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    from fastconcept.cli import info
+
+    monkeypatch.setattr(info, "environment", lambda: {"cuda_kernels": "pip install 'fastconcept[gpu]'"})
+    assert run(["info"]) == 0
+    assert "cuda kernels" in (shown := capsys.readouterr().out) and "'fastconcept[gpu]'" in shown
+    assert run(["concepts", "polar bear"]) == 0
+    assert capsys.readouterr().out.startswith("ice_bear.n.01  n02134084")
+
+
 def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
     arguments = ("bench", "--size", "64x48", "--repeats", 1, "--batch-size", 1, "-c", "dog.n.01")
     report = ask(*arguments)
