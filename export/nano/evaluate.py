@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...concepts.taxonomy import Taxonomy
-from .localise import boxes_in_square, cell_map, embed_patches, iou, max_box_accuracy, overlaps, ranks
+from .localise import boxes_in_square, cell_map, embed_patches, iou, max_box_accuracy, mostly_outside, overlaps, ranks
 from .texts import class_nodes, concept_set, embed, first_lemma, imagenet_classes, prompt, tokenize
 from .zeroshot import crop_and_resize
 
@@ -128,7 +128,8 @@ def evaluate(judged: Judged, shared: Path, localisation: int) -> tuple[dict[str,
 
     ``top20``: true definition among the 20 best of S (S with the true class added). ``definition``, ``prompt``:
     zero-shot top-1 over 1000 classes. ``box``: MaxBoxAcc at IoU 0.5 on the first `localisation` photographs with
-    boxes; ``box_log``: of maps of log-ranks.
+    boxes; ``box_log``: of maps of log-ranks; ``box_inside``: of maps of ranks where a patch that lies mostly
+    beyond the photograph has the worst.
     """
     classes, concepts = imagenet_classes(shared), concept_set(shared)
     nodes = class_nodes(classes)
@@ -173,7 +174,8 @@ def _localise(
     texts: torch.Tensor,
     most: int,
 ) -> dict[str, float]:
-    scores, log_scores, centred, whole = [], [], [], []
+    scores, log_scores, inside_scores, centred, whole = [], [], [], [], []
+    outside = mostly_outside()
     side = 224 * (1 - 0.5**0.5) / 2
     middle = np.array([side, side, 224 - side, 224 - side])
     for entry in entries:
@@ -190,6 +192,7 @@ def _localise(
         evidence.maps.append(cell_map(found))
         scores.append(overlaps(evidence.maps[-1], boxes))
         log_scores.append(overlaps(cell_map(np.log1p(found)), boxes))
+        inside_scores.append(overlaps(cell_map(np.where(outside, len(texts), found)), boxes))
         centred.append(iou(middle, boxes).max() > 0.5)
         whole.append(iou(np.array([0, 0, 224, 224]), boxes).max() > 0.5)
     table = np.stack(scores)
@@ -197,6 +200,7 @@ def _localise(
         "box_images": len(scores),
         "box": max_box_accuracy(table),
         "box_log": max_box_accuracy(np.stack(log_scores)),
+        "box_inside": max_box_accuracy(np.stack(inside_scores)),
         "box_v2": float(np.mean([max_box_accuracy(table, at) for at in (0.3, 0.5, 0.7)])),
         "box_centred": float(np.mean(centred)),
         "box_whole": float(np.mean(whole)),

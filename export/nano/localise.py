@@ -44,6 +44,14 @@ def patch_places() -> list[tuple[int, int, int]]:
     return places
 
 
+def mostly_outside() -> NDArray[np.bool_]:
+    """Tell of which patches more than half lies beyond the photograph."""
+    size, *corner = np.array(patch_places()).T
+    high, low = PAD + SIDE, PAD
+    seen = [np.minimum(start + size, high) - np.maximum(start, low) for start in corner]
+    return np.asarray(seen[0] * seen[1] < size * size / 2)
+
+
 def embed_patches(
     image: Image.Image, encode: Callable[[torch.Tensor], torch.Tensor], size: int, seed: int = 0, batch_size: int = 128
 ) -> torch.Tensor:

@@ -194,6 +194,15 @@ def test_only_730_patches_touch_the_photograph():
     assert len(localise.patch_places()) == 730
 
 
+def test_patches_mostly_outside_are_those_whose_middle_is_far_out():
+    outside, places = localise.mostly_outside(), localise.patch_places()
+    assert outside.dtype == bool and 0 < outside.sum() < len(places)
+    table = dict(zip(places, outside.tolist(), strict=True))
+    assert table[64, 128, 128] is False and table[128, 192, 192] is False  # wholly inside
+    assert table[64, 80, 80] is True  # a corner of 16 px
+    assert table[64, 96, 160] is False and table[64, 80, 160] is True  # half of it, a quarter of it
+
+
 def test_map_lights_up_where_the_concept_wins():
     places = localise.patch_places()
     inside = torch.tensor([[float(128 <= t < 200 and 128 <= left < 200), 0.5] for _, t, left in places])
