@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .average import Average
+from .average import Average, write_state
 from .crops import Batch, Batches, Crops
 from .depthwise import speed_up
 from .model import create, read_tower
@@ -75,13 +75,9 @@ class Learner:
     @torch.no_grad()
     def measure(self, views: tuple[torch.Tensor, torch.Tensor]) -> dict[str, float]:
         """Return the zero-shot accuracy of the averaged weights on photographs with classes."""
-        kept = {name: value.clone() for name, value in self.tower.state_dict().items()}
-        self.tower.load_state_dict(self.average.state)
-        self.tower.eval()
         pixels, classes = views
-        rows = torch.cat([self.tower(batch.to(self.device)) for batch in pixels.split(128)])
-        self.tower.load_state_dict(kept)
-        self.tower.train()
+        with self.average.applied(self.tower):
+            rows = torch.cat([self.tower(batch.to(self.device)) for batch in pixels.split(128)])
         found = torch.nn.functional.normalize(rows, dim=1)
         return {f"top1_{name}": top1(found, self.targets[name], classes) for name in ("definition", "prompt")}
 
@@ -90,7 +86,7 @@ class Learner:
         parts = {"model": self.tower, "objective": self.objective, "optimizer": self.optimizer}
         state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
         state |= {"average": self.average.saved(), "progress": progress, "step": self.step, "seen": self.seen}
-        _write(state, path)
+        write_state(state, path)
 
     def restore(self, path: Path) -> float:
         """Go on from a file of :meth:`save` and return the progress."""
@@ -101,11 +97,6 @@ class Learner:
         self.average.restore(saved["average"])
         self.step, self.seen = saved["step"], saved["seen"]
         return float(saved["progress"])
-
-
-def _write(state: dict[str, Any], path: Path) -> None:
-    torch.save(state, f"{path}.partial")
-    Path(f"{path}.partial").rename(path)
 
 
 class Journal:
@@ -200,5 +191,5 @@ def train_image(
 def _keep(learner: Learner, journal: Journal, progress: float, views: Any, out: Path) -> None:
     """Measure the averaged weights, and write them and what a later call goes on from."""
     journal.record(learner, progress, learner.measure(views))
-    _write(learner.average.state, out / "image.pt")
+    write_state(learner.average.state, out / "image.pt")
     learner.save(out / "image" / "resume.pt", progress)

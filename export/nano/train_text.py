@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .average import Average
+from .average import Average, write_state
 from .model import create, read_tower, start_text_tower
 from .schedule import Schedule
 from .texts import embed, encode_short, load_texts, tokenize
@@ -105,19 +105,13 @@ def train_text(
             wrote = time.time()
             held = _held_out_cosine(model, average, tokens, targets, held_out, device)
             print(f"text step {step} cosine of 1000 held-out texts {held:.4f}", flush=True)
-            torch.save({n: v for n, v in average.state.items() if n.startswith(PARTS)}, out / "text.pt.partial")
-            (out / "text.pt.partial").rename(out / "text.pt")
+            write_state({n: v for n, v in average.state.items() if n.startswith(PARTS)}, out / "text.pt")
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.saved()}
-            torch.save({**state, "progress": schedule.progress, "step": step, "seen": seen}, f"{resume}.partial")
-            Path(f"{resume}.partial").rename(resume)
+            write_state({**state, "progress": schedule.progress, "step": step, "seen": seen}, resume)
 
 
 @torch.no_grad()
 def _held_out_cosine(model: Any, average: Average, tokens: Any, targets: torch.Tensor, rows: Any, device: str) -> float:
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(average.state)
-    model.eval()
-    found = embed(model, tokens[rows], device)
-    model.load_state_dict(kept)
-    model.train()
+    with average.applied(model):
+        found = embed(model, tokens[rows], device)
     return float((found * targets[torch.from_numpy(rows)].cpu()).sum(1).mean())
