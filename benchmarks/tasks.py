@@ -24,7 +24,7 @@ from benchmarks import tasks_page
 from fastconcept import load
 from fastconcept.cli import run
 from fastconcept.concepts.taxonomy import Taxonomy
-from fastconcept.tasks.datasets import open_dataset
+from fastconcept.datasets.dataset import open_dataset
 
 RESULTS = Path(__file__).parent / "results"
 BUILT_IN = "nano"

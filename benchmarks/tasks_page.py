@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconcept.cli.info import environment
-from fastconcept.tasks.reporting import Table, html_page, html_table, markdown_table, show
+from fastconcept.pages.document import Table, html_page, html_table, markdown_table, show
 
 Run = Mapping[str, Any]  # the JSON document of one report
 Null = tuple[str, Any]  # its name, and a value or (difference, low, high)

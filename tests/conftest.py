@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.planted import planted, write_rows
+
+__all__ = ["planted", "write_rows"]  # fixtures
+
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
 

@@ -157,8 +157,8 @@ def _source() -> tuple[str, Callable[[], Any]]:
     if importlib.util.find_spec("PIL") is None:
         pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
         return "pixels (Pillow, which decodes, is not installed)", lambda: pixels
+    from fastconcept.bench import synthetic_jpeg
     from fastconcept.encoders.preprocess import load_image
-    from fastconcept.latency import synthetic_jpeg
 
     content = synthetic_jpeg(480, 640)
     return "JPEG", lambda: load_image(content)

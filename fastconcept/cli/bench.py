@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .. import latency
+from .. import bench as benchmark
 from ..errors import InputError
 from . import output
 from .info import environment
@@ -44,10 +44,10 @@ def command(
     earlier = _read_report(compare) if compare is not None else None
     images = {path.name: _read(path) for path in image}
     for text in size or ([] if image else ["640x480"]):
-        images[text] = latency.synthetic_jpeg(*_parse_size(text))
+        images[text] = benchmark.synthetic_jpeg(*_parse_size(text))
     engine = open_engine(bundle, device, provider, encoder, threads)
     with output.progress_bar("measuring") as progress:
-        report = latency.measure(
+        report = benchmark.measure(
             engine, images, concept, repeats=repeats, batch_sizes=batch_size, l1_penalty=l1, progress=progress
         )
     model = {
@@ -58,7 +58,7 @@ def command(
     }
     document = {**model, "concepts": concept, "environment": environment(), **report}
     if earlier is not None:
-        document["comparison"] = latency.compare(report, earlier)
+        document["comparison"] = benchmark.compare(report, earlier)
     if as_json:
         output.print_json(document)
     else:
@@ -99,7 +99,7 @@ def _print(document: dict[str, Any], console: Console) -> None:
         for method, series in methods.items():
             table.add_row(image, method, "first call", f"{series['first_call_ms']:.2f}", "", "", style="dim")
             for stage, values in series["stages_ms"].items():
-                table.add_row(image, method, stage, *(f"{values[f'p{q}']:.3f}" for q in latency.PERCENTILES))
+                table.add_row(image, method, stage, *(f"{values[f'p{q}']:.3f}" for q in benchmark.PERCENTILES))
     console.print(table)
     table = Table("batch size", "images encoded /s", "embeddings decomposed /s", box=None, pad_edge=False)
     for size, rate in document["throughput"]["encode"].items():

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..tasks import ood, retrieval, summaries, zeroshot
-from ..tasks.reporting import Report
+from ..evaluate import ood, retrieval, summaries, zeroshot
+from ..pages.document import Report
 from . import evaluate_concepts, evaluate_localize, output
 from .evaluation import Run, verb
 

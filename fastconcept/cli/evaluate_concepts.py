@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..tasks import distribution, drift, editing, summaries
-from ..tasks.reporting import Report
+from ..evaluate import concepts as distribution
+from ..evaluate import drift, summaries
+from ..evaluate import edit as editing
+from ..pages.document import Report
 from . import output
 from .evaluation import L0Option, L1Option, Run
 

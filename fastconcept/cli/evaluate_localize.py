@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ..evaluate import localize as localization
+from ..evaluate import summaries
+from ..evaluate import sweep as localization_sweep
+from ..evaluate.patch_maps import Reading
+from ..pages.document import Report
 from ..saliency.explain import Options
 from ..saliency.patches import WORKING_SIZE
-from ..tasks import localization, localization_sweep, summaries
-from ..tasks.patch_maps import Reading
-from ..tasks.reporting import Report
 from . import output
 from .evaluation import Run
 

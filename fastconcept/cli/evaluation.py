@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..datasets import dataset as datasets
 from ..engine import Engine
 from ..errors import InputError
-from ..tasks import datasets, summaries
-from ..tasks.reporting import Report
+from ..evaluate import summaries
+from ..pages.document import Report
 from . import output
 from .options import (
     BundleOption,

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import ImageError, InputError
+from ..report.page import page
+from ..report.sight import Sight, find_images, look
 from ..saliency.explain import Options
-from ..tasks.gallery import Sight, find_images, look
-from ..tasks.gallery_page import page
 from . import output
 from .options import (
     BundleOption,

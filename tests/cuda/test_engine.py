@@ -233,9 +233,9 @@ def test_an_average_leaves_the_embeddings_on_the_device(
 def test_patch_scores_send_the_bank_and_the_patches_once(
     engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, runtime: Any
 ) -> None:
+    from fastconcept.evaluate.patch_embeddings import PatchStore
+    from fastconcept.evaluate.patch_maps import PatchScores, Reading
     from fastconcept.saliency.targets import resolve_targets
-    from fastconcept.tasks.patch_embeddings import PatchStore
-    from fastconcept.tasks.patch_maps import PatchScores, Reading
 
     _ = engine.prepared_bank
     traffic.uploads.clear()

@@ -1,0 +1,1 @@
+"""Labelled images: folders, annotation files and files of embeddings, read and never written."""

@@ -1,0 +1,1 @@
+"""The experiments of the papers on any labelled images, beside null controls."""

@@ -1,0 +1,129 @@
+"""What there is to find in each image of a dataset: the objects of a label, their boxes and masks, their concept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets.dataset import Dataset
+from ..datasets.items import BadRows, Box, Item
+from ..datasets.masks import OBJECT, Mask, merge_masks
+from ..engine import Engine
+from ..errors import ConceptError, ImageError, InputError
+from ..saliency.patches import visible_region
+from ..saliency.targets import Target, resolve_targets
+from .boxes import to_unit
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to localise in one image: the boxes of one category, and the concept it stands for.
+
+    ``truth`` are the boxes in fractions of the region that is looked at. Where the data has masks, ``mask`` (H, W)
+    uint8 is 1 at its objects, 255 at crowds of it, else 0.
+    """
+
+    item: Item
+    target: Target
+    boxes: tuple[Box, ...]
+    truth: npt.NDArray[np.float64] = field(repr=False, compare=False)
+    mask: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+
+def find_cases(
+    engine: Engine, dataset: Dataset, concept: str | None = None, max_area: float = 1.0, fit: str = "full"
+) -> Iterator[tuple[Item, npt.NDArray[np.uint8], list[Case]]]:
+    """Decode images one by one and say what is to be found in each.
+
+    Parameters
+    ----------
+    engine : Engine
+    dataset : Dataset
+        Items with boxes or masks; those of an item that share a label are one case. Where a label has only masks,
+        its box is the one around them.
+    concept : str, optional
+        What to look for in every image, instead of the labels (``bird.n.01`` on CUB-200-2011).
+    max_area : float in (0, 1]
+        Leave out categories whose largest box covers more than this part of the image.
+    fit : {"full", "crop"}
+        Which region is looked at, see :func:`fastconcept.saliency.patches.visible_region`.
+
+    Yields
+    ------
+    item, image (H, W, 3) uint8, cases
+        Images that cannot be read, boxes outside the image or the region, labels that name no concept, and damaged
+        masks go to ``dataset.bad``.
+    """
+    known: dict[str, Target | None] = {}
+    for item in dataset.items:
+        if not item.boxes and not item.masks:
+            dataset.bad.add(item.name, "has neither box nor mask")
+            continue
+        try:
+            image = engine.load_image(item.image or item.name)
+        except ImageError as error:
+            dataset.bad.add(item.name, str(error))
+            continue
+        height, width = image.shape[:2]
+        groups: dict[str, list[Box]] = {}
+        for box, label in zip(item.boxes, item.box_labels, strict=True):
+            if min(box[:2]) < -1 or box[2] > width + 1 or box[3] > height + 1:
+                dataset.bad.add(item.name, f"has a box outside its {width} x {height} pixels: {box}")
+            else:
+                groups.setdefault(concept or label or item.label or "", []).append(box)
+        masks = _masks(engine, item, concept, height, width, dataset.bad)
+        for label, mask in masks.items():
+            if label not in groups and (mask == OBJECT).any():
+                groups[label] = [_around(mask == OBJECT)]
+        cases = []
+        for label, found in groups.items():
+            if max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found) > max_area * width * height:
+                continue
+            target = find_target(engine, label, known, item, dataset.bad)
+            if target is None:
+                continue
+            try:
+                truth = to_unit(found, visible_region(height, width, fit))
+            except InputError as error:
+                dataset.bad.add(item.name, str(error))
+                continue
+            cases.append(Case(item, target, tuple(found), truth, masks.get(label)))
+        if cases:
+            yield item, image, cases
+
+
+def _masks(
+    engine: Engine, item: Item, concept: str | None, height: int, width: int, bad: BadRows
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """The masks of an item by label; a label with a damaged one has none."""
+    groups: dict[str, list[Mask]] = {}
+    for mask in item.masks:
+        groups.setdefault(concept or mask.label or item.label or "", []).append(mask)
+    merged = {}
+    for label, masks in groups.items():
+        try:
+            merged[label] = merge_masks(masks, height, width, engine.load_image)
+        except InputError as error:
+            bad.add(item.name, str(error))
+    return merged
+
+
+def _around(mask: npt.NDArray[np.bool_]) -> Box:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def find_target(engine: Engine, label: str, known: dict[str, Target | None], item: Item, bad: BadRows) -> Target | None:
+    """The concept that a label names; None, and a bad row, where it names none. ``known`` keeps the answers."""
+    if label not in known:
+        try:
+            known[label] = resolve_targets(label, engine.bank, engine.encode_text)[0]
+        except ConceptError as error:
+            known[label] = None
+            bad.add(item.name, f"label {label!r} names no concept: {error}")
+    elif known[label] is None:
+        bad.add(item.name, f"label {label!r} names no concept")
+    return known[label]

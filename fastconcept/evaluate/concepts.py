@@ -1,0 +1,246 @@
+"""Which words do classes and datasets consist of, and which tell two groups apart?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets.dataset import Dataset, Progress, silent
+from ..engine import Engine
+from ..errors import InputError
+from .bootstrap import benjamini_hochberg, permutation_p
+from .nulls import shuffle
+from .weights import Weights, decompose_dataset, group_values
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GroupWords:
+    """Mean weights of one group: the heaviest words, the number of items, words and cosine on average."""
+
+    group: str
+    count: int
+    words: list[tuple[str, float]]
+    l0: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class WordDifference:
+    """One word in two groups.
+
+    Attributes
+    ----------
+    word : str
+    means : (first, second)
+        Mean weights.
+    difference, low, high : float
+        First minus second, 95 % bootstrap interval over items.
+    effect : float
+        Difference in pooled standard deviations (Cohen's d).
+    p, q : float
+        Permutation test of the difference; q after Benjamini & Hochberg over all words tested.
+    """
+
+    word: str
+    means: tuple[float, float]
+    difference: float
+    low: float
+    high: float
+    effect: float
+    p: float
+    q: float
+
+
+@dataclass(frozen=True)
+class ConceptsResult:
+    """Result of :func:`summarize`.
+
+    Attributes
+    ----------
+    by : str
+    groups : list of GroupWords
+        The whole dataset first.
+    named, named_null : float or None
+        With ``by="label"``: part of the groups whose own name is among their ten heaviest words, and the same with
+        the words of the dictionary shuffled.
+    compared : (str, str) or None
+    differences : list of WordDifference
+        By falling size of the effect.
+    tested, found, found_null : int
+        Words tested; words with q <= 0.05; the mean of that number when groups are assigned at random.
+    bad : list of (name, reason)
+    seconds : float
+    """
+
+    by: str
+    groups: list[GroupWords]
+    named: float | None
+    named_null: float | None
+    compared: tuple[str, str] | None
+    differences: list[WordDifference]
+    tested: int
+    found: int
+    found_null: float
+    bad: list[tuple[str, str]]
+    seconds: float
+
+
+def summarize(
+    engine: Engine,
+    dataset: Dataset,
+    *,
+    by: str = "label",
+    compare: tuple[str, str] | None = None,
+    l1_penalty: float | None = None,
+    l0: int | None = None,
+    repeats: int = 2000,
+    seed: int = 0,
+    top: int = 12,
+    progress: Progress = silent,
+) -> ConceptsResult:
+    """Mean concept weights of a dataset and of its groups, and the words in which two groups differ.
+
+    Parameters
+    ----------
+    engine, dataset
+        Images or embeddings.
+    by : str
+        What groups are made of, see :func:`fastconcept.evaluate.weights.group_values`.
+    compare : (str, str), optional
+        Two values of ``by``.
+    l1_penalty, l0
+        As in :meth:`fastconcept.engine.Engine.decompose`.
+    repeats, seed : int
+        Of the bootstrap and the permutation test.
+    top : int
+        Words kept per group, and differences kept.
+    progress : callable
+
+    Returns
+    -------
+    ConceptsResult
+
+    Raises
+    ------
+    InputError
+        If a group to be compared has fewer than two items.
+
+    Source: Bhalla et al., arXiv 2402.10376, sections 5 and 6 (concept histograms, spurious correlations).
+    """
+    began = time.perf_counter()
+    weights = decompose_dataset(engine, dataset, l1_penalty=l1_penalty, l0=l0, progress=progress)
+    values = group_values(weights.items, by)
+    names = sorted({value for value in values if value is not None})
+    members = {name: np.array([value == name for value in values]) for name in names}
+    words = engine.dictionary.words
+    groups = [_group_words(weights, name, chosen, words, top) for name, chosen in members.items()]
+    everything = _group_words(weights, "all", np.ones(len(values), bool), words, top)
+    shuffled = [words[i] for i in shuffle(len(words), seed)]
+    null = [_group_words(weights, name, chosen, shuffled, top) for name, chosen in members.items()]
+    differences: list[WordDifference] = []
+    tested = found = 0
+    found_null = 0.0
+    if compare is not None:
+        sides = [members.get(name, np.zeros(len(values), bool)) for name in compare]
+        for name, side in zip(compare, sides, strict=True):
+            if side.sum() < 2:
+                raise InputError(f"{by}={name} has {side.sum()} items; two at least are needed. There are: {names}")
+        differences, found_null = _differences(weights, sides[0], sides[1], words, repeats, seed)
+        tested, found = len(differences), sum(entry.q <= 0.05 for entry in differences)
+    return ConceptsResult(
+        by,
+        [everything, *groups],
+        _named(engine, groups) if by == "label" else None,
+        _named(engine, null) if by == "label" else None,
+        compare,
+        differences[:top],
+        tested,
+        found,
+        found_null,
+        dataset.bad.entries,
+        time.perf_counter() - began,
+    )
+
+
+def _group_words(
+    weights: Weights, name: str, chosen: npt.NDArray[np.bool_], words: Sequence[str], top: int
+) -> GroupWords:
+    lengths = np.diff(weights.indptr)
+    mine = np.repeat(chosen, lengths)
+    rows, inverse = np.unique(weights.indices[mine], return_inverse=True)
+    count = int(chosen.sum())
+    means = np.bincount(inverse, weights.values[mine], len(rows)) / max(count, 1)
+    order = np.argsort(-means, kind="stable")[:top]
+    heaviest = [(words[int(rows[i])], float(means[i])) for i in order]
+    return GroupWords(name, count, heaviest, float(lengths[chosen].mean()), float(weights.cosine[chosen].mean()))
+
+
+def _named(engine: Engine, groups: Sequence[GroupWords]) -> float | None:
+    """Part of the groups that have a word of their own name among their ten heaviest words."""
+    from ..concepts.taxonomy import Taxonomy
+
+    wordnet, vocabulary, hits = Taxonomy.builtin(), {word.lower() for word in engine.dictionary.words}, []
+    for group in groups:
+        index = wordnet.resolve(group.group).index if group.group.strip() else None
+        own = {group.group.lower(), *group.group.lower().split()}
+        if index is not None:
+            own |= {part.lower() for lemma in wordnet.lemmas(index, spaces=True) for part in (lemma, *lemma.split())}
+        if own & vocabulary:
+            hits.append(any(word.lower() in own for word, _ in group.words[:10]))
+    return float(np.mean(hits)) if hits else None
+
+
+def _differences(
+    weights: Weights,
+    first: npt.NDArray[np.bool_],
+    second: npt.NDArray[np.bool_],
+    words: Sequence[str],
+    repeats: int,
+    seed: int,
+) -> tuple[list[WordDifference], float]:
+    """Every word that is used often enough to be tested, by falling effect; and how many a random split finds."""
+    tested = weights.used(0.02)
+    table = weights.table(tested)
+    one, two = table[first], table[second]
+    generator = np.random.default_rng(seed)
+    observed = one.mean(axis=0) - two.mean(axis=0)
+    drawn = np.stack([_mean_of_draw(one, generator) - _mean_of_draw(two, generator) for _ in range(repeats)])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    both, split = np.concatenate([one, two]), len(one)
+    permuted = np.stack([_split_difference(both, split, generator) for _ in range(repeats)])
+    p = permutation_p(observed, permuted)
+    q = benjamini_hochberg(p)
+    nulls = [benjamini_hochberg(permutation_p(row, permuted)) for row in permuted[:20]]
+    pooled = np.sqrt(
+        ((len(one) - 1) * one.var(axis=0, ddof=1) + (len(two) - 1) * two.var(axis=0, ddof=1)) / (len(both) - 2)
+    )
+    effect = np.divide(observed, pooled, out=np.zeros_like(observed), where=pooled > 0)
+    found = [
+        WordDifference(
+            words[int(row)],
+            (float(one[:, k].mean()), float(two[:, k].mean())),
+            *map(float, (observed[k], low[k], high[k], effect[k], p[k], q[k])),
+        )
+        for k, row in enumerate(tested)
+    ]
+    found.sort(key=lambda entry: -abs(entry.effect))
+    return found, float(np.mean([(values <= 0.05).sum() for values in nulls]))
+
+
+def _mean_of_draw(rows: Float, generator: np.random.Generator) -> Float:
+    counts = np.bincount(generator.integers(0, len(rows), len(rows)), minlength=len(rows))
+    mean: Float = counts @ rows / len(rows)
+    return mean
+
+
+def _split_difference(both: Float, split: int, generator: np.random.Generator) -> Float:
+    side = np.zeros(len(both))
+    side[generator.permutation(len(both))[:split]] = 1
+    difference: Float = side @ both / split - (1 - side) @ both / (len(both) - split)
+    return difference

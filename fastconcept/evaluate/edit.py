@@ -1,0 +1,228 @@
+"""Model editing: take concepts out of embeddings, and see what a linear probe still knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets.dataset import Dataset, Progress, silent
+from ..engine import Engine
+from ..errors import InputError, MissingDependencyError
+from ..sparse.result import reconstruct
+from ..sparse.vocabulary import Vocabulary
+from .weights import Weights, decompose_dataset, group_values
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """What linear probes say about one kind of embedding.
+
+    Attributes
+    ----------
+    embeddings : str
+        ``dense``, ``decomposed``, ``edited``, or ``random words edited``.
+    target, worst : float
+        Accuracy on the target label, and in the worst group of target and nuisance; probe trained on the unedited.
+    nuisance : float
+        Accuracy on the nuisance label of the probe trained on the unedited.
+    retrained : float
+        Accuracy on the nuisance label of a probe trained on these very embeddings: what is still there to be found.
+    """
+
+    embeddings: str
+    target: float
+    worst: float
+    nuisance: float
+    retrained: float
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """Result of :func:`edit`.
+
+    Attributes
+    ----------
+    words : tuple of str
+        Those that were scaled and occur in at least one code.
+    scale : float
+    touched : float
+        Part of the items whose code has one of the words.
+    count, folds : int
+    rows : list of ProbeRow
+    bad : list of (name, reason)
+    seconds : float
+    """
+
+    words: tuple[str, ...]
+    scale: float
+    touched: float
+    count: int
+    folds: int
+    rows: list[ProbeRow]
+    bad: list[tuple[str, str]]
+    seconds: float
+
+
+def scaled_embeddings(engine: Engine, weights: Weights, rows: npt.NDArray[np.integer], scale: float) -> FloatArray:
+    """What codes add up to when some words are scaled: ``norm(norm(C^T w') + mu)``.
+
+    Parameters
+    ----------
+    engine : Engine
+    weights : Weights
+        Codes of n items.
+    rows : (k,) integers
+        Dictionary rows of the words.
+    scale : float
+        Their weights are multiplied by it; 0 removes them, 1 changes nothing.
+
+    Returns
+    -------
+    (n, d) float32, unit rows
+    """
+    values = np.where(np.isin(weights.indices, rows), weights.values * scale, weights.values)
+    vocabulary = Vocabulary.of(engine.dictionary)
+    return reconstruct(vocabulary, weights.indptr, weights.indices, values, engine.image_mean)
+
+
+def edit(
+    engine: Engine,
+    dataset: Dataset,
+    words: Sequence[str],
+    *,
+    target: str = "label",
+    nuisance: str,
+    scale: float = 0.0,
+    l1_penalty: float | None = None,
+    l0: int | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> EditResult:
+    """Scale or remove words from every code, recompose, and probe before and after.
+
+    Parameters
+    ----------
+    engine, dataset
+        Images or embeddings.
+    words : sequence of str
+        Words of the dictionary.
+    target, nuisance : str
+        The two labels that probes are trained for, see :func:`fastconcept.evaluate.weights.group_values`.
+    scale : float
+        0 removes.
+    l1_penalty, l0
+        As in :meth:`fastconcept.engine.Engine.decompose`.
+    folds : int
+        Cross-validation: every accuracy is over items the probe has not seen.
+    seed : int
+        Of the folds and the random words.
+    progress : callable
+
+    Returns
+    -------
+    EditResult
+        Its last row is the null: as many other words, drawn from those the codes use most, are scaled instead.
+
+    Raises
+    ------
+    ConceptError
+        If a word is not in the dictionary.
+    InputError
+        If no word is given, or a label has fewer than two values or too few items of one.
+    MissingDependencyError
+        If scikit-learn is not installed.
+
+    Source: Bhalla et al., arXiv 2402.10376, section 6 (intervening on spurious correlations).
+    """
+    began = time.perf_counter()
+    if not words:
+        raise InputError("name at least one word to remove or scale")
+    chosen = np.array(sorted({engine.dictionary.index(word) for word in words}), np.int64)
+    weights = decompose_dataset(engine, dataset, l1_penalty=l1_penalty, l0=l0, progress=progress)
+    labels = [np.array([str(v) for v in group_values(weights.items, key)]) for key in (target, nuisance)]
+    others = _frequent_words(weights, chosen, seed)
+    nothing = np.zeros(0, np.int64)
+    kinds = {
+        "dense": weights.embeddings,
+        "decomposed": scaled_embeddings(engine, weights, nothing, 1.0),
+        "edited": scaled_embeddings(engine, weights, chosen, scale),
+        "random words edited": scaled_embeddings(engine, weights, others, scale),
+    }
+    splits = _folds(labels[0], labels[1], folds, seed)
+    rows = [
+        _probe(name, kinds["dense"] if name == "dense" else kinds["decomposed"], changed, labels, splits)
+        for name, changed in kinds.items()
+    ]
+    touched = np.add.reduceat(np.append(np.isin(weights.indices, chosen), False), weights.indptr[:-1]) > 0
+    touched &= np.diff(weights.indptr) > 0
+    used = tuple(engine.dictionary.words[int(i)] for i in chosen if (weights.indices == i).any())
+    seconds = time.perf_counter() - began
+    return EditResult(used, scale, float(touched.mean()), len(weights.items), folds, rows, dataset.bad.entries, seconds)
+
+
+def _frequent_words(weights: Weights, chosen: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """As many other words as were chosen, drawn in proportion to how many items use them."""
+    words, counts = np.unique(weights.indices, return_counts=True)
+    free = ~np.isin(words, chosen)
+    number = min(len(chosen), int(free.sum()))
+    share = counts[free] / counts[free].sum()
+    drawn = np.random.default_rng(seed).choice(words[free], number, replace=False, p=share)
+    return np.sort(drawn).astype(np.int64)
+
+
+def _folds(
+    target: npt.NDArray[np.str_], nuisance: npt.NDArray[np.str_], folds: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """A fold for every item, the groups of target and nuisance spread evenly."""
+    for name, values in (("target", target), ("nuisance", nuisance)):
+        found, counts = np.unique(values, return_counts=True)
+        if len(found) < 2 or counts.min() < folds:
+            told = ", ".join(f"{value}: {count}" for value, count in zip(found, counts, strict=True))
+            raise InputError(f"the {name} needs two values with {folds} items each at least (folds); got {told}")
+    order = np.random.default_rng(seed).permutation(len(target))
+    order = order[np.lexsort((nuisance[order], target[order]))]
+    fold = np.empty(len(target), np.int64)
+    fold[order] = np.arange(len(target)) % folds
+    return fold
+
+
+def _probe(
+    name: str,
+    plain: FloatArray,
+    changed: FloatArray,
+    labels: Sequence[npt.NDArray[np.str_]],
+    splits: npt.NDArray[np.int64],
+) -> ProbeRow:
+    """Cross-validated accuracies: probes of the plain embeddings on the changed ones, and one trained on those."""
+    target, nuisance = labels
+    right = [_hits(plain, changed, values, splits) for values in (target, nuisance)]
+    retrained = _hits(changed, changed, nuisance, splits)
+    groups = np.char.add(np.char.add(target, "\0"), nuisance)
+    worst = min(right[0][groups == group].mean() for group in np.unique(groups))
+    return ProbeRow(name, float(right[0].mean()), float(worst), float(right[1].mean()), float(retrained.mean()))
+
+
+def _hits(
+    train: FloatArray, test: FloatArray, labels: npt.NDArray[np.str_], splits: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    hits = np.zeros(len(labels), bool)
+    for fold in np.unique(splits):
+        held = splits == fold
+        hits[held] = _classifier().fit(train[~held], labels[~held]).predict(test[held]) == labels[held]
+    return hits
+
+
+def _classifier() -> Any:
+    try:
+        from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise MissingDependencyError("scikit-learn", "evaluate") from None
+    return LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced")

@@ -1,0 +1,169 @@
+"""Concept weights of a whole dataset, as sparse as they are, and what tells two sets of them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..concepts.taxonomy import Taxonomy
+from ..datasets.dataset import Dataset, Progress, embed, silent
+from ..datasets.items import Item
+from ..engine import Engine
+from ..errors import ConceptError, InputError
+from ..sparse.decompose import decompose
+
+FloatArray = npt.NDArray[np.float32]
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """SpLiCE weights of n items in CSR layout.
+
+    Attributes
+    ----------
+    items : list of n Item
+    indptr, indices, values
+        Item i has the words ``indices[indptr[i]:indptr[i + 1]]`` with those ``values`` > 0.
+    embeddings : (n, d) float32
+        The dense embeddings that were decomposed.
+    cosine : (n,) float64
+        Between reconstruction and embedding.
+    """
+
+    items: list[Item]
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: Float
+    embeddings: FloatArray
+    cosine: Float
+
+    def table(self, words: npt.NDArray[np.integer]) -> Float:
+        """Weights of some words (ascending dictionary rows) as a dense (n, k) table."""
+        rows = np.repeat(np.arange(len(self.items)), np.diff(self.indptr))
+        places = np.searchsorted(words, self.indices)
+        known = places < len(words)
+        known[known] = words[places[known]] == self.indices[known]
+        dense = np.zeros((len(self.items), len(words)))
+        dense[rows[known], places[known]] = self.values[known]
+        return dense
+
+    def used(self, fraction: float) -> npt.NDArray[np.int64]:
+        """Words that at least this fraction of the items use (and two items at least), ascending."""
+        words, counts = np.unique(self.indices, return_counts=True)
+        used: npt.NDArray[np.int64] = words[counts >= max(2, fraction * len(self.items))].astype(np.int64)
+        return used
+
+
+def decompose_dataset(
+    engine: Engine,
+    dataset: Dataset,
+    *,
+    l1_penalty: float | None = None,
+    l0: int | None = None,
+    progress: Progress = silent,
+) -> Weights:
+    """Decompose every item, one batch of images in memory at a time.
+
+    Parameters
+    ----------
+    engine, dataset, progress
+        See :func:`fastconcept.datasets.dataset.embed`.
+    l1_penalty : float, optional
+        Default 0.25 where ``l0`` is not given.
+    l0 : int, optional
+        Number of words instead.
+
+    Raises
+    ------
+    InputError
+        If no item can be read.
+    """
+    penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
+    kernels = engine.kernels
+    items: list[Item] = []
+    parts = []
+    for batch, rows in embed(engine, dataset, progress):
+        with engine.place:
+            found = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
+        items += batch
+        parts.append((found.codes, rows, found.cosine))
+    if not items:
+        raise InputError(f"no item of {dataset.name} could be read; the first: {dataset.bad.entries[:1]}")
+    lengths = np.concatenate([np.diff(codes.indptr) for codes, _, _ in parts])
+    return Weights(
+        items,
+        np.cumsum(np.concatenate([[0], lengths]), dtype=np.int64),
+        np.concatenate([codes.indices for codes, _, _ in parts]),
+        np.concatenate([codes.values for codes, _, _ in parts]),
+        np.concatenate([rows for _, rows, _ in parts]),
+        np.concatenate([cosine for _, _, cosine in parts]),
+    )
+
+
+def penalty_for(engine: Engine, embeddings: FloatArray, words: float, sample: int = 64, rounds: int = 8) -> float:
+    """The l1 penalty at which embeddings use about so many words on average, by bisection on a few of them.
+
+    Parameters
+    ----------
+    engine : Engine
+    embeddings : (n, d) float32
+    words : float
+        Mean number of words wanted.
+    sample, rounds : int
+        Rows that are tried (the first), and halvings of the interval from 0.01 to 2.
+
+    Returns
+    -------
+    float
+    """
+    low, high = np.log(0.01), np.log(2.0)
+    for _ in range(rounds):
+        middle = (low + high) / 2
+        used = engine.decompose(embeddings=embeddings[:sample], l1_penalty=float(np.exp(middle))).l0.mean()
+        low, high = (middle, high) if used > words else (low, middle)
+    return float(np.exp((low + high) / 2))
+
+
+def group_values(items: Sequence[Item], key: str) -> list[str | None]:
+    """What each item says about ``key``.
+
+    Parameters
+    ----------
+    items : sequence of Item
+    key : str
+        ``label``; an attribute; ``has:CONCEPT``, which is ``yes`` or ``no`` by whether a box is of that concept or
+        one below it; or ``below:CONCEPT``, the same for the label.
+
+    Returns
+    -------
+    list of str or None
+        None where an item says nothing.
+
+    Raises
+    ------
+    ConceptError
+        If the concept is not one of WordNet.
+    """
+    kind, _, concept = key.partition(":")
+    if kind not in ("has", "below") or not concept:
+        return [item.value(key) for item in items]
+    wordnet = Taxonomy.builtin()
+    index = wordnet.resolve(concept).index
+    if index is None:
+        raise ConceptError(f"{concept!r} is not a concept of WordNet; give a synset such as animal.n.01")
+    wanted, known = set(wordnet.subtree(index).tolist()), dict[str, bool]()
+
+    def belongs(label: str) -> bool:
+        if label not in known:
+            try:
+                known[label] = wordnet.resolve(label).index in wanted
+            except ConceptError:
+                known[label] = False
+        return known[label]
+
+    labels = [item.box_labels if kind == "has" else (item.label,) for item in items]
+    return ["yes" if any(belongs(label) for label in given if label) else "no" for given in labels]

@@ -1,0 +1,1 @@
+"""Pages that fetch nothing: shell, style, tables and plots."""

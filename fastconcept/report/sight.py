@@ -1,0 +1,167 @@
+"""What one image shows, by level of the hierarchy: which concepts to draw, their maps, and the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..concepts.bank import ConceptBank
+from ..concepts.taxonomy import Taxonomy
+from ..engine import Engine
+from ..errors import InputError
+from ..evaluate.patch_embeddings import PatchStore
+from ..evaluate.patch_maps import PatchScores, Reading
+from ..saliency.explain import Options
+from ..saliency.result import ConceptMap, View
+from ..saliency.targets import Target
+from ..sparse.result import Decomposition
+
+if TYPE_CHECKING:
+    from ..encoders.preprocess import ImageLike
+
+FloatArray = npt.NDArray[np.float32]
+LEVELS = (("kind", 6), ("group", 9), ("thing", None))  # depth in edges from the root; None is the concept itself
+_CANDIDATES = 60
+
+
+@dataclass(frozen=True)
+class Level:
+    """Concepts of about the same generality, best first."""
+
+    name: str
+    maps: tuple[ConceptMap, ...]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Everything a page says about one image.
+
+    Attributes
+    ----------
+    name : str
+    image : (H, W, 3) uint8
+    levels : tuple of Level
+        From general to specific; the last, ``elsewhere``, are concepts that win patches of the image without being
+        among the best for the whole.
+    words : Decomposition or None
+        None where the bundle has no dictionary.
+    scores : list of (concept, definition, similarity, rank)
+        The ten concepts nearest to the whole image.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    levels: tuple[Level, ...]
+    words: Decomposition | None
+    scores: list[tuple[str, str, float, int]]
+
+
+def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None = None, per_level: int = 4) -> Sight:
+    """Choose the concepts that an image shows at each level of generality, and map them in one pass over its patches.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of a bundle whose bank has a taxonomy.
+    image : path, bytes, Pillow image or uint8 (H, W, 3)
+    name : str
+        What to call it.
+    options : Options, optional
+        Which patches; by default 128 and 64 px at stride 32, averaged by log-rank.
+    per_level : int
+        Concepts per level at most.
+
+    Returns
+    -------
+    Sight
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    InputError
+        If the bank has no taxonomy.
+    """
+    taxonomy = engine.bank.taxonomy
+    if taxonomy is None:
+        raise InputError("a report needs a bank of synsets; this bundle's bank holds phrases without a hierarchy")
+    options = options or Options(stride=32, score="log-rank")
+    pixels = engine.load_image(image)
+    whole = engine.encode_image(pixels)
+    embedded = PatchStore(engine, options).embed(pixels)
+    similarities = engine.bank.embeddings @ whole[0]
+    nearest = np.argsort(-similarities, kind="stable")
+    chosen = [(title, _at_depth(taxonomy, nearest[:_CANDIDATES], depth, per_level)) for title, depth in LEVELS]
+    chosen.append(("elsewhere", _elsewhere(engine.bank, embedded.rows, nearest[:_CANDIDATES], per_level)))
+    targets = [
+        Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
+    ]
+    cells = PatchScores(engine, embedded, targets).maps(
+        Reading((), False, options.aggregate, options.scale_weights, options.score)
+    )
+    view = View(pixels, embedded.region, embedded.grid.cell)
+    maps = iter([_concept_map(t, cells[k], similarities, view) for k, t in enumerate(targets)])
+    levels = [Level(title, tuple(next(maps) for _ in part)) for title, part in chosen if part]
+    words = engine.decompose(embeddings=whole[0]) if engine.bundle.manifest.dictionaries else None
+    listed = [
+        (taxonomy.names[i], taxonomy.definitions[i], float(similarities[i]), k) for k, i in enumerate(nearest[:10])
+    ]
+    return Sight(name, pixels, tuple(levels), words, listed)
+
+
+def _at_depth(taxonomy: Taxonomy, nearest: npt.NDArray[np.int64], depth: int | None, count: int) -> list[int]:
+    """The best concepts at a depth, each of them above one of the nearest, no two of them one below the other."""
+    found: list[int] = []
+    for node in nearest.tolist():
+        path = taxonomy.path_to_root(node)
+        place = node if depth is None else path[max(0, len(path) - 1 - depth)]
+        related = any(other in taxonomy.closure([place]) or place in taxonomy.closure([other]) for other in found)
+        if not related:
+            found.append(place)
+        if len(found) == count:
+            break
+    return found
+
+
+def _elsewhere(bank: ConceptBank, rows: FloatArray, nearest: npt.NDArray[np.int64], count: int) -> list[int]:
+    """Concepts that are nearest to at least two patches but not near the whole image, most patches first."""
+    winners, wins = np.unique((rows @ bank.embeddings.T).argmax(axis=1), return_counts=True)
+    order = winners[np.argsort(-wins, kind="stable")]
+    often = set(winners[wins >= 2].tolist())
+    return [int(i) for i in order if int(i) in often and i not in nearest][:count]
+
+
+def _concept_map(target: Target, cells: FloatArray, similarities: FloatArray, view: View) -> ConceptMap:
+    assert target.members is not None
+    best = similarities[target.members].max()
+    rank = int((similarities > best).sum())
+    constant = bool(cells.min() == cells.max())
+    score = 1 - rank / len(similarities)
+    return ConceptMap(target.concept, target.name, target.note, cells, constant, score, rank, float(best), view)
+
+
+def find_images(paths: Sequence[str]) -> list[str]:
+    """Image files among and directly below the paths, in order of their names.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    from pathlib import Path
+
+    from ..datasets.layouts import IMAGE_ENDINGS
+
+    found: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += [str(p) for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_ENDINGS and p.is_file()]
+        else:
+            found.append(str(path))
+    if not found:
+        raise InputError(f"no image in {', '.join(paths)}; give image files or directories of them")
+    return found

@@ -1,0 +1,137 @@
+"""Masks decode to the pixel as pycocotools decodes them; damaged ones cost one error and no memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fastconcept.datasets.masks import IGNORED, OBJECT, Mask, fill_polygon, merge_masks, read_mask, run_lengths
+from fastconcept.errors import ImageError, InputError
+from fastconcept.evaluate.pixels import STEPS, pixel_average_precision, pixel_histogram
+
+planes = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
+outlines = st.lists(st.floats(-40, 90) | st.integers(-5, 60).map(float), min_size=6, max_size=24).filter(
+    lambda points: len(points) % 2 == 0
+)
+
+
+def no_picture(path: Path) -> np.ndarray:
+    raise AssertionError(path)
+
+
+@given(planes)
+def test_run_lengths_are_those_of_pycocotools(plane: np.ndarray) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    packed = coco.encode(np.asfortranarray(plane.astype(np.uint8)))
+    np.testing.assert_array_equal(run_lengths(packed["counts"].decode(), *plane.shape), plane)
+    runs, current = [0], False  # the same as a plain list, by hand
+    for pixel in plane.T.ravel().tolist():
+        if pixel != current:
+            runs.append(0)
+            current = pixel
+        runs[-1] += 1
+    np.testing.assert_array_equal(run_lengths(runs, *plane.shape), plane)
+
+
+@given(outlines, st.integers(25, 60), st.integers(25, 60))
+def test_polygons_are_filled_as_pycocotools_fills_them(points: list[float], height: int, width: int) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    expected = coco.decode(coco.frPyObjects([points], height, width))[..., 0]
+    np.testing.assert_array_equal(fill_polygon(points, height, width), expected)
+
+
+def test_polygons_of_one_object_are_joined_and_objects_claim_what_a_crowd_overlaps() -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    polygons = [[1, 1, 6, 1, 6, 6, 1, 6], [10.5, 2.5, 15, 9, 8, 9.5]]
+    expected = coco.decode(coco.merge(coco.frPyObjects(polygons, 12, 20)))
+    crowd = Mask("cat", {"size": [12, 20], "counts": [0, 60, 180]}, ignored=True)
+    merged = merge_masks([Mask("cat", polygons), crowd], 12, 20, no_picture)
+    np.testing.assert_array_equal(merged == OBJECT, expected)
+    np.testing.assert_array_equal(merged[:, :5] == IGNORED, expected[:, :5] == 0)
+    assert (merged[:, 5:] != IGNORED).all()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        [],
+        7,
+        "polygon",
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [[1, 2, 3, 4, 5, float("inf")]],
+        [[1, 2, 3, 4, 5, 1e9]],
+        [[1, 2, 3, 4, 5, True]],
+        [[1, 2, 3, 4, 5, "6"]],
+        [[0, 0, 80, 80] * 20_000],
+        [{"x": 1}],
+        {},
+        {"size": [20, 20]},
+        {"size": [20, 20], "counts": None},
+        {"size": [20, 20], "counts": [400, 1]},
+        {"size": [20, 20], "counts": [399]},
+        {"size": [20, 20], "counts": [-1, 401]},
+        {"size": [20, 20], "counts": [1e2, 300]},
+        {"size": [20, 20], "counts": [10**30]},
+        {"size": [20, 20], "counts": "\x00"},
+        {"size": [20, 20], "counts": "é"},
+        {"size": [20, 20], "counts": "oooooooooooooooooooo"},
+        {"size": [20, 20], "counts": "P"},
+        {"size": [20, 20], "counts": "O1"},
+        {"size": [10**9, 10**9], "counts": [10**18]},
+        {"size": [20, 21], "counts": [420]},
+    ],
+)
+def test_damaged_masks_cost_one_error(source: Any) -> None:
+    with pytest.raises(InputError, match="mask"):
+        read_mask(Mask("cat", source), 20, 20, no_picture)
+
+
+@pytest.mark.parametrize(("dark", "bright"), [(0, 1), (0, 255), (51, 204), (0, 3)])
+def test_pictures_of_masks(dark: int, bright: int, tmp_path: Path) -> None:
+    plane = np.full((4, 6), dark, np.uint8)
+    plane[1:3, 2:5] = bright
+    pictures = {tmp_path / "m.png": np.repeat(plane[..., None], 3, axis=2), tmp_path / "none.png": np.zeros((4, 6, 3))}
+    found = read_mask(Mask("cat", tmp_path / "m.png"), 4, 6, pictures.__getitem__)
+    np.testing.assert_array_equal(found, plane == bright)
+    assert not read_mask(Mask("cat", tmp_path / "none.png"), 4, 6, pictures.__getitem__).any()
+    with pytest.raises(InputError, match="6 x 4 pixels, not 6 x 5"):
+        read_mask(Mask("cat", tmp_path / "m.png"), 5, 6, pictures.__getitem__)
+
+    def broken(path: Path) -> np.ndarray:
+        raise ImageError("no picture")
+
+    with pytest.raises(InputError, match="no picture"):
+        read_mask(Mask("cat", tmp_path / "m.png"), 4, 6, broken)
+
+
+def test_pixel_average_precision_is_that_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(1)
+    values, truth = generator.integers(0, 40, 500), generator.random(500) < 0.3
+    histogram = [np.bincount(values[truth == side], minlength=40) for side in (False, True)]
+    assert pixel_average_precision(histogram) == pytest.approx(metrics.average_precision_score(truth, values))
+    assert np.isnan(pixel_average_precision([[3], [0]]))
+
+
+def test_pixels_are_counted_as_wsolevaluation_counts_them() -> None:
+    cells = np.linspace(0, 1, 224 * 224, dtype=np.float32).reshape(224, 224)
+    mask = np.zeros((448, 672), np.uint8)  # twice and, after the crop, twice the protocol's side
+    mask[:200, 112:300], mask[300:, 112:] = OBJECT, IGNORED
+    background, found = pixel_histogram(cells, mask, (112, 0, 560, 448))
+    nearest = mask[::2, 112:560:2]
+    edges = np.append(np.arange(0, 1, 0.001), [1.0, 2.0])  # its own bin for the value 1
+    stretched = (cells.astype(np.float64) - cells.min()) / (float(cells.max()) - float(cells.min()))
+    expected = [np.histogram(stretched[nearest == side], edges)[0] for side in (0, OBJECT)]
+    assert len(found) == STEPS and found.sum() == (nearest == OBJECT).sum()
+    assert background.sum() == (nearest == 0).sum()
+    assert np.abs(np.cumsum(expected, axis=1) - np.cumsum([background, found], axis=1)).max() <= 1  # rounding of edges
+    constant = pixel_histogram(np.zeros((3, 3)), mask, (0, 0, 672, 448))
+    assert (constant[:, :-1] == 0).all()

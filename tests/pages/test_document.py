@@ -1,0 +1,126 @@
+"""Reports: one JSON document, markdown, and pages that fetch nothing and let no data run as markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastconcept.engine import Engine
+from fastconcept.errors import ImageError, InputError
+from fastconcept.pages import plots
+from fastconcept.pages.document import Report, Table
+from fastconcept.report import page as gallery_page
+from fastconcept.report import sight as gallery
+
+
+class Tags(HTMLParser):
+    """Collects tags and checks that they nest."""
+
+    void = frozenset({"meta", "img", "br", "line", "polyline"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("p", "li", "ul") or (self.open and self.open[-1] == tag):
+            assert self.open.pop() == tag
+
+
+def check_self_contained(page: str) -> Tags:
+    tags = Tags(page)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags.seen}
+    for _, attributes in tags.seen:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:image").startswith("data:image")
+    assert "url(" not in page and "@import" not in page and "default-src 'none'" in page
+    return tags
+
+
+def report(name: str = "a <b>name</b> & more") -> Report:
+    table = Table(
+        "A table", ["method", "score", "interval"], [[name, 0.25, (0.1, 0.0, 0.2)], ["x|y", float("nan"), None]]
+    )
+    plot = ("A plot", plots.bars("scores", [name, "other"], {"one": [0.5, float("nan")], "two": [1.0, 0.0]}))
+    values = {"score": float("nan"), "pair": (1, 2.5), "names": [name]}
+    return Report(
+        "ood", "A title", f"About {name}.", {"data": name, "none": None}, [table], [plot], values, [(name, name)], 1.5
+    )
+
+
+def test_one_json_document(tmp_path: Path) -> None:
+    paths = report().save(tmp_path / "deep" / "folder")
+    assert [path.name for path in paths] == ["ood.json", "ood.md", "ood.html"]
+    document = json.loads(paths[0].read_text())
+    assert document["score"] is None and document["pair"] == [1, 2.5] and document["bad_rows"]["count"] == 1
+    markdown = paths[1].read_text()
+    assert "| x\\|y | – | – |" in markdown and "+0.100 [+0.000, +0.200]" in markdown and "1 rows skipped" in markdown
+
+
+def test_pages_are_self_contained_and_escape_names(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script><img src=http://example.org/x>\"'"
+    page = report(hostile).save(tmp_path)[2].read_text()
+    check_self_contained(page)
+    assert "<script" not in page and "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("values", [[], [0.0, 0.0], [float("nan")], [1e-9, 3e9], [0.3] * 60])
+def test_plots_of_any_numbers_are_well_formed(values: list[float]) -> None:
+    from xml.etree import ElementTree
+
+    labels = [f"label <{k}>" for k in range(len(values))]
+    for svg in (plots.bars("t", labels, {"a": values}), plots.lines("t", "x", list(range(len(values))), {"a": values})):
+        ElementTree.fromstring(svg)
+        assert "nan" not in re.sub("title>.*?</title", "", svg)
+
+
+def test_bars_are_as_tall_as_their_numbers() -> None:
+    from xml.etree import ElementTree
+
+    rects = ElementTree.fromstring(plots.bars("t", ["a", "b"], {"s": [0.25, 1.0]})).findall("rect")
+    low, high = (float(rect.get("height", "0")) for rect in rects)
+    assert high == pytest.approx(4 * low, abs=0.2)
+
+
+def test_a_page_about_images(planted: Engine, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    Image.fromarray(generator.integers(0, 255, (80, 120, 3), np.uint8)).save(tmp_path / "x<y>.png")
+    (tmp_path / "broken.png").write_bytes(b"no")
+    (tmp_path / "notes.txt").write_text("not an image")
+    paths = gallery.find_images([str(tmp_path)])
+    assert [Path(path).name for path in paths] == ["broken.png", "x<y>.png"]
+    sight = gallery.look(planted, paths[1], "x<y>.png")
+    page = gallery_page.page([sight], "model", [("broken.png", "not an image")])
+    tags = check_self_contained(page)
+    drawn = sum(len(level.maps) for level in sight.levels)
+    assert drawn >= 2 and [tag for tag, _ in tags.seen].count("figure") == drawn
+    assert "x&lt;y&gt;.png" in page and "broken.png" in page
+    similarities = planted.bank.embeddings @ planted.encode_image(paths[1])[0]
+    assert sight.scores[0][0] == planted.bank.names[int(similarities.argmax())]
+    assert [score for _, _, score, _ in sight.scores] == sorted((s for _, _, s, _ in sight.scores), reverse=True)
+    for level in sight.levels:
+        names = [concept.name for concept in level.maps]
+        assert len(set(names)) == len(names)
+    with pytest.raises(ImageError):
+        gallery.look(planted, paths[0], "broken.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no image"):
+        gallery.find_images([str(tmp_path / "empty")])

@@ -1,0 +1,63 @@
+"""A planted world: an engine of 32 dimensions whose dictionary, texts and embeddings are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconcept as fc
+from fastconcept.concepts.bank import ConceptBank
+from fastconcept.concepts.dictionary import Dictionary
+from fastconcept.datasets.dataset import Dataset, open_dataset
+from fastconcept.engine import Engine
+
+WORDS = ["cat", "dog", "lion", "car", "water", "grass", "sand", "night", "snow", "rain", "tree", "house"]
+
+
+class PlantedTexts:
+    """A text is the sum of the directions of the words in it."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        rows = np.zeros((len(texts), 32), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for k, word in enumerate(WORDS):
+                row[k] += word in text
+            row[31] = 0.1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="session")
+def planted(tiny_bundle: Path) -> Engine:
+    """The tiny engine with a dictionary of orthogonal words, no image mean, and a bank whose felines are directions."""
+    engine = fc.load(tiny_bundle)
+    taxonomy = engine.bank.taxonomy
+    assert taxonomy is not None
+    rows = np.random.default_rng(0).standard_normal((len(taxonomy), 32)).astype(np.float32)
+    for node in taxonomy.subtree(taxonomy.index("big_cat.n.01")).tolist():
+        rows[node] = 0.1 * rows[node] + 2 * np.eye(32, dtype=np.float32)[2]
+    engine.__dict__["bank"] = ConceptBank(rows, taxonomy=taxonomy)
+    engine.__dict__["dictionary"] = Dictionary(WORDS, np.eye(12, 32, dtype=np.float32), np.zeros(32, np.float32))
+    engine.__dict__["image_mean"] = np.zeros(32, np.float32)
+    engine.__dict__["text_encoder"] = PlantedTexts()
+    return engine
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Dataset]:
+    """Writes embeddings made of weighted words plus noise, with labels and attributes, and reads them as a dataset."""
+
+    def write(codes: Sequence[dict[str, float]], noise: float = 0.02, **columns: Any) -> Dataset:
+        generator = np.random.default_rng(0)
+        rows = noise * generator.standard_normal((len(codes), 32))
+        for row, code in zip(rows, codes, strict=True):
+            for word, weight in code.items():
+                row[WORDS.index(word)] += weight
+        path = tmp_path / "rows.npz"
+        np.savez(path, embeddings=rows.astype(np.float32), **{name: np.array(v) for name, v in columns.items()})
+        return open_dataset(path)
+
+    return write
