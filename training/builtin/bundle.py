@@ -1,4 +1,4 @@
-"""The bundle that ships inside the package, from nano's checkpoint: ``python -m fastconcept.export.nano.bundle``.
+"""The bundle that ships inside the package, from nano's checkpoint: ``python -m training.builtin.bundle``.
 
 The ordinary export, compact, with concepts and words of our own choice. The image mean is over photographs of the
 training pack, none of which is an evaluation photograph.
@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...bundle import MANIFEST, Bundle, sha256_of
-from ...concepts.dictionary import Dictionary
-from ...engine import Engine
-from ..build import export_bundle
+from fastconcept.bundle import MANIFEST, Bundle, sha256_of
+from fastconcept.concepts.dictionary import Dictionary
+from fastconcept.engine import Engine
+from fastconcept.export.build import export_bundle
+
 from .photos import pack_photos
 from .things import things, words
 
@@ -25,7 +26,7 @@ CHECKPOINT = Path(__file__).with_name("checkpoint")
 SHIPPED = Path(__file__).parents[2] / "fastconcept" / "data" / "nano"
 LICENCES = (
     "nano: Apache-2.0; its training photographs have terms of their own, the strictest allow non-commercial research "
-    "and education (export/nano/MODEL_CARD.md)",
+    "and education (training/builtin/MODEL_CARD.md)",
 )
 
 

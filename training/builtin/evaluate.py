@@ -1,7 +1,8 @@
-"""Judge nano against its teacher on ``../shared/data/dev``: ranks of definitions, zero-shot, localisation.
+"""Judge nano against its teacher on ``../shared/data/dev``: ranks of definitions and zero-shot accuracy.
 
-``python -m fastconcept.export.nano.evaluate --shared ../shared --checkpoint DIR --localisation 60``. Both models run
-through open_clip in fp32; a row of the shipped bundle, and how far it is from fp32, are added with ``--bundle``.
+``python -m training.builtin.evaluate --shared ../shared --checkpoint DIR``. Both models run through open_clip in fp32;
+a row of the shipped bundle, and how far it is from fp32, are added with ``--bundle``. How well maps point is measured
+by ``fastconcept evaluate localize``, on the bundle as it ships.
 """
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from ...concepts.taxonomy import Taxonomy
-from .localise import boxes_in_square, cell_map, embed_patches, iou, max_box_accuracy, mostly_outside, overlaps, ranks
+from fastconcept.concepts.taxonomy import Taxonomy
+
 from .texts import class_nodes, concept_set, embed, first_lemma, imagenet_classes, prompt, tokenize
 from .zeroshot import crop_and_resize
 
@@ -103,33 +102,17 @@ def named(folder: Path, shared: Path, l0: int = 10) -> dict[str, float]:
     return found
 
 
-@dataclass
-class Evidence:
-    """What a model made of the photographs: embeddings (n, d) of whole ones, and maps (m, 14, 14)."""
-
-    rows: torch.Tensor
-    maps: list[NDArray[np.float64]] = field(default_factory=list)
+def agreement(one: torch.Tensor, other: torch.Tensor) -> dict[str, float]:
+    """Return the mean and least cosine of the embeddings (n, d) of two models."""
+    cosines = (one * other).sum(1)
+    return {"mean_cosine": float(cosines.mean()), "min_cosine": float(cosines.min())}
 
 
-def agreement(one: Evidence, other: Evidence) -> dict[str, float]:
-    """Return the mean and least cosine of the embeddings of two models, and the mean Spearman correlation of maps."""
-    from scipy.stats import spearmanr
-
-    cosines = (one.rows * other.rows).sum(1)
-    found = {"mean_cosine": float(cosines.mean()), "min_cosine": float(cosines.min())}
-    pairs = [(a, b) for a, b in zip(one.maps, other.maps, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
-    if pairs:
-        found["map_spearman"] = float(np.mean([spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs]))
-    return found
-
-
-def evaluate(judged: Judged, shared: Path, localisation: int) -> tuple[dict[str, float], Evidence]:
-    """Return the numbers of one model, and what they were read from.
+def evaluate(judged: Judged, shared: Path) -> tuple[dict[str, float], torch.Tensor]:
+    """Return the numbers of one model, and its embeddings (n, d) of the photographs.
 
     ``top20``: true definition among the 20 best of S (S with the true class added). ``definition``, ``prompt``:
-    zero-shot top-1 over 1000 classes. ``box``: MaxBoxAcc at IoU 0.5 on the first `localisation` photographs with
-    boxes; ``box_log``: of maps of log-ranks; ``box_inside``: of maps of ranks where a patch that lies mostly
-    beyond the photograph has the worst.
+    zero-shot top-1 over 1000 classes.
     """
     classes, concepts = imagenet_classes(shared), concept_set(shared)
     nodes = class_nodes(classes)
@@ -159,52 +142,7 @@ def evaluate(judged: Judged, shared: Path, localisation: int) -> tuple[dict[str,
         "prompt": float(((found @ prompts.T).argmax(1) == true).float().mean()),
         "prompt5": float(((found @ prompts.T).topk(5, 1).indices == true[:, None]).any(1).float().mean()),
     }
-    evidence = Evidence(found)
-    if localisation:
-        numbers |= _localise(judged, evidence, dev, entries, wordnet, texts, localisation)
-    return numbers, evidence
-
-
-def _localise(
-    judged: Judged,
-    evidence: Evidence,
-    dev: Path,
-    entries: list[dict[str, Any]],
-    wordnet: Taxonomy,
-    texts: torch.Tensor,
-    most: int,
-) -> dict[str, float]:
-    scores, log_scores, inside_scores, centred, whole = [], [], [], [], []
-    outside = mostly_outside()
-    side = 224 * (1 - 0.5**0.5) / 2
-    middle = np.array([side, side, 224 - side, 224 - side])
-    for entry in entries:
-        if len(scores) >= most:
-            break
-        if not entry.get("boxes"):
-            continue
-        boxes = boxes_in_square(entry["boxes"], entry["width"], entry["height"])
-        if len(boxes) == 0:
-            continue
-        members = wordnet.subtree(wordnet.index(entry["wnid"]))
-        patches = embed_patches(Image.open(dev / entry["file"]), judged.encode_image, judged.size)
-        found = ranks(patches, texts, members)
-        evidence.maps.append(cell_map(found))
-        scores.append(overlaps(evidence.maps[-1], boxes))
-        log_scores.append(overlaps(cell_map(np.log1p(found)), boxes))
-        inside_scores.append(overlaps(cell_map(np.where(outside, len(texts), found)), boxes))
-        centred.append(iou(middle, boxes).max() > 0.5)
-        whole.append(iou(np.array([0, 0, 224, 224]), boxes).max() > 0.5)
-    table = np.stack(scores)
-    return {
-        "box_images": len(scores),
-        "box": max_box_accuracy(table),
-        "box_log": max_box_accuracy(np.stack(log_scores)),
-        "box_inside": max_box_accuracy(np.stack(inside_scores)),
-        "box_v2": float(np.mean([max_box_accuracy(table, at) for at in (0.3, 0.5, 0.7)])),
-        "box_centred": float(np.mean(centred)),
-        "box_whole": float(np.mean(whole)),
-    }
+    return numbers, found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -216,7 +154,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--teacher", action="store_true", help="also judge the teacher (slow: 224 px per patch)")
     parser.add_argument("--teacher-bundle", type=Path, help="judge a bundle of the teacher, three times as fast")
     parser.add_argument("--json", type=Path, help="write all numbers to this file; others in it stay")
-    parser.add_argument("--localisation", type=int, default=0, help="photographs to localise on (0: none)")
     parser.add_argument("--size", type=int, help="input side of nano, if not that of its config")
     parser.add_argument("--threads", type=int, default=0)
     asked = parser.parse_args(arguments)
@@ -234,9 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: dict[str, dict[str, float]] = {}
     if asked.json and asked.json.exists():
         results = json.loads(asked.json.read_text())
-    seen: dict[str, Evidence] = {}
+    seen: dict[str, torch.Tensor] = {}
     for judged in models:
-        numbers, seen[judged.name] = evaluate(judged, asked.shared, asked.localisation)
+        numbers, seen[judged.name] = evaluate(judged, asked.shared)
         if judged.name == "nano shipped":
             numbers |= named(asked.bundle, asked.shared)
         results[judged.name] = {name: round(value, 4) for name, value in numbers.items()}

@@ -1,4 +1,4 @@
-"""nano's training room: crops and their labels, the schedule, the maps it is judged by, the checkpoint's layout."""
+"""nano's training room: crops and their labels, the schedule, the checkpoint's layout."""
 
 import time
 
@@ -7,10 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
-crops = pytest.importorskip("fastconcept.export.nano.crops")
+crops = pytest.importorskip("training.builtin.crops")
 
-from fastconcept.export.nano import depthwise, localise, objective, photos, regions, schedule, train_image  # noqa: E402
-from fastconcept.export.nano.model import create, read_config, read_tower, write_checkpoint  # noqa: E402
+from training.builtin import depthwise, objective, photos, regions, schedule, train_image  # noqa: E402
+from training.builtin.model import create, read_config, read_tower, write_checkpoint  # noqa: E402
 
 
 @pytest.fixture
@@ -190,36 +190,6 @@ def test_a_saved_learner_goes_on_as_if_it_had_not_stopped(stream, tmp_path):
         torch.testing.assert_close(value, second.average.state[name])
 
 
-def test_only_730_patches_touch_the_photograph():
-    assert len(localise.patch_places()) == 730
-
-
-def test_patches_mostly_outside_are_those_whose_middle_is_far_out():
-    outside, places = localise.mostly_outside(), localise.patch_places()
-    assert outside.dtype == bool and 0 < outside.sum() < len(places)
-    table = dict(zip(places, outside.tolist(), strict=True))
-    assert table[64, 128, 128] is False and table[128, 192, 192] is False  # wholly inside
-    assert table[64, 80, 80] is True  # a corner of 16 px
-    assert table[64, 96, 160] is False and table[64, 80, 160] is True  # half of it, a quarter of it
-
-
-def test_map_lights_up_where_the_concept_wins():
-    places = localise.patch_places()
-    inside = torch.tensor([[float(128 <= t < 200 and 128 <= left < 200), 0.5] for _, t, left in places])
-    found = localise.ranks(inside, torch.eye(2), np.array([0]))
-    assert set(found) == {0.0, 1.0}
-    cells = localise.cell_map(found)
-    assert cells.shape == (14, 14) and cells.min() == 0 and cells.max() == 1
-    assert cells[:4, :4].mean() > cells[-4:, -4:].mean()
-    flat = localise.cell_map(localise.ranks(torch.ones(len(places), 2), torch.eye(2), np.array([0, 1])))
-    assert (flat == 1).all()
-
-
-def test_iou_of_known_boxes():
-    found = localise.iou(np.array([0, 0, 10, 10]), np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]))
-    np.testing.assert_allclose(found, [1, 1 / 3, 0])
-
-
 def test_soft_labels_mix_in_the_true_class():
     index = np.arange(10, dtype=np.uint16)[None].repeat(2, 0)
     rows = photos.soft_labels(index, np.full((2, 10), 0.1, np.float16), np.array([-1, 500], np.int16))
@@ -229,7 +199,7 @@ def test_soft_labels_mix_in_the_true_class():
 
 def test_config_is_a_model_of_the_promised_size():
     pytest.importorskip("open_clip")
-    from fastconcept.export.nano.model import create
+    from training.builtin.model import create
 
     config = read_config()
     model = create(config)

@@ -1,4 +1,4 @@
-"""Train nano: ``python -m fastconcept.export.nano.train --shared ../shared --out DIR --device cpu --hours 2.5``.
+"""Train nano: ``python -m training.builtin.train --shared ../shared --out DIR --device cpu --hours 2.5``.
 
 Both towers regress onto a fixed space, so they train apart: the text tower first (a quarter of the time), then the
 image tower. Calling the command again with the same ``--out`` resumes. The checkpoint is ``DIR/checkpoint``.

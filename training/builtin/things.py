@@ -6,10 +6,10 @@ living thing, a thing made, food or a piece of nature, and everything below :dat
 
 from __future__ import annotations
 
-from ...concepts.taxonomy import Taxonomy
-from ..banks import FREQUENT_NOUNS
-from ..vocabulary import read_phrases
-from ..wordnet import descendants
+from fastconcept.concepts.taxonomy import Taxonomy
+from fastconcept.export.banks import FREQUENT_NOUNS
+from fastconcept.export.vocabulary import read_phrases
+from fastconcept.export.wordnet import descendants
 
 THINGS = (
     *("animal.n.01", "plant.n.02", "artifact.n.01", "food.n.01", "food.n.02"),

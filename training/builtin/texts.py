@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...concepts.taxonomy import Taxonomy
-from ..banks import FREQUENT_NOUNS
-from ..vocabulary import read_phrases
-from ..wordnet import find_database, words_closure
+from fastconcept.concepts.taxonomy import Taxonomy
+from fastconcept.export.banks import FREQUENT_NOUNS
+from fastconcept.export.vocabulary import read_phrases
+from fastconcept.export.wordnet import find_database, words_closure
+
 from .model import create
 
 
