@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ import numpy.typing as npt
 from ..encoders.preprocess import preprocess_image
 from ..engine import Engine
 from ..errors import ImageError, InputError
-from .items import BadRows, Item
+from .items import BadRow, BadRows, Item
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], object]
@@ -39,20 +41,27 @@ class Dataset:
     layout : str
         Which layout it was read as.
     items : tuple of Item
-    bad : BadRows
-        Grows while tasks read the images.
+    bad : tuple of BadRow
+        Rows that could not be used when it was opened.
     embeddings : (n, d) array or None
         Memory-mapped where the file allows it.
+    strict : bool
+        A bad row is an error, here and in every task that reads the images.
     """
 
     name: str
     layout: str
     items: tuple[Item, ...]
-    bad: BadRows = field(default_factory=BadRows)
+    bad: tuple[BadRow, ...] = ()
     embeddings: npt.NDArray[np.floating] | None = None
+    strict: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def bad_rows(self) -> BadRows:
+        """The bad rows so far, for a task to add its own to."""
+        return BadRows(self.bad, self.strict)
 
     def where(self, **patterns: str) -> Dataset:
         """The items whose label or attributes match shell patterns: ``where(subset="ilsvrc_val*")``.
@@ -145,7 +154,7 @@ def open_dataset(
     masks : path, optional
         A directory of masks (PNG) that mirrors the images: ``cat/1.png`` for ``cat/1.jpg``.
     strict : bool
-        Stop at the first bad row instead of counting it.
+        Stop at the first bad row instead of counting it, now and when the images are read.
 
     Returns
     -------
@@ -158,7 +167,7 @@ def open_dataset(
     """
     from . import embedding_files, layouts
 
-    source, bad = Path(path), BadRows(strict)
+    source, bad = Path(path), BadRows(strict=strict)
     folder = Path(images) if images is not None else None
     if not source.exists():
         raise InputError(f"no dataset at {source}; give a directory, a .json, a .csv or a file of embeddings")
@@ -176,11 +185,11 @@ def open_dataset(
     else:
         raise InputError(f"{source} is not a layout that is known; give a directory, .json, .csv, .npy, .npz, .parquet")
     if not items:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in bad.entries[:3])
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in bad.rows[:3])
         raise InputError(f"{source} has no usable row as {layout}{': ' + reasons if reasons else ''}")
     if masks is not None:
         items = layouts.add_masks(items, Path(masks))
-    return Dataset(source.name, layout, tuple(items), bad, embeddings)
+    return Dataset(source.name, layout, tuple(items), tuple(bad.rows), embeddings, strict)
 
 
 def read_label_names(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -200,68 +209,89 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[str, str]:
     return names
 
 
+class Embedded(NamedTuple):
+    """The embeddings of some items, and the items that have none.
+
+    Attributes
+    ----------
+    items : list of n Item
+    rows : (n, d) float32, unit rows
+    bad : list of BadRow
+        Items that could not be read.
+    """
+
+    items: list[Item]
+    rows: FloatArray
+    bad: list[BadRow]
+
+
 def embed(
     engine: Engine, dataset: Dataset, progress: Progress = silent, batch_size: int | None = None
-) -> Iterator[tuple[Sequence[Item], FloatArray]]:
+) -> Iterator[Embedded]:
     """Embeddings batch by batch: of images as they are decoded, or the dataset's own rows, made unit length.
 
     Yields
     ------
-    items : sequence of n Item
-        Those of the batch that could be read; the others are among ``dataset.bad``.
-    embeddings : (n, d) float32, unit rows
-    """
-    size = batch_size or engine.image_encoder.batch_size
-    for start in range(0, len(dataset.items), size):
-        chosen = dataset.items[start : start + size]
-        read = _rows if dataset.embeddings is not None else _pixels
-        items, values = read(engine, dataset, chosen)
-        if items:
-            yield items, values if dataset.embeddings is not None else engine.image_encoder.encode(values)
-        progress(min(start + size, len(dataset.items)), len(dataset.items))
-
-
-def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> tuple[list[Item], FloatArray]:
-    """All of :func:`embed` at once: the items that could be read, and their (n, d) embeddings.
+    Embedded
+        Every item is in one batch, readable or not; the rows of a batch may be none.
 
     Raises
     ------
     InputError
-        If no item could be read.
+        If the dataset's own rows are not as wide as the model's, or the dataset is strict and an item is bad.
     """
-    items: list[Item] = []
-    parts: list[FloatArray] = []
-    for batch, rows in embed(engine, dataset, progress):
-        items += batch
-        parts.append(rows)
-    if not items:
-        raise InputError(f"no item of {dataset.name} could be read; the first: {dataset.bad.entries[:1]}")
-    return items, np.concatenate(parts)
+    size = batch_size or engine.image_encoder.batch_size
+    read = _pixels if dataset.embeddings is None else _rows
+    for start in range(0, len(dataset), size):
+        batch = read(engine, dataset, dataset.items[start : start + size])
+        dataset.bad_rows().extend(batch.bad)  # an error if the dataset is strict
+        yield batch
+        progress(min(start + size, len(dataset)), len(dataset))
 
 
-def _pixels(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> tuple[list[Item], FloatArray]:
-    kept, pixels = [], []
+def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> Embedded:
+    """All batches of :func:`embed` as one.
+
+    Raises
+    ------
+    InputError
+        If no item could be read; and as :func:`embed`.
+    """
+    items, rows, bad = zip(*embed(engine, dataset, progress), strict=True)
+    whole = Embedded(list(chain(*items)), np.concatenate(rows), list(chain(*bad)))
+    if not whole.items:
+        raise InputError(f"no item of {dataset.name} could be read; the first: {whole.bad[:1]}")
+    return whole
+
+
+def _pixels(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
+    readable, pixels, bad = [], [], []
     for item in items:
         try:
             image = engine.load_image(item.image or item.name)
         except ImageError as error:
-            dataset.bad.add(item.name, str(error))
+            bad.append(BadRow(item.name, str(error)))
             continue
-        kept.append(item)
+        readable.append(item)
         pixels.append(preprocess_image(image, engine.bundle.manifest.preprocess))
-    return kept, np.stack(pixels) if pixels else np.empty((0, 3, 1, 1), np.float32)
+    rows = (
+        engine.image_encoder.encode(np.stack(pixels))
+        if pixels
+        else np.empty((0, engine.bundle.manifest.embedding_dim), np.float32)
+    )
+    return Embedded(readable, rows, bad)
 
 
-def _rows(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> tuple[list[Item], FloatArray]:
+def _rows(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
     assert dataset.embeddings is not None
-    width = engine.bundle.manifest.embedding_dim
-    if dataset.embeddings.shape[1] != width:
-        found = dataset.embeddings.shape[1]
-        raise InputError(f"{dataset.name} has embeddings of {found} columns, the model's have {width}")
+    width, columns = engine.bundle.manifest.embedding_dim, dataset.embeddings.shape[1]
+    if columns != width:
+        raise InputError(f"{dataset.name} has embeddings of {columns} columns, the model's have {width}")
     values = np.asarray(dataset.embeddings[[item.row for item in items]], np.float64)
     lengths = np.linalg.norm(values, axis=1)
     usable = np.isfinite(lengths) & (lengths > 0)
-    for item in (item for item, good in zip(items, usable, strict=True) if not good):
-        dataset.bad.add(item.name, "its embedding is zero or not finite")
-    rows = (values[usable] / lengths[usable, None]).astype(np.float32)
-    return [item for item, good in zip(items, usable, strict=True) if good], rows
+    readable = [item for item, good in zip(items, usable, strict=True) if good]
+    bad = [
+        BadRow(i.name, "its embedding is zero or not finite") for i, good in zip(items, usable, strict=True) if not good
+    ]
+    return Embedded(readable, (values[usable] / lengths[usable, None]).astype(np.float32), bad)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InputError
 from .masks import Mask
@@ -51,30 +52,51 @@ class Item:
         return self.label if key == "label" else self.attributes.get(key)
 
 
+class BadRow(NamedTuple):
+    """A row that cannot be used: what reports call it, and the reason."""
+
+    name: str
+    reason: str
+
+
 class BadRows:
-    """Rows that cannot be used: counted and listed, or, if ``strict``, raised at once.
+    """The bad rows that one task meets, each of them once; or, if ``strict``, an error at the first.
+
+    It belongs to the task that makes it, which hands ``rows`` on with its result.
+
+    Parameters
+    ----------
+    rows : iterable of BadRow
+        Rows known to be bad when the task begins.
+    strict : bool
 
     Examples
     --------
     >>> bad = BadRows()
     >>> bad.add("cat.jpg", "is empty")
-    >>> bad.entries
-    [('cat.jpg', 'is empty')]
+    >>> bad.rows
+    [BadRow(name='cat.jpg', reason='is empty')]
     """
 
-    def __init__(self, strict: bool = False) -> None:
+    def __init__(self, rows: Iterable[BadRow] = (), strict: bool = False) -> None:
         self.strict = strict
-        self.entries: list[tuple[str, str]] = []
+        self.rows: list[BadRow] = []
+        self.extend(rows)
 
     def add(self, name: str, reason: str) -> None:
-        """Note a bad row; a row that is noted already is not noted again.
+        """Note a bad row.
 
         Raises
         ------
         InputError
             If ``strict``.
         """
-        if self.strict:
-            raise InputError(f"{name}: {reason} (without --strict such rows are counted and skipped)")
-        if (name, reason) not in self.entries:
-            self.entries.append((name, reason))
+        self.extend([BadRow(name, reason)])
+
+    def extend(self, rows: Iterable[BadRow]) -> None:
+        """Note several bad rows; see :meth:`add`."""
+        for row in rows:
+            if self.strict:
+                raise InputError(f"{row.name}: {row.reason} (without --strict such rows are counted and skipped)")
+            if row not in self.rows:
+                self.rows.append(row)

@@ -34,7 +34,7 @@ class Case:
 
 
 def find_cases(
-    engine: Engine, dataset: Dataset, concept: str | None = None, max_area: float = 1.0, fit: str = "full"
+    engine: Engine, dataset: Dataset, bad: BadRows, concept: str | None = None, max_area: float = 1.0, fit: str = "full"
 ) -> Iterator[tuple[Item, npt.NDArray[np.uint8], list[Case]]]:
     """Decode images one by one and say what is to be found in each.
 
@@ -44,6 +44,8 @@ def find_cases(
     dataset : Dataset
         Items with boxes or masks; those of an item that share a label are one case. Where a label has only masks,
         its box is the one around them.
+    bad : BadRows
+        Receives the rows that cannot be used.
     concept : str, optional
         What to look for in every image, instead of the labels (``bird.n.01`` on CUB-200-2011).
     max_area : float in (0, 1]
@@ -55,26 +57,26 @@ def find_cases(
     ------
     item, image (H, W, 3) uint8, cases
         Images that cannot be read, boxes outside the image or the region, labels that name no concept, and damaged
-        masks go to ``dataset.bad``.
+        masks go to ``bad``.
     """
     known: dict[str, Target | None] = {}
     for item in dataset.items:
         if not item.boxes and not item.masks:
-            dataset.bad.add(item.name, "has neither box nor mask")
+            bad.add(item.name, "has neither box nor mask")
             continue
         try:
             image = engine.load_image(item.image or item.name)
         except ImageError as error:
-            dataset.bad.add(item.name, str(error))
+            bad.add(item.name, str(error))
             continue
         height, width = image.shape[:2]
         groups: dict[str, list[Box]] = {}
         for box, label in zip(item.boxes, item.box_labels, strict=True):
             if min(box[:2]) < -1 or box[2] > width + 1 or box[3] > height + 1:
-                dataset.bad.add(item.name, f"has a box outside its {width} x {height} pixels: {box}")
+                bad.add(item.name, f"has a box outside its {width} x {height} pixels: {box}")
             else:
                 groups.setdefault(concept or label or item.label or "", []).append(box)
-        masks = _masks(engine, item, concept, height, width, dataset.bad)
+        masks = _masks(engine, item, concept, height, width, bad)
         for label, mask in masks.items():
             if label not in groups and (mask == OBJECT).any():
                 groups[label] = [_around(mask == OBJECT)]
@@ -82,13 +84,13 @@ def find_cases(
         for label, found in groups.items():
             if max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found) > max_area * width * height:
                 continue
-            target = find_target(engine, label, known, item, dataset.bad)
+            target = find_target(engine, label, known, item, bad)
             if target is None:
                 continue
             try:
                 truth = to_unit(found, visible_region(height, width, fit))
             except InputError as error:
-                dataset.bad.add(item.name, str(error))
+                bad.add(item.name, str(error))
                 continue
             cases.append(Case(item, target, tuple(found), truth, masks.get(label)))
         if cases:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
 from .bootstrap import benjamini_hochberg, permutation_p
@@ -74,7 +75,7 @@ class ConceptsResult:
         By falling size of the effect.
     tested, found, found_null : int
         Words tested; words with q <= 0.05; the mean of that number when groups are assigned at random.
-    bad : list of (name, reason)
+    bad : list of BadRow
     seconds : float
     """
 
@@ -87,7 +88,7 @@ class ConceptsResult:
     tested: int
     found: int
     found_null: float
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -163,7 +164,7 @@ def summarize(
         tested,
         found,
         found_null,
-        dataset.bad.entries,
+        weights.bad,
         time.perf_counter() - began,
     )
 

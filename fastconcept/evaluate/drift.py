@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.items import BadRow, BadRows
 from ..engine import Engine
 from ..errors import InputError
 from .bootstrap import benjamini_hochberg, permutation_p
@@ -57,7 +58,7 @@ class DriftResult:
         Words tested, and alarms among them.
     alarms_null : float
         Mean number of alarms when items are put in random order.
-    bad : list of (name, reason)
+    bad : list of BadRow
     seconds : float
     """
 
@@ -67,7 +68,7 @@ class DriftResult:
     tested: int
     alarms: int
     alarms_null: float
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -116,9 +117,10 @@ def trace(
         raise InputError(f"rate must be above 0 and below 1, got {rate!r}")
     weights = decompose_dataset(engine, dataset, l1_penalty=l1_penalty, l0=l0, progress=progress)
     values = group_values(weights.items, by)
+    bad = BadRows(weights.bad, dataset.strict)
     for item, value in zip(weights.items, values, strict=True):
         if value is None:
-            dataset.bad.add(item.name, f"has no {by!r}")
+            bad.add(item.name, f"has no {by!r}")
     kept = np.array([value is not None for value in values])
     names = ordered({value for value in values if value is not None})
     if len(names) < 2:
@@ -154,7 +156,7 @@ def trace(
         len(trends),
         sum(entry.alarm for entry in trends),
         float(np.mean([(found <= rate).sum() for found in nulls])),
-        dataset.bad.entries,
+        bad.rows,
         time.perf_counter() - began,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError, MissingDependencyError
 from ..sparse.result import reconstruct
@@ -56,7 +57,7 @@ class EditResult:
         Part of the items whose code has one of the words.
     count, folds : int
     rows : list of ProbeRow
-    bad : list of (name, reason)
+    bad : list of BadRow
     seconds : float
     """
 
@@ -66,7 +67,7 @@ class EditResult:
     count: int
     folds: int
     rows: list[ProbeRow]
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -165,7 +166,7 @@ def edit(
     touched &= np.diff(weights.indptr) > 0
     used = tuple(engine.dictionary.words[int(i)] for i in chosen if (weights.indices == i).any())
     seconds = time.perf_counter() - began
-    return EditResult(used, scale, float(touched.mean()), len(weights.items), folds, rows, dataset.bad.entries, seconds)
+    return EditResult(used, scale, float(touched.mean()), len(weights.items), folds, rows, weights.bad, seconds)
 
 
 def _frequent_words(weights: Weights, chosen: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:

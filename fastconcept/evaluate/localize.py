@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
 from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
 from ..saliency.explain import Options
@@ -82,7 +83,7 @@ class Localization:
         ``"map"`` is ours; the others are baselines and nulls.
     differences : dict of name to dict of metric to (difference, low, high)
         Ours minus the other, with 95 % paired bootstrap intervals over images.
-    bad : list of (name, reason)
+    bad : list of BadRow
     seconds : float
     """
 
@@ -91,7 +92,7 @@ class Localization:
     cases: list[tuple[str, str]]
     methods: dict[str, Scores]
     differences: dict[str, dict[str, tuple[float, float, float]]]
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -177,8 +178,9 @@ def localize(
     room = _Room(store, reading, nulls, seed)
     collected: dict[str, list[Entry]] = {}
     cases: list[tuple[str, str]] = []
+    bad = dataset.bad_rows()
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, found in find_cases(engine, dataset, concept, max_area, options.fit):
+    for item, image, found in find_cases(engine, dataset, bad, concept, max_area, options.fit):
         region, maps = room.maps(image, found)
         for index, case in enumerate(found):
             cases.append((item.name, case.target.name))
@@ -187,7 +189,7 @@ def localize(
                 collected.setdefault(name, []).append(entry)
         progress(done[item.name], len(dataset.items))
     if not cases:
-        raise InputError(f"nothing to localise in {dataset.name}; {len(dataset.bad.entries)} rows are bad")
+        raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
     methods = {name: _scores(entries) for name, entries in collected.items()}
     groups = [name for name, _ in cases]
     return Localization(
@@ -196,7 +198,7 @@ def localize(
         cases,
         methods,
         {name: compare(methods[OURS], other, groups, repeats, seed) for name, other in methods.items() if name != OURS},
-        dataset.bad.entries,
+        bad.rows,
         time.perf_counter() - began,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset, Progress, embed_all, silent
+from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import ConceptError, InputError
 from .bootstrap import interval
@@ -60,7 +61,7 @@ class OodResult:
         Images of each side.
     rows : list of OodRow
     values : dict of score to (scores inside, scores outside)
-    bad : list of (name, reason)
+    bad : list of BadRow
     seconds : float
     """
 
@@ -69,7 +70,7 @@ class OodResult:
     counts: tuple[int, int]
     rows: list[OodRow]
     values: dict[str, tuple[FloatArray, FloatArray]]
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -226,13 +227,15 @@ def detect(
     Source: Giulivi & Boracchi, arXiv 2405.14563, section 5 (out-of-distribution detection).
     """
     began = time.perf_counter()
-    sides = split(dataset, inside, outside)
-    kept = Dataset(dataset.name, dataset.layout, tuple(i for i in dataset.items if i.name in sides), dataset.bad,
-                   dataset.embeddings)  # fmt: skip
+    bad = dataset.bad_rows()
+    sides, unknown = split(dataset, inside, outside)
+    bad.extend(unknown)
+    kept = replace(dataset, items=tuple(item for item in dataset.items if item.name in sides))
     if not any(sides.values()) or all(sides.values()):
         empty = "in-distribution" if not any(sides.values()) else "out-of-distribution"
         raise InputError(f"{dataset.name} has no {empty} image for {inside} against {outside or 'everything else'}")
-    items, embeddings = embed_all(engine, kept, progress)
+    items, embeddings, unreadable = embed_all(engine, kept, progress)
+    bad.extend(unreadable)
     within = np.array([sides[item.name] for item in items])
     found = scores(engine, embeddings, inside, names)
     empty_scores = _null_scores(engine, kept, embeddings, inside, names, nulls, null_seeds)
@@ -245,13 +248,13 @@ def detect(
         (int(within.sum()), int((~within).sum())),
         rows,
         {name: (values[within], values[~within]) for name, values in found.items()},
-        dataset.bad.entries,
+        bad.rows,
         time.perf_counter() - began,
     )
 
 
-def split(dataset: Dataset, inside: str, outside: str | None) -> dict[str, bool]:
-    """Item name to True (label below ``inside``) or False (below ``outside``), by WordNet as a whole.
+def split(dataset: Dataset, inside: str, outside: str | None) -> tuple[dict[str, bool], list[BadRow]]:
+    """Item name to True (label below ``inside``) or False (below ``outside``), by WordNet as a whole; and bad rows.
 
     Labels that name no synset are bad rows; those on neither side are left out.
 
@@ -269,6 +272,7 @@ def split(dataset: Dataset, inside: str, outside: str | None) -> dict[str, bool]
         raise InputError(f"{inside} and {outside} share {len(ours & theirs)} concepts; nothing can tell them apart")
     nodes: dict[str, int | None] = {}
     sides: dict[str, bool] = {}
+    bad: list[BadRow] = []
     for item in dataset.items:
         label = item.label or ""
         if label not in nodes:
@@ -278,10 +282,10 @@ def split(dataset: Dataset, inside: str, outside: str | None) -> dict[str, bool]
                 nodes[label] = None
         node = nodes[label]
         if node is None:
-            dataset.bad.add(item.name, f"its label {label!r} is not a concept of WordNet")
+            bad.append(BadRow(item.name, f"its label {label!r} is not a concept of WordNet"))
         elif node in ours or theirs is None or node in theirs:
             sides[item.name] = node in ours
-    return sides
+    return sides, bad
 
 
 def _null_scores(
@@ -297,7 +301,7 @@ def _null_scores(
     for control in nulls:
         for seed in range(null_seeds):
             null = apply_control(engine, control, seed)
-            rows = embed_all(null, dataset)[1] if control == "random-encoder" else embeddings
+            rows = embed_all(null, dataset).rows if control == "random-encoder" else embeddings
             found.setdefault(control, []).append(scores(null, rows, inside, names))
     return found
 

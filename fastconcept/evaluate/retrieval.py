@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..datasets.dataset import Dataset, Progress, embed_all, silent
+from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
 from .bootstrap import paired_bootstrap
@@ -55,7 +56,7 @@ class RetrievalResult:
     images: int
     captions: int
     rows: list[RetrievalRow]
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -125,20 +126,22 @@ def retrieve(
     """
     began = time.perf_counter()
     captioned = tuple(item for item in dataset.items if item.captions)
+    bad = dataset.bad_rows()
     for item in dataset.items:
         if not item.captions:
-            dataset.bad.add(item.name, "has no caption")
+            bad.add(item.name, "has no caption")
     if not captioned:
         raise InputError(f"no item of {dataset.name} has a caption")
-    part = Dataset(dataset.name, dataset.layout, captioned, dataset.bad, dataset.embeddings)
-    items, images = embed_all(engine, part, progress)
+    part = replace(dataset, items=captioned)
+    items, images, unreadable = embed_all(engine, part, progress)
+    bad.extend(unreadable)
     owner = np.repeat(np.arange(len(items)), [len(item.captions) for item in items])
     captions = [caption for item in items for caption in item.captions]
     texts = engine.encode_text(captions)
     nulled = {}
     for control in nulls:
         null = apply_control(engine, control, seed)
-        pictures = embed_all(null, part)[1] if control == "random-encoder" else images
+        pictures = embed_all(null, part).rows if control == "random-encoder" else images
         nulled[control] = (null, pictures, null.encode_text(captions))
 
     def row(kind: str, penalty: float | None) -> RetrievalRow:
@@ -158,7 +161,7 @@ def retrieve(
 
     rows = [row("dense", None)]
     rows += [row(kind, penalty) for penalty in penalties for kind in ("decomposed images", "decomposed both")]
-    return RetrievalResult(len(items), len(captions), rows, dataset.bad.entries, time.perf_counter() - began)
+    return RetrievalResult(len(items), len(captions), rows, bad.rows, time.perf_counter() - began)
 
 
 def _ranks(

@@ -181,8 +181,9 @@ def sweep(
     tally = _Tally(tried, parts)
     generator = np.random.default_rng(seed)
     groups: list[str] = []
+    bad = dataset.bad_rows()
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, cases in find_cases(engine, dataset, concept, max_area, options.fit):
+    for item, image, cases in find_cases(engine, dataset, bad, concept, max_area, options.fit):
         targets = [case.target for case in cases]
         others = [unrelated(engine.bank, target, generator) for target in targets] if nulls else []
         groups += [item.name] * len(cases)
@@ -192,7 +193,7 @@ def sweep(
                 tally.add(name, border, side, scores, [case.truth for case in cases])
         progress(done[item.name], len(dataset.items))
     if not groups:
-        raise InputError(f"nothing to localise in {dataset.name}; {len(dataset.bad.entries)} rows are bad")
+        raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
     return tally.rows(groups, seed)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset, Progress, embed, silent
-from ..datasets.items import Item
+from ..datasets.items import BadRow, Item
 from ..engine import Engine
 from ..errors import ConceptError, InputError
 from ..sparse.decompose import decompose
@@ -32,6 +32,8 @@ class Weights:
         The dense embeddings that were decomposed.
     cosine : (n,) float64
         Between reconstruction and embedding.
+    bad : list of BadRow
+        Rows of the dataset that could not be used.
     """
 
     items: list[Item]
@@ -40,6 +42,7 @@ class Weights:
     values: Float
     embeddings: FloatArray
     cosine: Float
+    bad: list[BadRow]
 
     def table(self, words: npt.NDArray[np.integer]) -> Float:
         """Weights of some words (ascending dictionary rows) as a dense (n, k) table."""
@@ -86,13 +89,17 @@ def decompose_dataset(
     kernels = engine.kernels
     items: list[Item] = []
     parts = []
-    for batch, rows in embed(engine, dataset, progress):
+    bad = dataset.bad_rows()
+    for batch, rows, unreadable in embed(engine, dataset, progress):
+        bad.extend(unreadable)
+        if not batch:
+            continue
         with engine.place:
             found = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
         items += batch
         parts.append((found.codes, rows, found.cosine))
     if not items:
-        raise InputError(f"no item of {dataset.name} could be read; the first: {dataset.bad.entries[:1]}")
+        raise InputError(f"no item of {dataset.name} could be read; the first: {bad.rows[:1]}")
     lengths = np.concatenate([np.diff(codes.indptr) for codes, _, _ in parts])
     return Weights(
         items,
@@ -101,6 +108,7 @@ def decompose_dataset(
         np.concatenate([codes.values for codes, _, _ in parts]),
         np.concatenate([rows for _, rows, _ in parts]),
         np.concatenate([cosine for _, _, cosine in parts]),
+        bad.rows,
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..datasets.dataset import Dataset, Progress, embed_all, silent
+from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
 from .bootstrap import paired_bootstrap
@@ -61,7 +62,7 @@ class ZeroShotResult:
     count: int
     templates: tuple[str, ...]
     rows: list[ZeroShotRow]
-    bad: list[tuple[str, str]]
+    bad: list[BadRow]
     seconds: float
 
 
@@ -154,21 +155,22 @@ def classify(
     began = time.perf_counter()
     chosen = list(classes) if classes is not None else sorted({i.label for i in dataset.items if i.label is not None})
     index = {name: k for k, name in enumerate(chosen)}
-    usable = []
+    usable, bad = [], dataset.bad_rows()
     for item in dataset.items:
         if item.label in index:
             usable.append(item)
         else:
-            dataset.bad.add(item.name, f"its label {item.label!r} is none of the {len(chosen)} classes")
+            bad.add(item.name, f"its label {item.label!r} is none of the {len(chosen)} classes")
     if not usable:
         raise InputError(f"no item of {dataset.name} has a label among the {len(chosen)} classes")
-    part = Dataset(dataset.name, dataset.layout, tuple(usable), dataset.bad, dataset.embeddings)
-    items, embeddings = embed_all(engine, part, progress)
+    part = replace(dataset, items=tuple(usable))
+    items, embeddings, unreadable = embed_all(engine, part, progress)
+    bad.extend(unreadable)
     labels = np.array([index[item.label] for item in items if item.label is not None])
     prompts = class_embeddings(engine, chosen, templates)
     null_engines = {control: apply_control(engine, control, seed) for control in nulls}
     null_rows = {
-        control: embed_all(null, part)[1] if control == "random-encoder" else embeddings
+        control: embed_all(null, part).rows if control == "random-encoder" else embeddings
         for control, null in null_engines.items()
     }
     null_prompts = {control: class_embeddings(null, chosen, templates) for control, null in null_engines.items()}
@@ -192,7 +194,7 @@ def classify(
     rows = [row(None, None)]
     rows += [row(penalty, rows[0].top1) for penalty in penalties]
     seconds = time.perf_counter() - began
-    return ZeroShotResult(len(chosen), len(items), tuple(templates), rows, dataset.bad.entries, seconds)
+    return ZeroShotResult(len(chosen), len(items), tuple(templates), rows, bad.rows, seconds)
 
 
 def _ranks(

@@ -54,7 +54,7 @@ class Report:
     plots : list of (title, svg)
     values : dict
         Everything in numbers, plain values for JSON.
-    bad : list of (name, reason)
+    bad : sequence of (name, reason)
         Rows that were skipped.
     seconds : float
     """
@@ -66,7 +66,7 @@ class Report:
     tables: list[Table]
     plots: list[tuple[str, str]]
     values: dict[str, Any]
-    bad: list[tuple[str, str]]
+    bad: Sequence[tuple[str, str]]
     seconds: float
     shown_bad: int = field(default=20, repr=False)
 

@@ -62,7 +62,7 @@ def test_coco(tmp_path: Path) -> None:
     assert first.boxes == ((1.0, 2.0, 11.0, 22.0),) and first.box_labels == ("dog",)
     assert first.image == tmp_path / "pictures/a.png"
     assert second.boxes == () and second.captions == ("two dogs",)
-    assert [reason.split()[1] for _, reason in dataset.bad.entries] == ["the", "to", "an", "to", "the"]
+    assert [reason.split()[1] for _, reason in dataset.bad] == ["the", "to", "an", "to", "the"]
     with pytest.raises(InputError, match="annotation 3"):
         open_dataset(path, strict=True)
 
@@ -121,7 +121,7 @@ def test_cub(tmp_path: Path) -> None:
     assert [item.masks for item in dataset.items] == [(Mask("Laysan Albatross", mask),), ()]
     assert dataset.items[0].label == "Laysan Albatross" and dataset.items[0].boxes == ((60.0, 27.0, 385.0, 331.0),)
     assert [item.name for item in dataset.where(split="train").items] == ["002.Crow/y.jpg"]
-    assert dataset.bad.entries == [("002.Crow/z.jpg", "has no line in bounding_boxes.txt")]
+    assert list(dataset.bad) == [("002.Crow/z.jpg", "has no line in bounding_boxes.txt")]
 
 
 def test_csv_with_and_without_a_header(tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_unreadable_images_are_counted_and_skipped(engine: Engine, tmp_path: Pat
     (tmp_path / "a/text.png").write_text("not an image")
     dataset = open_dataset(tmp_path)
     seen: list[tuple[int, int]] = []
-    items, rows = embed_all(engine, dataset, lambda done, total: seen.append((done, total)))
+    items, rows, bad = embed_all(engine, dataset, lambda done, total: seen.append((done, total)))
     assert [item.name for item in items] == ["a/good.png"] and rows.shape == (1, 32) and seen[-1] == (3, 3)
-    assert sorted(name for name, _ in dataset.bad.entries) == ["a/empty.png", "a/text.png"]
+    assert sorted(name for name, _ in bad) == ["a/empty.png", "a/text.png"]
     np.testing.assert_allclose(rows, engine.encode_image([tmp_path / "a/good.png"]), atol=1e-6)
     with pytest.raises(InputError, match="strict"):
         embed_all(engine, open_dataset(tmp_path, strict=True))
@@ -228,9 +228,9 @@ def test_embeddings_are_made_unit_rows_and_bad_ones_skipped(engine: Engine, tmp_
     np.savez(tmp_path / "rows.npz", embeddings=rows)
     dataset = open_dataset(tmp_path / "rows.npz")
     batches = list(embed(engine, dataset, batch_size=2))
-    assert [item.row for items, _ in batches for item in items] == [0, 2, 4]
-    np.testing.assert_allclose(np.linalg.norm(np.concatenate([part for _, part in batches]), axis=1), 1, rtol=1e-6)
-    assert [name for name, _ in dataset.bad.entries] == ["rows.npz[1]", "rows.npz[3]"]
+    assert [item.row for batch in batches for item in batch.items] == [0, 2, 4]
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate([batch.rows for batch in batches]), axis=1), 1, rtol=1e-6)
+    assert [name for batch in batches for name, _ in batch.bad] == ["rows.npz[1]", "rows.npz[3]"]
     np.savez(tmp_path / "wide.npz", embeddings=np.ones((2, 33)))
     with pytest.raises(InputError, match="33 columns"):
         embed_all(engine, open_dataset(tmp_path / "wide.npz"))

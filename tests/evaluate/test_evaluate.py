@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastconcept.datasets.dataset import Dataset
-from fastconcept.datasets.items import BadRows, Item
+from fastconcept.datasets.items import Item
 from fastconcept.engine import Engine
 from fastconcept.errors import ConceptError, InputError
 from fastconcept.evaluate import concepts as distribution
@@ -62,7 +62,7 @@ def test_ood_needs_two_sides(planted: Engine, write_rows: Rows) -> None:
     data = write_rows(mixed(4, lion=1), label=["lion.n.01", "lion.n.01", "zzz.n.01", "a thing that is not there"])
     with pytest.raises(InputError, match="out-of-distribution"):
         ood.detect(planted, data, "big_cat.n.01")
-    assert [name for name, _ in data.bad.entries] == ["rows.npz[2]", "rows.npz[3]"]
+    assert [name for name, _ in ood.split(data, "big_cat.n.01", None)[1]] == ["rows.npz[2]", "rows.npz[3]"]
     with pytest.raises(InputError, match="share"):
         ood.split(data, "feline.n.01", "big_cat.n.01")
     with pytest.raises(ConceptError):
@@ -82,7 +82,7 @@ def test_zeroshot_dense_decomposed_and_null(planted: Engine, write_rows: Rows) -
     assert words == pytest.approx(fine.l0, rel=0.25) and 0 <= accuracy <= 1.0
     assert [name for name, _ in found.bad] == ["rows.npz[89]"]
     with pytest.raises(InputError, match="no item"):
-        zeroshot.classify(planted, replace(data, bad=BadRows()), classes=["ship wreck"])
+        zeroshot.classify(planted, data, classes=["ship wreck"])
 
 
 def test_class_prompts(planted: Engine) -> None:
@@ -110,7 +110,7 @@ def test_retrieval_finds_captions_both_ways(planted: Engine, write_rows: Rows) -
         assert row.text_to_image[1] == row.image_to_text[1] == 1.0
         assert row.null["shuffled-definitions"][0] < 1.0
     with pytest.raises(InputError, match="caption"):
-        retrieval.retrieve(planted, replace(data, bad=BadRows()))
+        retrieval.retrieve(planted, data)
 
 
 def test_concepts_of_groups_and_their_difference(planted: Engine, write_rows: Rows) -> None:

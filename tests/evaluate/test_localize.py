@@ -222,11 +222,11 @@ def test_bad_rows_and_bad_questions(engine: Engine, dataset: Dataset, tmp_path: 
         Item("boxless", good.image),
         replace(good, name="gone", image=tmp_path / "gone.png"),
     ]
-    mixed = replace(dataset, items=(good, *bad), bad=BadRows())
+    mixed = replace(dataset, items=(good, *bad))
     found = localization.localize(engine, mixed, options=GRID, nulls=(), repeats=10)
     assert [name for name, _ in found.bad] == ["outside", "unknown", "boxless", "gone"] and len(found.cases) == 1
     with pytest.raises(InputError, match="strict"):
-        localization.localize(engine, replace(mixed, bad=BadRows(strict=True)), options=GRID, nulls=(), repeats=10)
+        localization.localize(engine, replace(mixed, strict=True), options=GRID, nulls=(), repeats=10)
     with pytest.raises(InputError, match="protocol"):
         localization.localize(engine, dataset, protocol="other")
     with pytest.raises(InputError, match="nothing to localise"):
@@ -245,7 +245,7 @@ def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: 
     polygon = [[x0, y0, x1, y0, x1, y1, x0, y1]]
     items[1] = replace(items[1], boxes=(), box_labels=())  # its box is the one around the mask
     items[2] = replace(items[2], masks=(Mask(RED, polygon), Mask(RED, {"size": [1, 1], "counts": [1]})))
-    with_masks = replace(dataset, items=(*items, dataset.items[3]), bad=BadRows())
+    with_masks = replace(dataset, items=(*items, dataset.items[3]))
     found = localization.localize(engine, with_masks, options=GRID, nulls=(), repeats=50, wsol_steps=16)
     precision = {name: scores.metrics()["PxAP"] for name, scores in found.methods.items()}
     assert precision["map"] > 0.8 > 0.3 > precision["full box"] > 0.1
@@ -269,7 +269,7 @@ def test_what_a_crowd_covers_is_not_counted(engine: Engine, dataset: Dataset) ->
     everywhere = Mask(RED, [[0, 0, 200, 0, 200, 150, 0, 150]], ignored=True)
     counted = []
     for masks in ((drawn,), (drawn, everywhere)):
-        one = replace(dataset, items=(replace(item, masks=masks),), bad=BadRows())
+        one = replace(dataset, items=(replace(item, masks=masks),))
         counted.append(
             localization.localize(engine, one, options=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"]
         )
