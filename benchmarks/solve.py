@@ -167,7 +167,7 @@ def batch(options: Any) -> list[dict[str, Any]]:
     sizes = (32,) if options.quick else BATCHES
     rows = []
     for name, (words, every) in problems(options, max(sizes)).items():
-        prepared = cpu.Dictionary(words)
+        prepared = cpu.prepare_dictionary(words)
         for size in sizes:
             targets, product = every[:size], np.empty((size, len(words)), np.float32)
             rows.append({"case": name, "batch": size, **screening(prepared, targets, product)})
@@ -222,7 +222,7 @@ def words_asked(options: Any) -> list[dict[str, Any]]:
     count = 3 if options.quick else 12
     rows = []
     for name, (words, targets) in problems(options, count).items():
-        prepared = cpu.Dictionary(words)
+        prepared = cpu.prepare_dictionary(words)
         for asked in (10, 40):
             times: dict[str, list[float]] = {"path": [], "bisection": []}
             for i in range(count):

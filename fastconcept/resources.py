@@ -51,7 +51,7 @@ class Resources:
         self.providers = list(providers) if providers is not None else device_providers(device)
         self.encoder = check_encoder(encoder, device)
         self.kernels = backends.backend(device.split(":")[0])
-        self.place = self.kernels.Device(device)
+        self.place = self.kernels.open_device(device)
         self._bank_name, self._dictionary_name = bank, dictionary
 
     def __repr__(self) -> str:

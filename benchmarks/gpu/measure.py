@@ -91,7 +91,7 @@ def time_solver(ceilings: Ceilings) -> list[dict[str, Any]]:
     from fastconcept.kernels import cuda
 
     words = unit_rows(WORDS, DIM, 3)
-    dictionary, rows = cuda.Dictionary(words), []
+    dictionary, rows = cuda.prepare_dictionary(words), []
     for batch in (1, 64, BATCH):
         targets = cupy.asarray(sparse_targets(words, batch))
         for tolerance in (GAP, 1e-6):

@@ -97,7 +97,7 @@ def time_encoders(ceilings: Ceilings) -> list[dict[str, Any]]:
     from fastconcept.kernels import cuda
 
     rows = []
-    with tempfile.TemporaryDirectory() as scratch, cuda.Device("cuda:0") as place:
+    with tempfile.TemporaryDirectory() as scratch, cuda.open_device("cuda:0") as place:
         pixels = cupy.random.random((PATCHES, 3, SIDE, SIDE), dtype=np.float32)
         for patch in (32, 16):
             for name, prepare in _runtimes(patch, Path(scratch), place).items():

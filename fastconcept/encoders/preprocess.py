@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from ..bundle import Preprocess
 from ..errors import ImageError, InputError
 from ..kernels.checks import MAX_SIZE
+from ..kernels.contract import Array, Kernels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -179,8 +179,8 @@ def preprocess_image(image: npt.NDArray[np.uint8], config: Preprocess) -> npt.ND
 
 
 def preprocess_uploaded(
-    image: npt.NDArray[np.uint8], uploaded: Any, config: Preprocess, kernels: ModuleType, num_threads: int | None = None
-) -> Any:
+    image: npt.NDArray[np.uint8], uploaded: Array, config: Preprocess, kernels: Kernels, num_threads: int | None = None
+) -> Array:
     """:func:`preprocess_image` where the kernels read the image.
 
     On a GPU the image is resized there, always rows before columns. Pillow resizes some images columns first, which are
@@ -192,8 +192,7 @@ def preprocess_uploaded(
     uploaded : (H, W, 3) uint8
         What ``kernels.upload`` made of it.
     config : Preprocess
-    kernels : module
-        A backend of :mod:`fastconcept.kernels`.
+    kernels : Kernels
     num_threads : int, optional
 
     Returns
@@ -208,11 +207,12 @@ def preprocess_uploaded(
         return kernels.upload(preprocess_image(image, config))
     box = np.array([[0, 0, image.shape[1], image.shape[0]]], np.int32)
     mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
-    resized = kernels.resize_patches(
+    resized: Array = kernels.resize_patches(
         uploaded, box, (tall, wide), mean, std, config.interpolation, num_threads=num_threads
     )[0]
     if config.resize_mode != "longest":
-        return resized[:, top : top + height, left : left + width]
+        window: Array = resized[:, top : top + height, left : left + width]
+        return window
     canvas = kernels.empty((3, height, width), np.float32)
     for channel, value in enumerate(((np.float32(config.fill_color / 255) - mean) / std).tolist()):
         canvas[channel] = value

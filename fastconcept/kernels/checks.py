@@ -165,6 +165,25 @@ def channels(name: str, value: object, positive: bool = False) -> npt.NDArray[np
     return numbers
 
 
+def writeable(name: str, value: object, shape: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Check a float32 array to write a result to, and return it.
+
+    Raises
+    ------
+    InputError
+        If it has another type or shape, or is read-only.
+
+    Examples
+    --------
+    >>> writeable("out", np.zeros((2, 2), np.float32), (2, 2)).shape
+    (2, 2)
+    """
+    result = array(name, value, shape, [np.float32])
+    if not result.flags.writeable:
+        raise InputError(f"{name} must be writeable, got a read-only array")
+    return result
+
+
 def finite(name: str, values: npt.NDArray[Any]) -> None:
     """Refuse NaN and infinity.
 
@@ -268,7 +287,4 @@ def resize_arguments(
     means, deviations = channels("mean", mean), channels("std", std, positive=True)
     if out is None:
         return pixels, corners, means, deviations, np.empty(shape, np.float32)
-    result = array("out", out, shape, [np.float32])
-    if not result.flags.writeable:
-        raise InputError("out must be writeable, got a read-only array")
-    return pixels, corners, means, deviations, result
+    return pixels, corners, means, deviations, writeable("out", out, shape)

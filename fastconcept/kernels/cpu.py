@@ -1,6 +1,6 @@
 """The kernels on the CPU: argument checks in Python, work in ``csrc/cpu`` without the GIL.
 
-Same names, arguments and results as :mod:`fastconcept.kernels.reference`, which holds the definitions.
+The definitions are in :mod:`fastconcept.kernels.contract`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu, checks
-from .cpu_device import Device, beside, check_rows, empty, noise, place, prepare_bank, resize_image, to_host, upload
-from .cpu_nnlasso import Dictionary, nnlasso, nnlasso_l0
-from .reference import FloatArray, IntArray, SaliencyMaps, SubtreeRanks
-from .sparse_codes import SparseCodes
+from .contract import Array, PreparedBank, SaliencyMaps, SubtreeRanks
+from .cpu_device import (
+    beside,
+    check_rows,
+    empty,
+    noise,
+    open_device,
+    place,
+    prepare_bank,
+    resize_image,
+    to_host,
+    upload,
+)
+from .cpu_nnlasso import nnlasso, nnlasso_l0, prepare_dictionary
 from .threads import check_num_threads
 
 __all__ = [
-    "Device",
-    "Dictionary",
-    "SaliencyMaps",
-    "SparseCodes",
-    "SubtreeRanks",
     "all_ranks",
     "beside",
     "check_rows",
@@ -32,8 +37,10 @@ __all__ = [
     "nnlasso",
     "nnlasso_l0",
     "noise",
+    "open_device",
     "place",
     "prepare_bank",
+    "prepare_dictionary",
     "resize_image",
     "resize_patches",
     "saliency_maps",
@@ -59,24 +66,17 @@ _BLAS = _load_blas()  # kept alive: the core holds addresses inside it
 
 
 def subtree_ranks(
-    patches: FloatArray,
-    bank: FloatArray,
-    indptr: IntArray,
-    indices: IntArray,
-    queries: FloatArray | None = None,
+    patches: Array,
+    bank: Array | PreparedBank,
+    indptr: Array,
+    indices: Array,
+    queries: Array | None = None,
     *,
     num_threads: int | None = None,
 ) -> SubtreeRanks:
-    """Best rank of each concept's subtree at each patch; see :func:`fastconcept.kernels.reference.subtree_ranks`.
+    """Ranks of exact arithmetic: concepts too close for float32 to tell apart are compared in float64.
 
-    Ranks are those of exact arithmetic: concepts too close for float32 to tell apart are compared in float64.
     Memory beyond arguments and results: at most 84 MB, and 1.2 MB per thread where subtrees are small.
-
-    Examples
-    --------
-    >>> axes = np.eye(3, dtype=np.float32)
-    >>> subtree_ranks(axes[:1], axes, np.array([0, 1, 3]), np.array([0, 1, 2])).ranks
-    array([[0, 1]], dtype=int32)
     """
     bank = checks.embeddings("bank", bank)
     dims = bank.shape[1]
@@ -93,25 +93,18 @@ def subtree_ranks(
 
 
 def all_ranks(
-    patches: FloatArray,
-    bank: FloatArray,
-    child_indptr: IntArray,
-    child_indices: IntArray,
-    order: IntArray,
+    patches: Array,
+    bank: Array | PreparedBank,
+    child_indptr: Array,
+    child_indices: Array,
+    order: Array,
     *,
     num_threads: int | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Best rank of every concept's subtree at each patch; see :func:`fastconcept.kernels.reference.all_ranks`.
+    """Ranks of similarities in float32; equal rows tie exactly.
 
-    Similarities are float32: a rank is off by the concepts that come within rounding (d * 2^-24 of unit rows) of it,
-    one place in 0.03 % of the ranks at 7,082 concepts; equal rows tie exactly. Memory beyond arguments and results:
-    at most 84 MB, and 16 bytes per concept and thread.
-
-    Examples
-    --------
-    >>> axes = np.eye(3, dtype=np.float32)  # 0 is the parent of 1 and 2
-    >>> all_ranks(axes[2:], axes, np.array([0, 2, 2, 2]), np.array([1, 2]), np.array([1, 2, 0]))
-    array([[0, 1, 0]], dtype=int32)
+    A rank is off by the concepts that come within rounding (d * 2^-24 of unit rows) of it, one place in 0.03 % of the
+    ranks at 7,082 concepts. Memory beyond arguments and results: at most 84 MB, and 16 bytes per concept and thread.
     """
     bank = checks.embeddings("bank", bank)
     return _cpu.all_ranks(
@@ -125,21 +118,14 @@ def all_ranks(
 
 
 def saliency_maps(
-    values: FloatArray | IntArray,
-    boxes: IntArray,
-    weights: FloatArray,
+    values: Array,
+    boxes: Array,
+    weights: Array,
     shape: tuple[int, int],
     *,
     num_threads: int | None = None,
 ) -> SaliencyMaps:
-    """One map per concept from one value per patch; see :func:`fastconcept.kernels.reference.saliency_maps`.
-
-    Examples
-    --------
-    >>> two_halves = np.array([[0, 0, 1, 1], [1, 0, 2, 1]])
-    >>> saliency_maps(np.array([[3], [7]], np.int32), two_halves, np.ones(2), (1, 2)).maps
-    array([[[1., 0.]]], dtype=float32)
-    """
+    """Sums in float64, as in the reference."""
     values = checks.array("values", values, (None, None), [np.float32, np.int32], "n, k")
     height, width = checks.sides("shape", shape, checks.MAX_CELLS, area=checks.MAX_CELLS)
     return SaliencyMaps(
@@ -155,24 +141,17 @@ def saliency_maps(
 
 
 def resize_patches(
-    image: npt.NDArray[np.uint8],
-    boxes: IntArray,
+    image: Array,
+    boxes: Array,
     size: tuple[int, int],
-    mean: Sequence[float] | FloatArray,
-    std: Sequence[float] | FloatArray,
+    mean: Sequence[float] | Array,
+    std: Sequence[float] | Array,
     interpolation: str = "bicubic",
     *,
-    out: npt.NDArray[np.float32] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Cut boxes out of one image, resize and normalise; see :func:`fastconcept.kernels.reference.resize_patches`.
-
-    Examples
-    --------
-    >>> white = np.full((8, 8, 3), 255, np.uint8)
-    >>> resize_patches(white, np.array([[0, 0, 4, 4]]), (2, 2), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).shape
-    (1, 3, 2, 2)
-    """
+    """Pillow's pixels, to the last bit."""
     pixels, corners, means, deviations, out = checks.resize_arguments(image, boxes, size, mean, std, interpolation, out)
     threads = check_num_threads(num_threads)
     _cpu.resize_patches(pixels, corners, means, deviations, interpolation == "bicubic", out, threads)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu
+from .contract import Array, PreparedDictionary
 from .sparse_codes import (
     SparseCodes,
     check_l0,
@@ -23,33 +24,11 @@ _WORTHWHILE = 0.75  # a basis narrower than this share of the dimension pays
 
 
 class Dictionary:
-    """Rows of a dictionary with the 16-bit copy that the solver screens them by.
+    """Rows of a dictionary with the 16-bit copy that the solver screens them by."""
 
-    Preparing costs a few milliseconds per thousand rows; do it once where the dictionary is used again. Rows that
-    span fewer dimensions than they are wide (a model with a narrow text tower) are kept in a basis of that span,
-    which halves the work or better; results do not depend on it.
-
-    Parameters
-    ----------
-    rows : (N, d) float32
-        C-contiguous and finite; kept by reference, so leave them unchanged. N may be 0.
-    num_threads : int, optional
-        Threads for the preparation.
-
-    Raises
-    ------
-    InputError
-        If the rows have another dtype, shape or layout, or are not finite.
-
-    Examples
-    --------
-    >>> Dictionary(np.eye(3, dtype=np.float32)).shape
-    (3, 3)
-    """
-
-    def __init__(self, rows: npt.NDArray[np.float32], *, num_threads: int | None = None) -> None:
+    def __init__(self, rows: object, num_threads: int | None) -> None:
         self.rows = check_rows(rows, "dictionary")
-        self.shape: tuple[int, int] = (rows.shape[0], rows.shape[1])
+        self.shape: tuple[int, int] = (self.rows.shape[0], self.rows.shape[1])
         self._native = _cpu.NnlassoDictionary(self.rows, _narrow_basis(self.rows), check_num_threads(num_threads))
 
     def screen(
@@ -76,69 +55,60 @@ class Dictionary:
 
         Examples
         --------
-        >>> Dictionary(np.eye(3, dtype=np.float32)).screen(np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
+        >>> words = prepare_dictionary(np.eye(3, dtype=np.float32))
+        >>> words.screen(np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
         (array([0, 2]), array([0, 1], dtype=int32))
         """
         targets = check_targets(targets, self.shape[1])
         return _cpu.nnlasso_screen(self._native, targets, float(least), check_num_threads(num_threads))
 
 
+def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Dictionary:
+    """Rows with a 16-bit copy to screen them by, a few milliseconds of work per thousand rows.
+
+    Rows that span fewer dimensions than they are wide (a model with a narrow text tower) are kept in a basis of that
+    span, too, which halves the work or better; results do not depend on it.
+    """
+    return Dictionary(rows, num_threads)
+
+
 def nnlasso(
-    dictionary: Dictionary | npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
-    l1_penalty: float | npt.NDArray[np.float64],
+    dictionary: Array | PreparedDictionary,
+    targets: Array,
+    l1_penalty: float | Array,
     warm_start: SparseCodes | None = None,
     *,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Sparse nonnegative codes: ``min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w)`` for every target z.
+    """Codes equal to the last bit for any number of threads, and for a target alone or within a batch.
 
-    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso`. Results are the same to
-    the last bit for any number of threads, and for a target alone or within a batch. The method stands in
-    ``csrc/cpu/nnlasso.h``.
-
-    Examples
-    --------
-    >>> words = Dictionary(np.eye(3, dtype=np.float32))
-    >>> codes = nnlasso(words, np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
-    >>> codes.indices, codes.values.round(6)
-    (array([0, 1], dtype=int32), array([0.8, 0.3]))
+    The method is described in ``csrc/cpu/nnlasso.h``.
     """
     threads = check_num_threads(num_threads)
     native, dimension = _native(dictionary, threads)
-    targets = check_targets(targets, dimension)
-    penalties = check_l1_penalty(l1_penalty, len(targets))
-    indptr, indices = check_warm_start(warm_start, len(targets), native.shape[0])
-    return SparseCodes(*_cpu.nnlasso(native, targets, penalties, indptr, indices, check_tolerance(tolerance), threads))
+    rows = check_targets(targets, dimension)
+    penalties = check_l1_penalty(l1_penalty, len(rows))
+    indptr, indices = check_warm_start(warm_start, len(rows), native.shape[0])
+    return SparseCodes(*_cpu.nnlasso(native, rows, penalties, indptr, indices, check_tolerance(tolerance), threads))
 
 
 def nnlasso_l0(
-    dictionary: Dictionary | npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
+    dictionary: Array | PreparedDictionary,
+    targets: Array,
     l0: int,
     *,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
-
-    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso_l0`, which also says what
-    happens at ties. The method stands in ``csrc/cpu/nnlasso_path.cpp``.
-
-    Examples
-    --------
-    >>> codes = nnlasso_l0(np.eye(3, dtype=np.float32), np.array([[1.0, 0.5, 0.25]], np.float32), 2)
-    >>> codes.indices, codes.values.round(6), codes.l1_penalty
-    (array([0, 1], dtype=int32), array([0.75, 0.25]), array([0.5]))
-    """
+    """The method is described in ``csrc/cpu/nnlasso_path.cpp``."""
     threads = check_num_threads(num_threads)
     native, dimension = _native(dictionary, threads)
-    targets = check_targets(targets, dimension)
-    return SparseCodes(*_cpu.nnlasso_l0(native, targets, check_l0(l0), check_tolerance(tolerance), threads))
+    rows = check_targets(targets, dimension)
+    return SparseCodes(*_cpu.nnlasso_l0(native, rows, check_l0(l0), check_tolerance(tolerance), threads))
 
 
-def _native(dictionary: Dictionary | npt.NDArray[np.float32], num_threads: int) -> tuple[_cpu.NnlassoDictionary, int]:
+def _native(dictionary: object, num_threads: int) -> tuple[_cpu.NnlassoDictionary, int]:
     """The prepared dictionary; an array is prepared for this call alone, without looking for a narrower basis."""
     if isinstance(dictionary, Dictionary):
         return dictionary._native, dictionary.shape[1]

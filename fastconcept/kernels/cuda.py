@@ -1,6 +1,6 @@
 """The kernels on an NVIDIA GPU: argument checks in Python, work in ``csrc/cuda`` on CuPy's current stream.
 
-Same names, arguments and results as :mod:`fastconcept.kernels.reference`, which holds the definitions. Large arrays
+The definitions are in :mod:`fastconcept.kernels.contract`. Large arrays
 may be CuPy's or anything with ``__cuda_array_interface__`` or DLPack (taken without a copy), and then results are CuPy
 arrays; NumPy arrays are uploaded, and results come back as NumPy arrays. Geometry (boxes, weights, lists, graphs) is
 small and read on the host. ``num_threads`` is accepted and ignored.
@@ -15,10 +15,8 @@ import numpy as np
 
 from ..errors import InputError
 from . import checks, cpu_device
+from .contract import Array, PreparedBank, SaliencyMaps, SubtreeRanks
 from .cuda_device import (
-    Availability,
-    Device,
-    availability,
     back,
     beside,
     check_rows,
@@ -28,6 +26,7 @@ from .cuda_device import (
     finish_uploads,
     is_host,
     noise,
+    open_device,
     place,
     pointer,
     product,
@@ -37,30 +36,23 @@ from .cuda_device import (
     upload,
 )
 from .cuda_geometry import Axis, Levels, box_chunks, coverage, resize_axis
-from .cuda_nnlasso import Dictionary, nnlasso
+from .cuda_nnlasso import nnlasso, prepare_dictionary
 from .cuda_nnlasso_path import nnlasso_l0
-from .reference import SaliencyMaps, SubtreeRanks
-from .sparse_codes import SparseCodes
 from .threads import check_num_threads
 
 __all__ = [
-    "Availability",
     "Bank",
-    "Device",
-    "Dictionary",
-    "SaliencyMaps",
-    "SparseCodes",
-    "SubtreeRanks",
     "all_ranks",
-    "availability",
     "beside",
     "check_rows",
     "empty",
     "nnlasso",
     "nnlasso_l0",
     "noise",
+    "open_device",
     "place",
     "prepare_bank",
+    "prepare_dictionary",
     "resize_image",
     "resize_patches",
     "saliency_maps",
@@ -112,8 +104,8 @@ class Bank:
         return self._levels[1]
 
 
-def prepare_bank(rows: Any) -> Bank:
-    """Concept embeddings (N, d) float32 as :class:`Bank`, for ``subtree_ranks`` and ``all_ranks``."""
+def prepare_bank(rows: Array) -> Bank:
+    """The rows as a :class:`Bank`."""
     return Bank(rows)
 
 
@@ -153,12 +145,15 @@ def _tiles(patches: Any, concepts: int) -> list[slice]:
 
 
 def subtree_ranks(
-    patches: Any, bank: Any, indptr: Any, indices: Any, queries: Any = None, *, num_threads: int | None = None
+    patches: Array,
+    bank: Array | PreparedBank,
+    indptr: Array,
+    indices: Array,
+    queries: Array | None = None,
+    *,
+    num_threads: int | None = None,
 ) -> SubtreeRanks:
-    """Best rank of each concept's subtree at each patch; see :func:`fastconcept.kernels.reference.subtree_ranks`.
-
-    ``bank`` may be a prepared :class:`Bank`.
-    """
+    """Products on the tensor cores; see :class:`Bank` for how close similarities are."""
     check_num_threads(num_threads)
     xp, native = require()
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
@@ -167,7 +162,7 @@ def subtree_ranks(
     split, _ = _split("patches", patches, prepared.dims, second_high=False)
     asked = None if queries is None else _split("queries", queries, prepared.dims, second_high=True)[0]
     subtrees = len(starts) - 1
-    asking = 0 if asked is None else int(queries.shape[0])
+    asking = 0 if queries is None else int(queries.shape[0])
     total = subtrees + asking
     ranks = xp.zeros((len(split), total), np.int32)
     best = xp.empty((len(split), total), np.float32)
@@ -189,12 +184,15 @@ def subtree_ranks(
 
 
 def all_ranks(
-    patches: Any, bank: Any, child_indptr: Any, child_indices: Any, order: Any, *, num_threads: int | None = None
-) -> Any:
-    """Best rank of every concept's subtree at each patch; see :func:`fastconcept.kernels.reference.all_ranks`.
-
-    ``bank`` may be a prepared :class:`Bank`, which also keeps the prepared graph. At most 524,288 concepts.
-    """
+    patches: Array,
+    bank: Array | PreparedBank,
+    child_indptr: Array,
+    child_indices: Array,
+    order: Array,
+    *,
+    num_threads: int | None = None,
+) -> Array:
+    """At most 524,288 concepts; a prepared :class:`Bank` also keeps the prepared graph."""
     check_num_threads(num_threads)
     xp, native = require()
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
@@ -229,12 +227,9 @@ def all_ranks(
 
 
 def saliency_maps(
-    values: Any, boxes: Any, weights: Any, shape: tuple[int, int], *, num_threads: int | None = None
+    values: Array, boxes: Array, weights: Array, shape: tuple[int, int], *, num_threads: int | None = None
 ) -> SaliencyMaps:
-    """One map per concept from one value per patch; see :func:`fastconcept.kernels.reference.saliency_maps`.
-
-    Sums are made in the order of the patches in float64, as in the reference, and equal it to the last bit.
-    """
+    """Sums in the order of the patches in float64: equal to the reference, to the last bit."""
     check_num_threads(num_threads)
     xp, native = require()
     array = device_array("values", values, (None, None), [np.float32, np.int32], "n, k")
@@ -271,20 +266,17 @@ def saliency_maps(
 
 
 def resize_patches(
-    image: Any,
-    boxes: Any,
+    image: Array,
+    boxes: Array,
     size: tuple[int, int],
-    mean: Sequence[float] | Any,
-    std: Sequence[float] | Any,
+    mean: Sequence[float] | Array,
+    std: Sequence[float] | Array,
     interpolation: str = "bicubic",
     *,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
-    """Cut boxes out of one image, resize and normalise; see :func:`fastconcept.kernels.reference.resize_patches`.
-
-    ``out`` may be a float16 array on the device, for an encoder that takes half precision.
-    """
+) -> Array:
+    """Both passes on the device; ``out`` may be float16 there, for an encoder that takes half precision."""
     check_num_threads(num_threads)
     xp, _ = require()
     pixels = device_array("image", image, (None, None, 3), [np.uint8], "H, W, 3")
@@ -297,9 +289,7 @@ def resize_patches(
     shape = (len(corners), 3, height, width)
     if out is None or host:
         if out is not None:
-            checks.array("out", out, shape, [np.float32])
-            if not out.flags.writeable:
-                raise InputError("out must be writeable, got a read-only array")
+            checks.writeable("out", out, shape)
         result = xp.empty(shape, np.float32)
     else:
         result = device_array("out", out, shape, [np.float32, np.float16])
@@ -316,17 +306,15 @@ def resize_patches(
     return back(result, host)
 
 
-def resize_image(image: Any, box: tuple[int, int, int, int], size: tuple[int, int]) -> Any:
-    """Cut a box out of an image and resize it (bicubic, antialiased): (h, w, 3) uint8, where the image is.
-
-    The twin of :func:`fastconcept.kernels.cpu_device.resize_image`; a side beyond 16,384 pixels is left to it.
-    """
+def resize_image(image: Array, box: tuple[int, int, int, int], size: tuple[int, int]) -> Array:
+    """Done by :func:`resize_patches`; a side beyond 16,384 pixels is left to the CPU."""
     if max(size) > checks.MAX_SIZE:
         resized = cpu_device.resize_image(to_host(image), box, size)
         return resized if is_host(image) else upload(resized)
     # 1 / 255 undoes the division by 255: these are pixels, which rounding makes whole again.
     planes = resize_patches(image, np.array([box], np.int32), size, [0.0] * 3, [1 / 255] * 3)[0]
-    return np.rint(planes).astype(np.uint8).transpose(1, 2, 0).copy()
+    pixels: Array = np.rint(planes).astype(np.uint8).transpose(1, 2, 0).copy()
+    return pixels
 
 
 def _resize_chunk(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DeviceError, InputError
 from . import checks, cpu_device, sparse_codes
+from .contract import Array
 
 # Of cuBLAS (library_types.h, cublas_api.h).
 _TYPES = {"float16": 2, "float32": 0, "float64": 1}
@@ -160,34 +161,36 @@ class Device:
         return stack
 
 
+def open_device(name: str) -> Device:
+    """The device with a stream of its own."""
+    return Device(name)
+
+
 def place() -> str:
-    """Name of the device on which arrays are made now."""
+    """Of CuPy's current device."""
     xp, _ = require()
     return f"cuda:{int(xp.cuda.Device().id)}"
 
 
-def upload(array: Any) -> Any:
-    """An array where the kernels read it; the copy is queued on the current stream."""
+def upload(array: Array) -> Any:
+    """A CuPy array; the copy is queued on the current stream."""
     xp, _ = require()
     return xp.asarray(array)
 
 
-def beside(rows: Any, array: Any) -> Any:
-    """An array where ``rows`` are, so that the two can be computed with."""
+def beside(rows: Array, array: Array) -> Array:
+    """The array, or what :func:`upload` makes of it."""
     return array if is_host(rows) else upload(array)
 
 
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
-    """An array to be written, where the kernels read it."""
+    """CuPy's."""
     xp, _ = require()
     return xp.empty(shape, dtype)
 
 
 def noise(shape: tuple[int, ...], seed: int) -> Any:
-    """Uniform noise over 0 to 255, uint8, the same values as on the CPU.
-
-    It is drawn on the host and kept on the device: every image takes the beginning of it.
-    """
+    """A copy of noise that is drawn on the host once and kept on the device: every image takes the start of it."""
     xp, _ = require()
     count = int(np.prod(shape))
     key = (seed, int(xp.cuda.Device().id), stream())  # what another stream reads would have to wait, and be waited for
@@ -201,14 +204,8 @@ def noise(shape: tuple[int, ...], seed: int) -> Any:
     return kept[:count].reshape(shape).copy()
 
 
-def check_rows(rows: Any, name: str) -> Any:
-    """Finite float32 rows (n, d), where they are: :func:`fastconcept.kernels.sparse_codes.check_rows` for both sides.
-
-    Raises
-    ------
-    InputError
-        If they are anything else.
-    """
+def check_rows(rows: object, name: str) -> Any:
+    """:func:`fastconcept.kernels.sparse_codes.check_rows` on either side."""
     xp, _ = require()
     if is_host(rows):
         return sparse_codes.check_rows(rows, name)
@@ -228,14 +225,14 @@ def is_host(value: object) -> bool:
 
 
 def to_host(value: Any) -> Any:
-    """A NumPy array of a device array (waits for it), or what was given if it is none."""
+    """A NumPy array of a device array (waits for it), or the value itself if it is none."""
     if is_host(value):
         return value
     xp, _ = require()
     return xp.asnumpy(_adopt(xp, "array", value))
 
 
-def back(result: Any, host: bool) -> Any:
+def back(result: Array, host: bool) -> Array:
     """A result as the caller gets it: copied to the host if the input was there."""
     return to_host(result) if host else result
 

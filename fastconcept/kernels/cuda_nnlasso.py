@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .contract import Array, PreparedDictionary
 from .cuda_device import (
-    back,
     check_rows,
     device_limit,
     finish_uploads,
@@ -42,23 +42,9 @@ Tier = tuple[npt.NDArray[np.int64], SparseCodes]
 
 
 class Dictionary:
-    """Rows of a dictionary on the device; prepare once where used again.
+    """Rows of a dictionary on the device, in float64, too, where a tolerance asks for it."""
 
-    Parameters
-    ----------
-    rows : (N, d) float32
-        C-contiguous and finite, on the host (uploaded) or the device (kept by reference). N may be 0.
-    num_threads : int, optional
-        Accepted as on the CPU.
-
-    Raises
-    ------
-    InputError
-        If the rows have another dtype, shape or layout, or are not finite.
-    """
-
-    def __init__(self, rows: Any, *, num_threads: int | None = None) -> None:
-        check_num_threads(num_threads)
+    def __init__(self, rows: Any) -> None:
         self.rows = checked(rows, "dictionary")
         finish_uploads()
         self.shape: tuple[int, int] = (int(self.rows.shape[0]), int(self.rows.shape[1]))
@@ -71,6 +57,12 @@ class Dictionary:
         return self._doubles if doubles else self.rows
 
 
+def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Dictionary:
+    """The rows on the device."""
+    check_num_threads(num_threads)
+    return Dictionary(rows)
+
+
 def checked(rows: Any, name: str, dimension: int | None = None) -> Any:
     """Finite float32 rows on the device."""
     array = upload(check_rows(rows, name))
@@ -80,20 +72,19 @@ def checked(rows: Any, name: str, dimension: int | None = None) -> Any:
 
 
 def nnlasso(
-    dictionary: Dictionary | Any,
-    targets: Any,
-    l1_penalty: float | Any,
+    dictionary: Array | PreparedDictionary,
+    targets: Array,
+    l1_penalty: float | Array,
     warm_start: SparseCodes | None = None,
     *,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Sparse nonnegative codes: ``min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w)`` for every target z.
+    """Many problems at once; the method is described in ``csrc/cuda/nnlasso.h``.
 
-    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso`; results are CuPy arrays
-    where the targets are on the device. The method stands in ``csrc/cuda/nnlasso.h``. Correlations are made in
-    float32 for a tolerance of 1e-5 or more, and in float64 below: at 1e-4, use 1e-4. A problem that needs more than
-    128 words at once is finished on the CPU, with the same certificate.
+    Results are CuPy arrays where the targets are on the device. Correlations are made in float32 for a tolerance of
+    1e-5 or more, and in float64 below: where 1e-4 is enough, ask for 1e-4. A problem that needs more than 128 words at
+    once is finished on the CPU, with the same certificate.
     """
     check_num_threads(num_threads)
     prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
@@ -112,7 +103,7 @@ def nnlasso(
         parts.append(_solve(prepared, rows[start:stop], penalties[start:stop], some, tolerance))
     host = is_host(targets)
     codes = parts[0] if len(parts) == 1 else joined(parts)
-    return SparseCodes(*(back(array, host) for array in codes))
+    return SparseCodes(*map(to_host, codes)) if host else codes
 
 
 def _solve(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .cuda_device import back, is_host, pointer, product, require, stream, to_host
+from .contract import Array, PreparedDictionary
+from .cuda_device import is_host, pointer, product, require, stream, to_host
 from .cuda_nnlasso import Dictionary, capacities, checked, joined, nnlasso
 from .sparse_codes import SparseCodes, check_l0, check_tolerance
 from .threads import check_num_threads
@@ -20,18 +21,17 @@ Supports = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 
 def nnlasso_l0(
-    dictionary: Dictionary | Any,
-    targets: Any,
+    dictionary: Array | PreparedDictionary,
+    targets: Array,
     l0: int,
     *,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
+    """All targets follow their paths together, one event a round (``csrc/cuda/nnlasso_path.cu``), in float64.
 
-    Arguments, result and errors are those of :func:`fastconcept.kernels.reference.nnlasso_l0`; results are CuPy arrays
-    where the targets are on the device. All targets follow their paths together, one event a round
-    (``csrc/cuda/nnlasso_path.cu``), in float64; :func:`nnlasso` then certifies the code at each lambda that was found.
+    :func:`nnlasso` then certifies the code at the end of each path. Results are CuPy arrays where the targets are on
+    the device.
     More than 128 words (fewer on a device with little shared memory) are left to the CPU kernel.
     """
     check_num_threads(num_threads)
@@ -50,7 +50,7 @@ def nnlasso_l0(
         _solve(prepared, rows[start : start + at_once], l0, tolerance) for start in range(0, max(len(rows), 1), at_once)
     ]
     codes = parts[0] if len(parts) == 1 else joined(parts)
-    return SparseCodes(*(back(array, host) for array in codes))
+    return SparseCodes(*map(to_host, codes)) if host else codes
 
 
 def _solve(prepared: Dictionary, targets: Any, l0: int, tolerance: float) -> SparseCodes:

@@ -1,31 +1,34 @@
 """The kernels in plain NumPy and float64: slow, short, and what every other backend is tested against.
 
-All backends share these names, arguments and results. Arrays are C-contiguous; ``num_threads`` is accepted
-everywhere and ignored here. Similarities and sums are float64 here and float32 (sums: float64) elsewhere, so
-comparisons between backends allow for that and for nothing else.
+The definitions are in :mod:`fastconcept.kernels.contract`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
 from . import checks
-from .cpu_device import Device, beside, check_rows, empty, noise, place, prepare_bank, resize_image, to_host, upload
-from .reference_nnlasso import Dictionary, certificate, nnlasso, nnlasso_l0
-from .sparse_codes import SparseCodes
+from .contract import Array, PreparedBank, SaliencyMaps, SubtreeRanks
+from .cpu_device import (
+    beside,
+    check_rows,
+    empty,
+    noise,
+    open_device,
+    place,
+    prepare_bank,
+    resize_image,
+    to_host,
+    upload,
+)
+from .reference_nnlasso import certificate, nnlasso, nnlasso_l0, prepare_dictionary
 
 __all__ = [
-    "Device",
-    "Dictionary",
-    "SaliencyMaps",
-    "SparseCodes",
-    "SubtreeRanks",
     "all_ranks",
     "beside",
     "certificate",
@@ -34,8 +37,10 @@ __all__ = [
     "nnlasso",
     "nnlasso_l0",
     "noise",
+    "open_device",
     "place",
     "prepare_bank",
+    "prepare_dictionary",
     "resize_image",
     "resize_patches",
     "saliency_maps",
@@ -44,28 +49,12 @@ __all__ = [
     "upload",
 ]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.floating]
 
 CONSTANT_SPAN = 1e-10  # see saliency_maps
 
 
-class SubtreeRanks(NamedTuple):
-    """Best rank and best similarity of every concept at every patch, both (n, k): int32 and float."""
-
-    ranks: npt.NDArray[np.int32]
-    similarities: FloatArray
-
-
-class SaliencyMaps(NamedTuple):
-    """Maps (k, h, w) in [0, 1] and the raw extremes (k,) that were stretched to 0 and 1."""
-
-    maps: npt.NDArray[np.float32]
-    low: npt.NDArray[np.float64]
-    high: npt.NDArray[np.float64]
-
-
-def _embeddings(bank: FloatArray, patches: FloatArray, queries: FloatArray | None) -> tuple[FloatArray, ...]:
+def _embeddings(bank: object, patches: object, queries: object) -> tuple[Floats, ...]:
     bank = checks.embeddings("bank", bank)
     patches = checks.embeddings("patches", patches, bank.shape[1])
     queries = bank[:0] if queries is None else checks.embeddings("queries", queries, bank.shape[1])
@@ -74,7 +63,7 @@ def _embeddings(bank: FloatArray, patches: FloatArray, queries: FloatArray | Non
     return bank, patches, queries
 
 
-def _similarities(patches: FloatArray, rows: FloatArray) -> Iterator[npt.NDArray[np.float64]]:
+def _similarities(patches: Floats, rows: Floats) -> Iterator[npt.NDArray[np.float64]]:
     """Similarities of one patch at a time to all rows. Equal rows have equal similarities to the last bit, wherever
     they stand: a matrix product alone does not promise that, so every distinct row is multiplied once.
     """
@@ -85,48 +74,15 @@ def _similarities(patches: FloatArray, rows: FloatArray) -> Iterator[npt.NDArray
 
 
 def subtree_ranks(
-    patches: FloatArray,
-    bank: FloatArray,
-    indptr: IntArray,
-    indices: IntArray,
-    queries: FloatArray | None = None,
+    patches: Array,
+    bank: Array | PreparedBank,
+    indptr: Array,
+    indices: Array,
+    queries: Array | None = None,
     *,
     num_threads: int | None = None,
 ) -> SubtreeRanks:
-    """Best rank of each concept's subtree at each patch: the most similar member, and how many concepts beat it.
-
-    For patch v and concept c with members sub(c):
-    ``rank(v, c) = #{s : z(v, s) > max over d in sub(c) of z(v, d)}`` with ``z(v, s) = v . t_s`` (0 is best).
-    A query q (a phrase that is not in the bank) has the threshold ``z(v, q)`` instead.
-
-    Parameters
-    ----------
-    patches : (n, d) float32
-        Patch embeddings, unit rows.
-    bank : (N, d) float32
-        Concept embeddings, unit rows.
-    indptr, indices : (k + 1,) and (m,) integers
-        Subtree of concept j: ``indices[indptr[j]:indptr[j + 1]]``, rows of the bank; not empty.
-    queries : (q, d) float32, optional
-        Further concepts outside the bank; their columns follow the k subtrees.
-
-    Returns
-    -------
-    SubtreeRanks
-        ``ranks`` (n, k + q) int32 in [0, N], ``similarities`` (n, k + q). A query equal to a row of the bank ties
-        with it exactly.
-
-    Raises
-    ------
-    InputError
-        If an argument has another type or shape or is not finite, a subtree is empty, or an index is no row.
-
-    Examples
-    --------
-    >>> axes = np.eye(3, dtype=np.float32)
-    >>> subtree_ranks(axes[:1], axes, np.array([0, 1, 3]), np.array([0, 1, 2])).ranks
-    array([[0, 1]], dtype=int32)
-    """
+    """A maximum and a count for every patch and subtree."""
     bank, patches, queries = _embeddings(bank, patches, queries)
     starts, members = checks.lists(indptr, indices, len(bank))
     best = np.empty((len(patches), len(starts) - 1 + len(queries)))
@@ -139,44 +95,15 @@ def subtree_ranks(
 
 
 def all_ranks(
-    patches: FloatArray,
-    bank: FloatArray,
-    child_indptr: IntArray,
-    child_indices: IntArray,
-    order: IntArray,
+    patches: Array,
+    bank: Array | PreparedBank,
+    child_indptr: Array,
+    child_indices: Array,
+    order: Array,
     *,
     num_threads: int | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Best rank of *every* concept's subtree at each patch, in one pass over the DAG.
-
-    Parameters
-    ----------
-    patches : (n, d) float32
-        Patch embeddings, unit rows.
-    bank : (N, d) float32
-        Concept embeddings, unit rows.
-    child_indptr, child_indices : (N + 1,) and (edges,) integers
-        Children of concept j: ``child_indices[child_indptr[j]:child_indptr[j + 1]]``.
-    order : (N,) integers
-        A permutation of 0..N-1 with every child before its parents.
-
-    Returns
-    -------
-    (n, N) int32
-        Ranks in [0, N); column j as ``subtree_ranks`` gives it for the descendants of j and j itself.
-
-    Raises
-    ------
-    InputError
-        If an argument has another type or shape or is not finite, an index is no row, or `order` does not hold every
-        row once with children before parents.
-
-    Examples
-    --------
-    >>> axes = np.eye(3, dtype=np.float32)  # 0 is the parent of 1 and 2
-    >>> all_ranks(axes[2:], axes, np.array([0, 2, 2, 2]), np.array([1, 2]), np.array([1, 2, 0]))
-    array([[0, 1, 0]], dtype=int32)
-    """
+    """A walk over the graph for every patch."""
     bank, patches, _ = _embeddings(bank, patches, None)
     names = ("child_indptr", "child_indices")
     starts, children = checks.lists(child_indptr, child_indices, len(bank), names, may_be_empty=True)
@@ -194,45 +121,14 @@ def all_ranks(
 
 
 def saliency_maps(
-    values: FloatArray | IntArray,
-    boxes: IntArray,
-    weights: FloatArray,
+    values: Array,
+    boxes: Array,
+    weights: Array,
     shape: tuple[int, int],
     *,
     num_threads: int | None = None,
 ) -> SaliencyMaps:
-    """Weighted mean of patch values over every cell a patch covers, then ``1 - min-max``.
-
-    Parameters
-    ----------
-    values : (n, k) float32 or int32
-        One value per patch and concept; *low* is salient (a rank, a log-rank, a negated similarity).
-    boxes : (n, 4) int32
-        Patches as x0, y0, x1, y1 in cells; parts outside the map count for nothing.
-    weights : (n,) float64
-        Positive weight of each patch.
-    shape : (h, w)
-        Cells of the map; every cell must be covered by at least one patch.
-
-    Returns
-    -------
-    SaliencyMaps
-        A concept whose mean is the same in every cell gets a map of ones: it is as present everywhere as anywhere.
-        "The same" allows for rounding: means that span at most 1e-10 of the largest magnitude among the concept's
-        values (one rank in 82,000 at one of 1,800 patches spans more).
-
-    Raises
-    ------
-    InputError
-        If an argument has another type or shape, a value or weight is not finite, a weight is not positive, a box is
-        empty, or a cell is not covered.
-
-    Examples
-    --------
-    >>> two_halves = np.array([[0, 0, 1, 1], [1, 0, 2, 1]])
-    >>> saliency_maps(np.array([[3], [7]], np.int32), two_halves, np.ones(2), (1, 2)).maps
-    array([[[1., 0.]]], dtype=float32)
-    """
+    """One addition for every patch and concept."""
     values = checks.array("values", values, (None, None), [np.float32, np.int32], "n, k")
     boxes = checks.boxes(boxes, len(values))
     weights = checks.array("weights", weights, (len(values),), [np.float64])
@@ -259,54 +155,17 @@ def saliency_maps(
 
 
 def resize_patches(
-    image: npt.NDArray[np.uint8],
-    boxes: IntArray,
+    image: Array,
+    boxes: Array,
     size: tuple[int, int],
-    mean: Sequence[float] | FloatArray,
-    std: Sequence[float] | FloatArray,
+    mean: Sequence[float] | Array,
+    std: Sequence[float] | Array,
     interpolation: str = "bicubic",
     *,
-    out: npt.NDArray[np.float32] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Cut boxes out of one image, resize each as Pillow does (antialiased), and normalise.
-
-    Width first, then height, with 8-bit pixels in between, as Pillow has always done. From version 13 on Pillow takes
-    the height first where a box shrinks much more in height than in width, which moves some pixels by a few levels;
-    asking it for one side at a time keeps the definition the same in every version.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-        RGB pixels.
-    boxes : (n, 4) int32
-        x0, y0, x1, y1 in pixels, inside the image, not empty. A box is cut out first and then resized:
-        pixels outside it never leak in.
-    size : (h, w)
-        Size of every result.
-    mean, std : (3,) float
-        Per channel, on the scale where white is 1.
-    interpolation : {"bicubic", "bilinear"}
-        Pillow's filter of that name.
-    out : (n, 3, h, w) float32, optional
-        Where to write, so that a caller can use one buffer again and again.
-
-    Returns
-    -------
-    (n, 3, h, w) float32
-        ``(pixel / 255 - mean) / std``, in `out` where that is given.
-
-    Raises
-    ------
-    InputError
-        If an argument has another type or shape, or a box is empty or not inside the image.
-
-    Examples
-    --------
-    >>> white = np.full((8, 8, 3), 255, np.uint8)
-    >>> resize_patches(white, np.array([[0, 0, 4, 4]]), (2, 2), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).max()
-    np.float32(1.0)
-    """
+    """Pillow, one side at a time."""
     from PIL import Image
 
     image, boxes, means, deviations, out = checks.resize_arguments(image, boxes, size, mean, std, interpolation, out)

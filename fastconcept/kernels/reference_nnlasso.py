@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .contract import Array, PreparedDictionary
 from .sparse_codes import (
     SparseCodes,
     check_l0,
@@ -26,22 +27,16 @@ _SMALLEST_PENALTY = 1e-4  # the path ends at this share of the penalty at which 
 
 
 class Dictionary:
-    """Checked rows of a dictionary; other backends keep their converted copies here.
+    """Checked rows of a dictionary; other backends keep their converted copies here."""
 
-    Parameters
-    ----------
-    rows : (N, d) float32
-        C-contiguous and finite. N may be 0.
-
-    Examples
-    --------
-    >>> Dictionary(np.eye(3, dtype=np.float32)).shape
-    (3, 3)
-    """
-
-    def __init__(self, rows: npt.NDArray[np.float32]) -> None:
+    def __init__(self, rows: object) -> None:
         self.rows = check_rows(rows, "dictionary")
-        self.shape: tuple[int, int] = (rows.shape[0], rows.shape[1])
+        self.shape: tuple[int, int] = (self.rows.shape[0], self.rows.shape[1])
+
+
+def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Dictionary:
+    """The rows, checked."""
+    return Dictionary(rows)
 
 
 @dataclass
@@ -55,55 +50,15 @@ class _Code:
 
 
 def nnlasso(
-    dictionary: Dictionary | npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
-    l1_penalty: float | npt.NDArray[np.float64],
+    dictionary: Array | PreparedDictionary,
+    targets: Array,
+    l1_penalty: float | Array,
     warm_start: SparseCodes | None = None,
     *,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Sparse nonnegative codes: ``min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w)`` for every target z.
-
-    In scikit-learn's terms ``Lasso(alpha=lambda / (2 d), fit_intercept=False, positive=True)`` fitted on ``C.T``.
-    The minimiser need not be unique (near-duplicate words); its objective is.
-
-    Parameters
-    ----------
-    dictionary : Dictionary or (N, d) float32
-        Rows C, usually centred unit rows. Prepare a ``Dictionary`` once when it is used again.
-    targets : (n, d) float32
-        Rows z. n may be 0.
-    l1_penalty : float or (n,) float64
-        lambda > 0. The code is empty exactly when ``lambda >= 2 max_j c_j . z``.
-    warm_start : SparseCodes, optional
-        Codes of similar targets; only their supports are used. The result is as exact as without.
-    tolerance : float
-        Relative duality gap to reach, from 1e-12 to 1.
-
-    Returns
-    -------
-    SparseCodes
-        With ``gap`` as reached (0 where the objective is 0) and the violation ``kkt`` of
-        ``2 c_j . r <= lambda`` (equality on the support) per problem.
-
-    Raises
-    ------
-    InputError
-        If an argument has the wrong dtype, shape, layout or range, or is not finite.
-
-    Notes
-    -----
-    Bhalla et al., "Interpreting CLIP with Sparse Linear Concept Embeddings", arXiv 2402.10376. Solved by the
-    active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23), ties by index.
-
-    Examples
-    --------
-    >>> words = np.eye(3, dtype=np.float32)
-    >>> codes = nnlasso(words, np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
-    >>> codes.indices, codes.values.round(6)
-    (array([0, 1], dtype=int32), array([0.8, 0.3]))
-    """
+    """The active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23), ties by index."""
     prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
     targets = check_targets(targets, prepared.shape[1])
     penalties = check_l1_penalty(l1_penalty, len(targets))
@@ -118,51 +73,14 @@ def nnlasso(
 
 
 def nnlasso_l0(
-    dictionary: Dictionary | npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
+    dictionary: Array | PreparedDictionary,
+    targets: Array,
     l0: int,
     *,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Codes of ``l0`` words: the point of the regularisation path where the next word is about to enter.
-
-    The minimiser of :func:`nnlasso` is piecewise linear in lambda. Starting from ``2 max_j c_j . z``, lambda falls
-    until the support is about to exceed ``l0`` words for the first time; the code at that lambda is returned, with
-    its ``l1_penalty``. It has exactly ``l0`` words, except: fewer where several words enter at once (ties), and
-    fewer where the path reaches 1/10000 of its first lambda before it has enough words; none, and lambda 0, where
-    no word correlates positively with the target.
-
-    Parameters
-    ----------
-    dictionary, targets
-        As in :func:`nnlasso`.
-    l0 : int
-        Number of words, at least 1.
-    tolerance : float
-        Relative duality gap to reach at the returned ``l1_penalty``.
-
-    Returns
-    -------
-    SparseCodes
-        ``l1_penalty`` holds the lambda that was found for each problem.
-
-    Raises
-    ------
-    InputError
-        If an argument has the wrong dtype, shape, layout or range, or is not finite.
-
-    Notes
-    -----
-    The homotopy of Osborne, Presnell and Turlach (2000) and Efron et al. (LARS, 2004), with w >= 0.
-
-    Examples
-    --------
-    >>> words = np.eye(3, dtype=np.float32)
-    >>> codes = nnlasso_l0(words, np.array([[1.0, 0.5, 0.25]], np.float32), 2)
-    >>> codes.indices, codes.values.round(6), codes.l1_penalty
-    (array([0, 1], dtype=int32), array([0.75, 0.25]), array([0.5]))
-    """
+    """The path, one event after another."""
     prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
     targets = check_targets(targets, prepared.shape[1])
     l0, tolerance = check_l0(l0), check_tolerance(tolerance)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from ..bundle import Preprocess
 from ..errors import InputError
+from ..kernels.contract import Kernels
 from . import patches
 from .result import ConceptMap, Explanation, View
 from .targets import Target
@@ -115,7 +115,7 @@ def embed_patches(
     boxes: npt.NDArray[np.int32],
     encoder: ImageEncoder,
     config: Preprocess,
-    kernels: ModuleType,
+    kernels: Kernels,
     num_threads: int | None,
     timings: dict[str, float],
 ) -> Any:
@@ -152,7 +152,7 @@ def explain_image(
     encoder: ImageEncoder,
     config: Preprocess,
     options: Options,
-    kernels: ModuleType,
+    kernels: Kernels,
     num_threads: int | None = None,
     timings: dict[str, float] | None = None,
     *,
@@ -174,8 +174,8 @@ def explain_image(
     config : Preprocess
         Input size and normalisation of the encoder.
     options : Options
-    kernels : module
-        ``fastconcept.kernels.cpu`` or another backend. The image goes up to its device once, and the maps come back;
+    kernels : Kernels
+        The image goes up to its device once, and the maps come back;
         what lies between stays there.
     num_threads : int, optional
     timings : dict, optional
@@ -241,7 +241,7 @@ def _csr(groups: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64]
     return indptr, np.concatenate(groups).astype(np.int32) if groups else np.empty(0, np.int32)
 
 
-def _ranks(embeddings: Any, targets: Sequence[Target], bank: Any, kernels: ModuleType, num_threads: int | None) -> Any:
+def _ranks(embeddings: Any, targets: Sequence[Target], bank: Any, kernels: Kernels, num_threads: int | None) -> Any:
     """Best ranks with columns in the order of the targets, whether subtrees of the bank or phrases."""
     subtrees = [target.members for target in targets if target.members is not None]
     phrases = [target.embedding for target in targets if target.members is None]
@@ -266,14 +266,14 @@ def _mean_then_best(
     bank: Any,
     grid: patches.PatchGrid,
     score: str,
-    kernels: ModuleType,
+    kernels: Kernels,
     num_threads: int | None,
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Mean of each member over the patches of a cell, then the best member of the subtree."""
     cover = np.zeros((*grid.shape, len(grid)))
     for patch, ((x0, y0, x1, y1), weight) in enumerate(zip(grid.cells, grid.weights, strict=True)):
         cover[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0), patch] = weight
-    cover = kernels.upload((cover / cover.sum(axis=2, keepdims=True)).reshape(-1, len(grid)))
+    means = kernels.upload((cover / cover.sum(axis=2, keepdims=True)).reshape(-1, len(grid)))
     cells = np.empty((len(targets), *grid.shape), np.float32)
     constant = np.zeros(len(targets), bool)
     for index, target in enumerate(targets):
@@ -281,7 +281,7 @@ def _mean_then_best(
         queries = target.embedding[None] if target.embedding is not None else None
         found = kernels.subtree_ranks(embeddings, bank, *_csr(members), queries, num_threads=num_threads)
         values = patch_values(found.ranks, found.similarities, score).astype(np.float64)
-        best = kernels.to_host((cover @ values).min(axis=1)).reshape(grid.shape)
+        best = kernels.to_host((means @ values).min(axis=1)).reshape(grid.shape)
         low, high = best.min(), best.max()
         constant[index] = high - low <= 1e-9 * max(1.0, abs(high))
         cells[index] = 1.0 if constant[index] else 1.0 - (best - low) / (high - low)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..kernels import cpu_device
+from ..kernels import reference
+from ..kernels.contract import Kernels
 
 WORKING_SIZE = 224  # pixels of the short side (ConVis, section "Concept Visualization")
 MAX_PATCHES = 50_000
@@ -110,7 +110,7 @@ def visible_region(height: int, width: int, fit: str) -> tuple[int, int, int, in
 
 
 def add_border(
-    image: Any, margin: int, border: str, seed: int, fill: Sequence[float], kernels: ModuleType = cpu_device
+    image: Any, margin: int, border: str, seed: int, fill: Sequence[float], kernels: Kernels = reference
 ) -> Any:
     """Surround the working image so that patches may hang over its edge.
 
@@ -126,8 +126,7 @@ def add_border(
         Of the noise.
     fill : (3,) float
         Colour of ``"constant"``, where white is 1.
-    kernels : module
-        A backend of :mod:`fastconcept.kernels`.
+    kernels : Kernels
 
     Returns
     -------

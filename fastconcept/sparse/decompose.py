@@ -7,19 +7,19 @@ For a unit embedding z, a mean mu and dictionary rows C: ``z_c = norm(z - mu)``,
 (squared norm without 1/2), and the words add up to ``norm(norm(C^T w) + mu)``. Bhalla et al., "Interpreting CLIP
 with Sparse Linear Concept Embeddings", arXiv 2402.10376.
 
-Every function takes the kernel backend as the module ``kernels``; nothing here knows which one it is.
+Every function takes the kernel backend as ``kernels``; nothing here knows which one it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from types import ModuleType
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..kernels.contract import Array, Kernels
 from ..kernels.sparse_codes import SparseCodes
 from .result import AverageWeights, Decompositions, SparseWeights, reconstruct, unit
 from .vocabulary import Dictionary, Vocabulary
@@ -30,10 +30,10 @@ Label = TypeVar("Label", bound=Hashable)
 
 
 def decompose(
-    embeddings: Embeddings,
+    embeddings: Array,
     dictionary: Dictionary,
     mean: Embeddings,
-    kernels: ModuleType,
+    kernels: Kernels,
     *,
     l1_penalty: float | npt.NDArray[np.float64] | None = None,
     l0: int | None = None,
@@ -51,8 +51,8 @@ def decompose(
         Words and centred unit rows. What is derived from it is kept for as long as it lives; leave it unchanged.
     mean : (d,) float32
         Mean of the unit embeddings of the same kind: the image mean for images, a text mean for texts.
-    kernels : module
-        ``fastconcept.kernels.cpu``, ``.cuda`` or ``.reference``.
+    kernels : Kernels
+        Of the device where the embeddings are or go.
     l1_penalty : float or (n,) float64
         lambda > 0; 0.15 to 0.35 is usual, larger means fewer words. Give this or ``l0``.
     l0 : int
@@ -94,7 +94,7 @@ def decompose(
             "both must come from the same model"
         )
     mean = _check_mean(mean, vocabulary)
-    if (empty := np.flatnonzero(~kernels.to_host(embeddings.any(axis=1)))).size:
+    if (empty := np.flatnonzero(kernels.to_host(embeddings.any(axis=1)) == 0)).size:
         raise InputError(f"embedding {empty[0]} is zero and has no direction to explain")
     rows = unit(embeddings.astype(np.float64))
     centred = rows - kernels.beside(rows, mean.astype(np.float64))
@@ -105,9 +105,10 @@ def decompose(
     if l0 is not None:
         codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
     else:
+        assert l1_penalty is not None  # of the two, one is given
         codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
     kept = rows.astype(np.float32)  # before the codes come back, which waits for it: others may read it
-    return Decompositions(vocabulary, SparseCodes(*map(kernels.to_host, codes)), kept, mean)
+    return Decompositions(vocabulary, SparseCodes(*(kernels.to_host(field) for field in codes)), kept, mean)
 
 
 def recompose(
@@ -157,7 +158,7 @@ def average(
     batches: Iterable[tuple[Embeddings, Sequence[Label]]],
     dictionary: Dictionary,
     mean: Embeddings,
-    kernels: ModuleType,
+    kernels: Kernels,
     *,
     l1_penalty: float | None = None,
     l0: int | None = None,
@@ -210,7 +211,7 @@ def average(
     return {label: total.average(vocabulary) for label, total in totals.items()}
 
 
-def _cosines(result: Decompositions, vocabulary: Vocabulary, kernels: ModuleType) -> npt.NDArray[np.float64]:
+def _cosines(result: Decompositions, vocabulary: Vocabulary, kernels: Kernels) -> npt.NDArray[np.float64]:
     """``result.cosine``, made where the embeddings are: of them, only one number each comes back."""
     if isinstance(result.targets, np.ndarray):
         return result.cosine
@@ -220,11 +221,11 @@ def _cosines(result: Decompositions, vocabulary: Vocabulary, kernels: ModuleType
     places = np.arange(len(rows)) - np.repeat(codes.indptr[:-1], lengths)
     words, weights = np.zeros((most, count), np.int64), np.zeros((most, count, 1))
     words[places, rows], weights[places, rows, 0] = codes.indices, codes.values
-    words, weights = kernels.upload(words), kernels.upload(weights)
+    chosen, factors = kernels.upload(words), kernels.upload(weights)
     dictionary, sums = vocabulary.prepared(kernels).rows, kernels.empty(result.targets.shape, np.float64)
     sums[...] = 0.0
     for place in range(most):
-        sums += weights[place] * dictionary.take(words[place], axis=0).astype(np.float64)
+        sums += factors[place] * dictionary.take(chosen[place], axis=0).astype(np.float64)
     mean = kernels.upload(result.mean_embedding.astype(np.float64))
     made = unit(unit(sums) + mean).astype(np.float32).astype(np.float64)
     cosines: npt.NDArray[np.float64] = kernels.to_host((made * unit(result.targets.astype(np.float64))).sum(axis=1))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..concepts.nearby import NearNames
 from ..errors import ConceptError, InputError
+from ..kernels.contract import Kernels, PreparedDictionary
 from ..kernels.sparse_codes import check_rows
 
 
@@ -59,7 +59,7 @@ class Vocabulary:
         if len(lengths) and np.abs(lengths - 1).max() > 1e-3:
             row = int(np.abs(lengths - 1).argmax())
             raise InputError(f"dictionary embeddings must be unit rows, but row {row} has length {lengths[row]:.4g}")
-        self._prepared: dict[str, Any] = {}
+        self._prepared: dict[str, PreparedDictionary] = {}
 
     @classmethod
     def of(cls, dictionary: Dictionary) -> Vocabulary:
@@ -80,11 +80,11 @@ class Vocabulary:
         """Length d of an embedding."""
         return int(self.embeddings.shape[1])
 
-    def prepared(self, kernels: ModuleType) -> Any:
+    def prepared(self, kernels: Kernels) -> PreparedDictionary:
         """The embeddings as a kernel backend wants them, converted at the first call for each backend and device."""
         key = f"{kernels.__name__} {kernels.place()}"
         if key not in self._prepared:
-            self._prepared[key] = kernels.Dictionary(self.embeddings)
+            self._prepared[key] = kernels.prepare_dictionary(self.embeddings)
         return self._prepared[key]
 
     @cached_property

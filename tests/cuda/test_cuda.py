@@ -60,11 +60,11 @@ def test_host_in_host_out_and_device_in_device_out(kernels: ModuleType, device: 
     assert cuda_device.is_host(on_host) and not cuda_device.is_host(on_device)
     assert np.array_equal(on_host, kernels.to_host(on_device))
     dictionary, targets = unit_rows(rng, 30, 8), unit_rows(rng, 2, 8)
-    codes = kernels.nnlasso(kernels.Dictionary(device(dictionary)), device(targets), 0.2)
+    codes = kernels.nnlasso(kernels.prepare_dictionary(device(dictionary)), device(targets), 0.2)
     assert not any(cuda_device.is_host(field) for field in codes)
     again = kernels.nnlasso(dictionary, targets, 0.2, codes)
     assert np.array_equal(again.indices, kernels.to_host(codes.indices))
-    short = kernels.nnlasso_l0(kernels.Dictionary(device(dictionary)), device(targets), 2)
+    short = kernels.nnlasso_l0(kernels.prepare_dictionary(device(dictionary)), device(targets), 2)
     assert list(np.diff(kernels.to_host(short.indptr))) == [2, 2]
 
 

@@ -245,7 +245,7 @@ def test_same_bits_for_any_number_of_threads_and_in_any_batch(count: int) -> Non
     rng = np.random.default_rng(10)
     base = unit_rows(rng, 1500, 96)
     dictionary, targets = np.concatenate([base, base[:100]]), unit_rows(rng, count, 96)
-    prepared = cpu.Dictionary(dictionary)
+    prepared = cpu.prepare_dictionary(dictionary)
     codes = cpu.nnlasso(prepared, targets, 0.2, num_threads=1)
     words = cpu.nnlasso_l0(prepared, targets[:3], 4, num_threads=1)
     for threads in (2, 3):
@@ -262,7 +262,7 @@ def test_a_narrow_dictionary_is_solved_as_exactly() -> None:
     dictionary = unit_rows(rng, 900, 24) @ unit_rows(rng, 24, 128)
     dictionary = (dictionary / np.linalg.norm(dictionary, axis=1, keepdims=True)).astype(np.float32)
     targets = unit_rows(rng, 5, 128)
-    prepared = cpu.Dictionary(dictionary)
+    prepared = cpu.prepare_dictionary(dictionary)
     codes = cpu.nnlasso(prepared, targets, 0.05)
     assert_certified(dictionary, targets, codes)
     plain = cpu.nnlasso(dictionary, targets, 0.05)
@@ -277,7 +277,7 @@ def test_screening_lists_every_row_that_reaches_the_value(
 ) -> None:
     rng = np.random.default_rng(seed)
     dictionary, targets = unit_rows(rng, rows, dimension), unit_rows(rng, count, dimension)
-    indptr, listed = cpu.Dictionary(dictionary).screen(targets, least, num_threads=2)
+    indptr, listed = cpu.prepare_dictionary(dictionary).screen(targets, least, num_threads=2)
     products = targets.astype(np.float64) @ dictionary.astype(np.float64).T
     assert indptr.shape == (count + 1,)
     for i in range(count):
@@ -289,7 +289,7 @@ def test_screening_lists_every_row_that_reaches_the_value(
 
 def test_screening_rejects_a_value_that_is_no_number() -> None:
     with pytest.raises(InputError, match="finite"):
-        cpu.Dictionary(np.eye(3, dtype=np.float32)).screen(np.ones((1, 3), np.float32), float("nan"))
+        cpu.prepare_dictionary(np.eye(3, dtype=np.float32)).screen(np.ones((1, 3), np.float32), float("nan"))
 
 
 def test_ten_thousand_random_problems() -> None:

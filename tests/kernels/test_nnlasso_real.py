@@ -61,7 +61,7 @@ def _centred(rows: npt.NDArray[np.float32]) -> Rows:
 @pytest.mark.parametrize("penalty", [0.15, 0.25, 0.35])
 def test_objective_and_kkt_agree_with_scikit_learn(real: tuple[Rows, Rows], penalty: float) -> None:
     dictionary, targets = real
-    codes = cpu.nnlasso(cpu.Dictionary(dictionary), targets, penalty)
+    codes = cpu.nnlasso(cpu.prepare_dictionary(dictionary), targets, penalty)
     assert codes.gap.max() <= 1e-6
     rows = dictionary.astype(np.float64)
     for i, target in enumerate(targets[:4].astype(np.float64)):
@@ -92,6 +92,6 @@ def _objective(
 
 def test_number_of_words(real: tuple[Rows, Rows]) -> None:
     dictionary, targets = real
-    codes = cpu.nnlasso_l0(cpu.Dictionary(dictionary), targets, 10)
+    codes = cpu.nnlasso_l0(cpu.prepare_dictionary(dictionary), targets, 10)
     assert list(np.diff(codes.indptr)) == [10] * len(targets)
     assert codes.gap.max() <= 1e-6
