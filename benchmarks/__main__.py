@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fastconcept.cli.info import environment
+from fastconcept.environment import environment
 
 MODULES = ("solve", "ranks", "resize", "explain", "memory", "builtin")
 

@@ -36,7 +36,7 @@ ANIMAL_WORDS = (
 # Small objects: patches of 32 px, read by similarity, pointed best on part of the SWEPT scenes (the run sweep-small
 # shows all rows); localize-small judges that choice on all the other scenes.
 SWEPT = "20"
-SMALL_OBJECTS = ["--max-area", "0.1", "--size", "32", "--stride", "16", "--score", "similarity"]
+SMALL_OBJECTS = ["--max-area", "0.1", "--sizes", "32", "--stride", "16", "--score", "similarity"]
 SWEEP = ["--sweep", "128/32+64/32,64/16,32/16,64/16+32/16", "--sweep-scores", "log-rank,similarity"]
 SWEEP += ["--sweep-aggregates", "best-then-mean", "--sweep-parts", "largest,peak"]
 
@@ -73,15 +73,16 @@ def runs(data: str, work: Path, spec: BundleSpec, known: Container[str] | None =
 
     Of the words to be edited those are left out that are not `known`, the words of the bundle's dictionary.
     """
-    grid = ["--wsol-steps", "64", "--cache", str(work / "patches"), "--null", "shuffled-definitions"]
-    usual = ["--stride", str(spec.stride), *grid, "--null", "random-encoder"]
+    grid = ["--wsol-steps", "64", "--cache", str(work / "patches"), "--nulls"]
+    usual = ["--stride", str(spec.stride), *grid, "shuffled-definitions,random-encoder"]
+    small = [*SMALL_OBJECTS, *grid, "shuffled-definitions"]
     ilsvrc, coco = ["--where", "subset=ilsvrc_val*"], ["--where", "subset=coco"]
     photos, scenes = (["--sample", str(count)] if count else [] for count in (spec.photos, spec.scenes))
     animals = [word for line in ANIMAL_WORDS for word in line.split() if known is None or word in known]
     words = [argument for word in animals for argument in ("-w", word)]
-    definition = ["--template", "{definition}"]
-    penalties = [argument for value in ("0.1", "0.15", "0.2", "0.25", "0.35") for argument in ("--l1", value)]
-    sides = [] if spec.scenes else ["--sweep-sides", "224,0"]
+    definition = ["--templates", "{definition}"]
+    penalties = ["--l1-penalties", "0.1,0.15,0.2,0.25,0.35"]
+    sides = [] if spec.scenes else ["--sweep-short-sides", "224,0"]
     animal, person = "below:animal.n.01", ["--target", "has:person.n.01", "--nuisance", "has:animal.n.01"]
     compared = ["--where", "subset=nips17_ccby", "--by", animal, "--compare", "yes", "--compare", "no"]
     batches = ["drift", str(work / "drift.csv"), "--images", data]
@@ -89,13 +90,13 @@ def runs(data: str, work: Path, spec: BundleSpec, known: Container[str] | None =
         "localize-ilsvrc": ["localize", data, *ilsvrc, *photos, *usual],
         "localize-ilsvrc-convis": ["localize", data, *ilsvrc, *photos, "--protocol", "convis", *usual],
         "localize-coco": ["localize", data, *coco, *scenes, *usual],
-        "sweep-small": ["localize", data, *coco, "--sample", SWEPT, *grid, *SMALL_OBJECTS, *SWEEP, *sides],
-        "localize-small": ["localize", data, *coco, "--sample", f"-{SWEPT}", *grid, *SMALL_OBJECTS],
+        "sweep-small": ["localize", data, *coco, "--sample", SWEPT, *small, *SWEEP, *sides],
+        "localize-small": ["localize", data, *coco, "--sample", f"-{SWEPT}", *small],
         "ood": ["ood", data, "--pairs", f"{data}/ood_pairs.json", "--null-seeds", "5"],
         "retrieval": ["retrieval", data, *coco],
         "concepts-classes": ["concepts", data, "--where", "subset=caltech101"],
         "concepts-difference": ["concepts", data, *compared],
-        "edit": ["edit", data, *coco, *person, "--l1", "0.2", *words],
+        "edit": ["edit", data, *coco, *person, "--l1-penalty", "0.2", *words],
         "drift": [*batches, "--by", "batch"],
         "drift-null": [*batches, "--by", "shuffled"],
         "zeroshot-definitions": ["zeroshot", data, *ilsvrc, *definition, *penalties],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconcept.cli.info import environment
+from fastconcept.environment import environment
 from fastconcept.pages.document import Table, html_page, html_table, markdown_table, show
 
 Run = Mapping[str, Any]  # the JSON document of one report

@@ -1,4 +1,4 @@
-"""How long each stage takes, for this bundle and these images: what ``fastconcept bench`` measures."""
+"""How long explain and decompose take, stage by stage, for one bundle and some images."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def synthetic_jpeg(height: int, width: int, seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
-def summarize(samples: Sequence[float]) -> dict[str, float]:
-    """Percentiles of milliseconds: ``{"p50": ..., "p90": ..., "p99": ...}``.
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """The median and two slow percentiles of some times: ``{"p50": ..., "p90": ..., "p99": ...}``.
 
     Examples
     --------
-    >>> summarize([1.0, 2.0, 3.0])["p50"]
+    >>> percentiles([1.0, 2.0, 3.0])["p50"]
     2.0
     """
-    return {f"p{q}": round(float(np.percentile(samples, q)), 4) for q in PERCENTILES}
+    return {f"p{q}": round(float(np.percentile(milliseconds, q)), 4) for q in PERCENTILES}
 
 
-def peak_memory_mb() -> float:
+def peak_memory_mib() -> float:
     """Largest resident size of this process so far, in MiB."""
     status = Path("/proc/self/status")
     if status.is_file():  # a process inherits its parent's peak from getrusage, but not from here
@@ -63,7 +63,8 @@ def peak_memory_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
-def _milliseconds(work: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds that a call takes, and its result."""
     began = time.perf_counter()
     result = work()
     return (time.perf_counter() - began) * 1e3, result
@@ -74,42 +75,45 @@ def _explain_stages(engine: Engine, image: bytes, concepts: Sequence[str]) -> di
 
 
 def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float) -> dict[str, float]:
-    decode, pixels = _milliseconds(lambda: engine.load_image(image))
-    preprocess, ready = _milliseconds(lambda: preprocess_image(pixels, engine.bundle.manifest.preprocess)[None])
-    encode, embedding = _milliseconds(lambda: engine.image_encoder.encode(ready))
-    solve, _ = _milliseconds(lambda: engine.decompose(embeddings=embedding, l1_penalty=l1_penalty))
+    decode, pixels = _timed(lambda: engine.load_image(image))
+    preprocess, ready = _timed(lambda: preprocess_image(pixels, engine.bundle.manifest.preprocess)[None])
+    encode, embedding = _timed(lambda: engine.image_encoder.encode(ready))
+    solve, _ = _timed(lambda: engine.decompose(embeddings=embedding, l1_penalty=l1_penalty))
     return {"decode": decode, "preprocess": preprocess, "encode": encode, "solve": solve}
 
 
-def _series(run: Callable[[], dict[str, float]], repeats: int, tick: Callable[[], None]) -> dict[str, Any]:
-    """Percentiles per stage and of their total; the first call, with memory for this image's size, is apart."""
-    first, _ = _milliseconds(run)
-    samples: list[dict[str, float]] = []
+def _latency(stages: Callable[[], dict[str, float]], repeats: int, step: Callable[[], None]) -> dict[str, Any]:
+    """Percentiles of each stage and of their total.
+
+    The first call allocates memory for images of this size, so its time is reported separately.
+    """
+    first, _ = _timed(stages)
+    calls: list[dict[str, float]] = []
     for _ in range(repeats):
-        samples.append(run())
-        tick()
-    stages = {stage: summarize([sample[stage] for sample in samples]) for stage in samples[0]}
-    stages["total"] = summarize([sum(sample.values()) for sample in samples])
-    return {"first_call_ms": round(first, 3), "stages_ms": stages}
+        calls.append(stages())
+        step()
+    summary = {stage: percentiles([call[stage] for call in calls]) for stage in calls[0]}
+    summary["total"] = percentiles([sum(call.values()) for call in calls])
+    return {"first_call_ms": round(first, 3), "stages_ms": summary}
 
 
-def _throughput(engine: Engine, batch_sizes: Sequence[int], repeats: int, tick: Callable[[], None]) -> dict[str, Any]:
-    """Images encoded and embeddings decomposed per second, by batch size (best of the repeats)."""
+def _throughput(engine: Engine, batch_sizes: Sequence[int], repeats: int, step: Callable[[], None]) -> dict[str, Any]:
+    """Images encoded and embeddings decomposed per second, by batch size; the quickest of the repeats counts."""
     height, width = engine.bundle.manifest.preprocess.size
     pixels = np.random.default_rng(0).standard_normal((max(batch_sizes), 3, height, width), np.float32)
     embeddings: npt.NDArray[np.float32] = engine.image_encoder.encode(pixels)
-    result: dict[str, dict[str, float]] = {"encode": {}, "decompose": {}}
+    rates: dict[str, dict[str, float]] = {"encode": {}, "decompose": {}}
     for size in batch_sizes:
-        runs = {
+        methods = {
             "encode": partial(engine.image_encoder.encode, pixels[:size], size),
             "decompose": partial(engine.decompose, embeddings=embeddings[:size]),
         }
-        for name, run in runs.items():
-            run()
-            best = min(_milliseconds(run)[0] for _ in range(repeats))
-            result[name][str(size)] = round(size / best * 1e3, 2)
-        tick()
-    return result
+        for name, method in methods.items():
+            method()
+            quickest = min(_timed(method)[0] for _ in range(repeats))
+            rates[name][str(size)] = round(size / quickest * 1e3, 2)
+        step()
+    return rates
 
 
 def measure(
@@ -117,44 +121,45 @@ def measure(
     images: dict[str, bytes],
     concepts: Sequence[str],
     *,
-    repeats: int = 20,
+    repeats: int = 10,
     batch_sizes: Sequence[int] = (1, 4, 16, 64),
     l1_penalty: float = 0.25,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Time explain and decompose on some images, stage by stage, and their throughput.
+    """Measure the latency of explain and decompose on each image, and the throughput of both.
 
     Parameters
     ----------
     engine : Engine
     images : dict of name to bytes
-        Image files' contents.
+        Contents of image files.
     concepts : sequence of str
-        What explain looks for.
+        Concepts for explain.
     repeats : int
-        Timed calls per image and method; one more is made first and reported apart.
+        Number of timed calls per image and method, after a first one that is reported separately.
     batch_sizes : sequence of int
-        For the throughput.
+        Batch sizes at which throughput is measured.
     l1_penalty : float
+        Penalty of decompose.
     progress : callable, optional
         Called as ``progress(done, total)``.
 
     Returns
     -------
     dict
-        Plain values: ``warm_up_ms`` (what :meth:`Engine.warmup` took), ``latency`` per image and method
-        (milliseconds, p50/p90/p99 per stage), ``throughput`` per second by batch size, ``peak_memory_mb``.
+        Plain values: ``warm_up_ms`` (milliseconds that :meth:`Engine.warmup` took), ``latency`` (per image and method:
+        milliseconds, p50/p90/p99 of each stage), ``throughput`` (per second, by batch size) and ``peak_memory_mib``.
 
     Raises
     ------
     InputError
-        If there is no image or ``repeats`` or a batch size is not positive.
+        If there is no image or no batch size, or a number is not positive.
     """
     if not images or repeats < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise InputError("a benchmark needs an image, and repeats and batch sizes of at least 1")
     total, done = len(images) * 2 * repeats + len(batch_sizes), 0
 
-    def tick() -> None:
+    def step() -> None:
         nonlocal done
         done += 1
         if progress is not None:
@@ -164,38 +169,38 @@ def measure(
     latency: dict[str, Any] = {}
     for name, content in images.items():
         latency[name] = {
-            "explain": _series(partial(_explain_stages, engine, content, concepts), repeats, tick),
-            "decompose": _series(partial(_decompose_stages, engine, content, l1_penalty), repeats, tick),
+            "explain": _latency(partial(_explain_stages, engine, content, concepts), repeats, step),
+            "decompose": _latency(partial(_decompose_stages, engine, content, l1_penalty), repeats, step),
         }
-    throughput = _throughput(engine, batch_sizes, min(repeats, 5), tick)
-    return {"warm_up_ms": warm_up, "latency": latency, "throughput": throughput, "peak_memory_mb": peak_memory_mb()}
+    throughput = _throughput(engine, batch_sizes, min(repeats, 5), step)
+    return {"warm_up_ms": warm_up, "latency": latency, "throughput": throughput, "peak_memory_mib": peak_memory_mib()}
 
 
-def compare(now: dict[str, Any], before: dict[str, Any]) -> list[dict[str, Any]]:
-    """Medians of two reports side by side, for the stages both have.
+def compare_reports(report: dict[str, Any], earlier: dict[str, Any]) -> list[dict[str, Any]]:
+    """Medians of two reports side by side, for the stages that both have.
 
     Parameters
     ----------
-    now, before : dict
-        Reports of :func:`measure`.
+    report, earlier : dict
+        Results of :func:`measure`.
 
     Returns
     -------
     list of dict
-        ``image, method, stage, before_ms, now_ms, ratio``; a ratio above 1 is slower now.
+        ``image, method, stage, before_ms, now_ms, ratio``; a ratio above 1 means slower than before.
 
     Examples
     --------
-    >>> one = {"latency": {"a": {"explain": {"stages_ms": {"encode": {"p50": 2.0}}}}}}
-    >>> two = {"latency": {"a": {"explain": {"stages_ms": {"encode": {"p50": 3.0}}}}}}
-    >>> compare(two, one)[0]["ratio"]
+    >>> before = {"latency": {"a": {"explain": {"stages_ms": {"encode": {"p50": 2.0}}}}}}
+    >>> now = {"latency": {"a": {"explain": {"stages_ms": {"encode": {"p50": 3.0}}}}}}
+    >>> compare_reports(now, before)[0]["ratio"]
     1.5
     """
     rows = []
-    for image, methods in now.get("latency", {}).items():
-        for method, series in methods.items():
-            old = before.get("latency", {}).get(image, {}).get(method, {}).get("stages_ms", {})
-            for stage, values in series["stages_ms"].items():
+    for image, methods in report.get("latency", {}).items():
+        for method, latency in methods.items():
+            old = earlier.get("latency", {}).get(image, {}).get(method, {}).get("stages_ms", {})
+            for stage, values in latency["stages_ms"].items():
                 if stage in old and old[stage]["p50"] > 0:
                     times = {"before_ms": old[stage]["p50"], "now_ms": values["p50"]}
                     ratio = round(times["now_ms"] / times["before_ms"], 3)

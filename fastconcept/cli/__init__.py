@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from .. import __version__
 from ..errors import FastconceptError
-from . import bench, concepts, decompose, evaluate, explain, export, info, output, report
+from . import bench, decompose, evaluate, explain, export, info, output, report, search
 
 # Typer may carry a copy of click of its own; this is the base of whichever it raises.
 _CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 app = typer.Typer(
-    help="Explain what a CLIP model sees, in words.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="rich",
@@ -23,12 +23,27 @@ app = typer.Typer(
 )
 app.command("explain")(explain.command)
 app.command("decompose")(decompose.command)
-app.command("export")(export.command)
-app.command("bench")(bench.command)
-app.command("concepts")(concepts.command)
-app.command("info")(info.command)
-app.add_typer(evaluate.app, name="evaluate")
+app.command("search")(search.command)
 app.command("report")(report.command)
+app.command("export")(export.command)
+app.add_typer(evaluate.app, name="evaluate")
+app.command("bench")(bench.command)
+app.command("info")(info.command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        output.console().print(f"fastconcept {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Explain what a CLIP model sees, in words."""
 
 
 def run(arguments: Sequence[str]) -> int:

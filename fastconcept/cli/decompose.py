@@ -11,74 +11,54 @@ from rich.bar import Bar
 from rich.table import Table
 
 from .. import viz
-from ..engine import DEFAULT_L1_PENALTY, Engine
+from ..engine import DEFAULT_L1_PENALTY
 from ..sparse.result import Decomposition
 from . import output
-from .options import (
-    BundleOption,
-    DeviceOption,
-    EncoderOption,
-    JsonOption,
-    ProviderOption,
-    ThreadsOption,
-    open_engine,
-)
+from .options import ImagesArgument, OutputOption, SharedEngine, SharedSparsity
+from .verb import Answer, verb
 
 
+@verb
 def command(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
-    l1: Annotated[float | None, typer.Option("--l1", help="Penalty, as in SpLiCE; default 0.25.")] = None,
-    l0: Annotated[int | None, typer.Option("--l0", help="About how many words, instead of a penalty.")] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Words shown per image.")] = 12,
-    out: Annotated[Path | None, typer.Option("--output", "-o", help="Write a bar chart to this picture.")] = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    encoder: EncoderOption = "onnx",
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say an image in a few words: a sparse, nonnegative code over the vocabulary."""
-    engine = open_engine(bundle, device, provider, encoder, threads)
-    penalty = DEFAULT_L1_PENALTY if l1 is None and l0 is None else l1  # with l0 every image has its own
+    engine: SharedEngine,
+    images: ImagesArgument,
+    sparsity: SharedSparsity,
+    top: Annotated[int, typer.Option(min=1, help="Words shown per image.")] = 12,
+    out: Annotated[Path | None, OutputOption(help="Picture file for bar charts of the words.")] = None,
+) -> Answer:
+    """Describe an image in a few words, each with its weight."""
+    l1_penalty, l0 = sparsity["l1_penalty"], sparsity["l0"]
+    if l1_penalty is None and l0 is None:  # with l0 every image has its own penalty
+        l1_penalty = DEFAULT_L1_PENALTY
     timings: dict[str, float] = {}
     began = time.perf_counter()
-    embeddings = engine.encode_image(images)
+    with output.progress_bar("encoding") as progress:
+        embeddings = engine.encode_image(output.counted(images, progress))
     timings["encode"] = (time.perf_counter() - began) * 1e3
     began = time.perf_counter()
-    found = list(engine.decompose(embeddings=embeddings, l1_penalty=penalty, l0=l0))
+    decompositions = list(engine.decompose(embeddings=embeddings, l1_penalty=l1_penalty, l0=l0))
     timings["solve"] = (time.perf_counter() - began) * 1e3
+    answers = list(zip(images, decompositions, strict=True))
     if out is not None:
-        output.save_picture(_charts(engine, images, found, top), out)
-    if as_json:
-        output.print_json(
-            {
-                "bundle": str(engine.bundle.path),
-                "l1_penalty": penalty,
-                "images": [{"image": str(path), **words.to_dict()} for path, words in zip(images, found, strict=True)],
-                "timings_ms": timings,
-            }
-        )
-        return
-    for path, words in zip(images, found, strict=True):
-        output.console().print(_bars(path, words, top))
-    if out is not None:
-        output.console().print(f"wrote {out}")
+        charts = [viz.bar_chart(code.top(top), _title(code), engine.load_image(path)) for path, code in answers]
+        output.save_picture(viz.strip(charts, per_row=1), out)
+    document = {
+        "bundle": str(engine.bundle.path),
+        "l1_penalty": l1_penalty,
+        "images": [{"image": str(path), **code.to_dict()} for path, code in answers],
+        "timings_ms": timings,
+    }
+    return Answer(document, [_bars(path, code, top) for path, code in answers], [out])
 
 
-def _bars(path: Path, words: Decomposition, top: int) -> Table:
-    title = f"{path.name}: {words.l0} words, cosine {words.cosine:.3f}"
+def _title(code: Decomposition) -> str:
+    return f"{code.l0} words, cosine {code.cosine:.3f}"
+
+
+def _bars(path: Path, code: Decomposition, top: int) -> Table:
+    title = f"{path.name}: {_title(code)}"
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
-    shown = words.top(top)
-    for word, weight in shown:
-        bar = Bar(shown[0][1], 0, weight, width=40, color="bright_blue")
-        table.add_row(word, bar, f"{weight:.4f}")
+    words = code.top(top)
+    for word, weight in words:
+        table.add_row(word, Bar(words[0][1], 0, weight, width=40, color="bright_blue"), f"{weight:.4f}")
     return table
-
-
-def _charts(engine: Engine, images: list[Path], found: list[Decomposition], top: int) -> object:
-    charts = [
-        viz.bar_chart(words.top(top), f"{words.l0} words, cosine {words.cosine:.3f}", engine.load_image(path))
-        for path, words in zip(images, found, strict=True)
-    ]
-    return viz.strip(charts, per_row=1)

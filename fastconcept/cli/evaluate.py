@@ -1,4 +1,4 @@
-"""``fastconcept evaluate TASK DATA``: the experiments of the papers on any labelled images."""
+"""``fastconcept evaluate VERB DATA``: the experiments of the papers on any labelled images."""
 
 from __future__ import annotations
 
@@ -10,44 +10,51 @@ import typer
 
 from ..errors import InputError
 from ..evaluate import ood, retrieval, summaries, zeroshot
-from ..pages.document import Report
 from . import evaluate_concepts, evaluate_localize, output
-from .evaluation import Run, verb
+from .data import NullsOption, SharedRun
+from .options import L1PenaltiesOption, split
+from .verb import Answer, verb
 
-app = typer.Typer(help="Run an experiment of the papers: metrics, null controls and a report.", no_args_is_help=True)
+app = typer.Typer(
+    help="Run an experiment on labelled images, next to controls that an honest method must beat.", no_args_is_help=True
+)
 
-app.command("concepts")(verb(evaluate_concepts.summarize))
-app.command("edit")(verb(evaluate_concepts.edit))
-app.command("drift")(verb(evaluate_concepts.trace))
-app.command("localize")(verb(evaluate_localize.localize, boxed=True))
+app.command("localize")(evaluate_localize.localize)
+app.command("concepts")(evaluate_concepts.summarize)
+app.command("edit")(evaluate_concepts.edit)
+app.command("drift")(evaluate_concepts.trace)
 
 
 @app.command("ood")
 @verb
 def detect(
-    ran: Run,
-    inside: Annotated[str | None, typer.Option("--in", help="In-distribution concept.")] = None,
-    outside: Annotated[str | None, typer.Option("--out", help="The other side; default: every other label.")] = None,
-    pairs: Annotated[Path | None, typer.Option(help="JSON list of {in_root, out_root, in_files, out_files}.")] = None,
-    null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = [  # noqa: B006
-        "shuffled-definitions",
-        "random-vocabulary",
-    ],
-    null_seeds: Annotated[int, typer.Option(min=1, help="Seeds of each null control.")] = 10,
-) -> Report:
+    run: SharedRun,
+    inside: Annotated[str | None, typer.Option(help="Concept that in-distribution images show.")] = None,
+    outside: Annotated[str | None, typer.Option(help="Concept of the others; by default every other label.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="JSON list of {in_root, out_root, in_files, out_files}, instead of --inside.")
+    ] = None,
+    nulls: NullsOption = ["shuffled-definitions,random-vocabulary"],
+    null_seeds: Annotated[int, typer.Option(min=1, help="Seeds of each control.")] = 10,
+) -> Answer:
     """Does an image show something below a concept, or something else?"""
     if (inside is None) == (pairs is None):
-        raise InputError("give --in CONCEPT, or --pairs FILE with several pairs")
-    asked = [(inside, outside, None)] if inside is not None else _pairs(pairs)
-    found = []
-    for within, without, names in asked:
-        chosen = ran.dataset if names is None else ran.dataset.only(names)
-        with output.progress_bar(f"{within} / {without or 'others'}") as progress:
+        raise InputError("give --inside CONCEPT, or --pairs FILE with several pairs")
+    results = []
+    for one, other, names in [(inside, outside, None)] if inside is not None else _pairs(pairs):
+        with output.progress_bar(f"{one} / {other or 'others'}") as progress:
             result = ood.detect(
-                ran.engine, chosen, within, without, nulls=null, null_seeds=null_seeds, seed=ran.seed, progress=progress
+                run.engine,
+                run.dataset if names is None else run.dataset.only(names),
+                one,
+                other,
+                nulls=split(nulls, str, "--nulls"),
+                null_seeds=null_seeds,
+                seed=run.seed,
+                progress=progress,
             )
-        found.append(result)
-    return summaries.ood(found, ran.settings)
+        results.append(result)
+    return run.answer(summaries.ood(results, run.settings))
 
 
 def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
@@ -66,57 +73,50 @@ def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
 @app.command("zeroshot")
 @verb
 def classify(
-    ran: Run,
-    classes: Annotated[Path | None, typer.Option(help="Text file of class names, one per line.")] = None,
-    template: Annotated[list[str], typer.Option(help="Prompt with {} or {definition}; may be repeated.")] = [  # noqa: B006
-        "a photo of a {}"
-    ],
-    penalty: Annotated[list[float], typer.Option("--l1", help="l1 penalty; may be repeated.")] = [  # noqa: B006
-        0.05,
-        0.1,
-        0.15,
-        0.2,
-        0.25,
-        0.35,
-    ],
-    null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = [  # noqa: B006
-        "random-vocabulary",
-        "shuffled-definitions",
-    ],
-) -> Report:
+    run: SharedRun,
+    classes: Annotated[Path | None, typer.Option(help="Text file of class names, one a line.")] = None,
+    templates: Annotated[
+        list[str], typer.Option(metavar="TEXT", help="Prompt with {} or {definition}; may be repeated.")
+    ] = ["a photo of a {}"],
+    l1_penalties: L1PenaltiesOption = ["0.05,0.1,0.15,0.2,0.25,0.35"],
+    nulls: NullsOption = ["random-vocabulary,shuffled-definitions"],
+) -> Answer:
     """How well do dense and decomposed embeddings classify?"""
-    chosen = None
-    if classes is not None:
-        if not classes.is_file():
-            raise InputError(f"no file of class names at {classes}")
-        chosen = [line.strip() for line in classes.read_text(encoding="utf-8").splitlines() if line.strip()]
     with output.progress_bar("zeroshot") as progress:
-        found = zeroshot.classify(
-            ran.engine,
-            ran.dataset,
-            classes=chosen,
-            templates=template,
-            penalties=penalty,
-            nulls=null,
-            seed=ran.seed,
+        result = zeroshot.classify(
+            run.engine,
+            run.dataset,
+            classes=None if classes is None else _lines(classes),
+            templates=templates,
+            l1_penalties=split(l1_penalties, float, "--l1-penalties"),
+            nulls=split(nulls, str, "--nulls"),
+            seed=run.seed,
             progress=progress,
         )
-    return summaries.zeroshot(found, ran.settings)
+    return run.answer(summaries.zeroshot(result, run.settings))
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"no file of class names at {path}")
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 @app.command("retrieval")
 @verb
 def retrieve(
-    ran: Run,
-    penalty: Annotated[list[float], typer.Option("--l1", help="l1 penalty; may be repeated.")] = [0.05, 0.1, 0.25],  # noqa: B006
-    null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = [  # noqa: B006
-        "random-vocabulary",
-        "shuffled-definitions",
-    ],
-) -> Report:
-    """Find images by captions and captions by images."""
+    run: SharedRun,
+    l1_penalties: L1PenaltiesOption = ["0.05,0.1,0.25"],
+    nulls: NullsOption = ["random-vocabulary,shuffled-definitions"],
+) -> Answer:
+    """Do captions find their image, and images their captions?"""
     with output.progress_bar("retrieval") as progress:
-        found = retrieval.retrieve(
-            ran.engine, ran.dataset, penalties=penalty, nulls=null, seed=ran.seed, progress=progress
+        result = retrieval.retrieve(
+            run.engine,
+            run.dataset,
+            l1_penalties=split(l1_penalties, float, "--l1-penalties"),
+            nulls=split(nulls, str, "--nulls"),
+            seed=run.seed,
+            progress=progress,
         )
-    return summaries.retrieval(found, ran.settings)
+    return run.answer(summaries.retrieval(result, run.settings))

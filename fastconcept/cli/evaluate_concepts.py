@@ -10,67 +10,74 @@ from ..errors import InputError
 from ..evaluate import concepts as distribution
 from ..evaluate import drift, summaries
 from ..evaluate import edit as editing
-from ..pages.document import Report
 from . import output
-from .evaluation import L0Option, L1Option, Run
+from .data import SharedRun
+from .options import SharedSparsity
+from .verb import Answer, verb
 
 
+@verb
 def summarize(
-    ran: Run,
-    by: Annotated[str, typer.Option(help="label, an attribute, has:CONCEPT or below:CONCEPT.")] = "label",
-    compare: Annotated[list[str], typer.Option(help="A value of --by; give it twice to compare.")] = [],  # noqa: B006
-    l1: L1Option = None,
-    l0: L0Option = None,
-) -> Report:
+    run: SharedRun,
+    sparsity: SharedSparsity,
+    by: Annotated[str, typer.Option(help="Grouping: label, an attribute, has:CONCEPT or below:CONCEPT.")] = "label",
+    compare: Annotated[
+        list[str] | None, typer.Option(metavar="VALUE", help="Value of --by; give two of them to compare the groups.")
+    ] = None,
+) -> Answer:
     """Which words do classes consist of, and which tell two groups apart?"""
-    if len(compare) not in (0, 2):
+    if compare is not None and len(compare) != 2:
         raise InputError(f"--compare is given twice or not at all, got {len(compare)} groups")
-    pair = (compare[0], compare[1]) if compare else None
     with output.progress_bar("concepts") as progress:
-        found = distribution.summarize(
-            ran.engine, ran.dataset, by=by, compare=pair, l1_penalty=l1, l0=l0, seed=ran.seed, progress=progress
+        result = distribution.summarize(
+            run.engine,
+            run.dataset,
+            by=by,
+            compare=(compare[0], compare[1]) if compare else None,
+            **sparsity,
+            seed=run.seed,
+            progress=progress,
         )
-    return summaries.concepts(found, ran.settings)
+    return run.answer(summaries.concepts(result, run.settings))
 
 
+@verb
 def edit(
-    ran: Run,
-    word: Annotated[list[str], typer.Option("--word", "-w", help="Word to remove or scale; may be repeated.")],
-    nuisance: Annotated[str, typer.Option(help="Label that the edit should hide; see --target.")],
-    target: Annotated[str, typer.Option(help="label, an attribute, has:CONCEPT or below:CONCEPT.")] = "label",
+    run: SharedRun,
+    sparsity: SharedSparsity,
+    words: Annotated[list[str], typer.Option("--words", "-w", metavar="WORD", help="Word to edit; may be repeated.")],
+    nuisance: Annotated[str, typer.Option(help="What the edit should hide; see --target.")],
+    target: Annotated[
+        str, typer.Option(help="What should stay: label, an attribute, has:CONCEPT or below:CONCEPT.")
+    ] = "label",
     scale: Annotated[float, typer.Option(help="Factor of the words' weights; 0 removes them.")] = 0.0,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    l1: L1Option = None,
-    l0: L0Option = None,
-) -> Report:
+) -> Answer:
     """What does a linear probe still know once words are taken out?"""
     with output.progress_bar("edit") as progress:
-        found = editing.edit(
-            ran.engine,
-            ran.dataset,
-            word,
+        result = editing.edit(
+            run.engine,
+            run.dataset,
+            words,
             target=target,
             nuisance=nuisance,
             scale=scale,
-            l1_penalty=l1,
-            l0=l0,
             folds=folds,
-            seed=ran.seed,
+            **sparsity,
+            seed=run.seed,
             progress=progress,
         )
-    return summaries.editing(found, {**ran.settings, "target": target, "nuisance": nuisance})
+    return run.answer(summaries.editing(result, {**run.settings, "target": target, "nuisance": nuisance}))
 
 
+@verb
 def trace(
-    ran: Run,
-    by: Annotated[str, typer.Option(help="What orders the items: an attribute, such as a year or a batch.")],
+    run: SharedRun,
+    sparsity: SharedSparsity,
+    by: Annotated[str, typer.Option(help="Attribute that orders the items, such as a year or a batch.")],
     rate: Annotated[float, typer.Option(help="False discovery rate of the alarms.")] = 0.05,
-    l1: L1Option = None,
-    l0: L0Option = None,
-) -> Report:
-    """Do concept weights move over ordered groups?"""
+) -> Answer:
+    """Do the weights of words move over ordered groups?"""
     with output.progress_bar("drift") as progress:
-        found = drift.trace(
-            ran.engine, ran.dataset, by, l1_penalty=l1, l0=l0, rate=rate, seed=ran.seed, progress=progress
-        )
-    return summaries.drift(found, ran.settings)
+        result = drift.trace(run.engine, run.dataset, by, rate=rate, **sparsity, seed=run.seed, progress=progress)
+    return run.answer(summaries.drift(result, run.settings))

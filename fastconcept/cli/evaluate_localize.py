@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,50 +13,57 @@ from ..evaluate import localize as localization
 from ..evaluate import summaries
 from ..evaluate import sweep as localization_sweep
 from ..evaluate.patch_maps import Reading
-from ..pages.document import Report
 from ..saliency.explain import Options
 from ..saliency.patches import WORKING_SIZE
 from . import output
-from .evaluation import Run
+from .data import NullsOption, SharedRunWithObjects
+from .options import patch_options, split
+from .verb import Answer, Shared, verb
+
+_sweep = partial(typer.Option, rich_help_panel="Sweep")
 
 
+@verb
 def localize(
-    ran: Run,
-    protocol: Annotated[str, typer.Option(help="wsol (whole image) or convis (central square).")] = "wsol",
-    max_area: Annotated[float, typer.Option(help="Only objects that cover at most this part of the image.")] = 1.0,
+    run: SharedRunWithObjects,
+    patches: Annotated[dict[str, Any], Shared(patch_options, score="log-rank")],
+    protocol: Annotated[str, typer.Option(help="wsol, on the whole image, or convis, on its central square.")] = "wsol",
+    max_area: Annotated[float, typer.Option(help="Use only objects that cover at most this part of the image.")] = 1.0,
     concept: Annotated[str | None, typer.Option("--concept", "-c", help="Look for this instead of the labels.")] = None,
-    score: Annotated[str, typer.Option(help="rank, log-rank or similarity.")] = "log-rank",
-    aggregate: Annotated[str, typer.Option(help="best-then-mean or mean-then-best.")] = "best-then-mean",
-    scale_weights: Annotated[str, typer.Option(help="area or equal.")] = "area",
-    border: Annotated[str, typer.Option(help="noise, constant, reflect or inside.")] = "noise",
-    size: Annotated[list[int], typer.Option(help="Patch size in pixels; may be repeated.")] = [128, 64],  # noqa: B006
-    stride: Annotated[list[int], typer.Option(help="Pixels between patches; once, or once per --size.")] = [16],  # noqa: B006
-    short_side: Annotated[int, typer.Option(min=0, help="Of the working image; 0: as it is.")] = WORKING_SIZE,
-    smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Interpolate between cells.")] = False,
-    part: Annotated[str, typer.Option(help="Part that gets the box: largest, peak or heaviest.")] = "largest",
-    null: Annotated[list[str], typer.Option(help="Null control; may be repeated.")] = ["shuffled-definitions"],  # noqa: B006
+    short_side: Annotated[
+        int, typer.Option(min=0, help="Short side of the working image in pixels; 0 keeps the image's own.")
+    ] = WORKING_SIZE,
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--no-smooth", help="Interpolate between the cells of a map.")
+    ] = False,
+    part: Annotated[
+        str, typer.Option(help="Part of the map that gets the box: largest, peak or heaviest.")
+    ] = "largest",
+    nulls: NullsOption = ["shuffled-definitions"],
+    wsol_steps: Annotated[int, typer.Option(help="Number of thresholds of the wsol measures; divides 256.")] = 256,
+    cache: Annotated[Path | None, typer.Option(help="Directory that keeps patch embeddings for the next run.")] = None,
     sweep: Annotated[
-        str | None, typer.Option(help="Also try these patch sizes, size/stride where it differs: 128+64,128/32+32/8.")
+        str | None, _sweep(help="Patch sizes to try as well, with strides if they differ: 128+64,128/32+32/8.")
     ] = None,
-    sweep_scores: Annotated[str, typer.Option(help="Scores of the sweep, with commas.")] = "rank,log-rank,similarity",
-    sweep_aggregates: Annotated[str, typer.Option(help="Its aggregations.")] = "best-then-mean,mean-then-best",
-    sweep_borders: Annotated[str, typer.Option(help="Its borders.")] = "noise",
-    sweep_sides: Annotated[str, typer.Option(help="Its short sides in pixels; 0: as it is.")] = str(WORKING_SIZE),
-    sweep_parts: Annotated[str, typer.Option(help="Its parts that get the box.")] = "largest",
-    wsol_steps: Annotated[int, typer.Option(help="Thresholds of the wsol measures; divides 256.")] = 256,
-    cache: Annotated[Path | None, typer.Option(help="Directory in which patch embeddings are kept.")] = None,
-) -> Report:
+    sweep_scores: Annotated[str, _sweep(help="Scores to try.")] = "rank,log-rank,similarity",
+    sweep_aggregates: Annotated[str, _sweep(help="Aggregations to try.")] = "best-then-mean,mean-then-best",
+    sweep_borders: Annotated[str, _sweep(help="Borders to try.")] = "noise",
+    sweep_short_sides: Annotated[str, _sweep(help="Short sides to try.")] = str(WORKING_SIZE),
+    sweep_parts: Annotated[str, _sweep(help="Parts to try.")] = "largest",
+) -> Answer:
     """Do the maps of a concept lie on the boxes of its objects?"""
+    stride, sizes = patches.pop("stride"), patches["sizes"]
+    strides = stride if isinstance(stride, tuple) else (stride,) * len(sizes)
+    options = Options(stride=min(strides), **patches)
+    reading = Reading((), False, options.aggregate, options.scale_weights, options.score, smooth)
+    controls, kept = split(nulls, str, "--nulls"), str(cache) if cache is not None else None
     tried = [] if sweep is None else _readings(sweep, sweep_scores.split(","), sweep_aggregates.split(","))
-    strides = stride * len(size) if len(stride) == 1 else stride
-    options = Options("full", border, aggregate, scale_weights, score, tuple(size), min(stride, default=16), ran.seed)
-    reading = Reading((), False, aggregate, scale_weights, score, smooth)
-    sides = _numbers(sweep_sides, "--sweep-sides")
-    kept = str(cache) if cache is not None else None
+    borders, parts = sweep_borders.split(","), sweep_parts.split(",")
+    short_sides = split([sweep_short_sides], int, "--sweep-short-sides")
     with output.progress_bar("localize") as progress:
-        found = localization.localize(
-            ran.engine,
-            ran.dataset,
+        result = localization.localize(
+            run.engine,
+            run.dataset,
             protocol=protocol,
             concept=concept,
             max_area=max_area,
@@ -64,36 +72,36 @@ def localize(
             strides=strides,
             short_side=short_side,
             part=part,
-            nulls=null,
-            seed=ran.seed,
+            nulls=controls,
+            seed=run.seed,
             wsol_steps=wsol_steps,
             cache=kept,
             progress=progress,
         )
-    rows: list[localization_sweep.SweepRow] = []
-    if tried:
-        with output.progress_bar("sweep") as progress:
-            rows = localization_sweep.sweep(
-                ran.engine,
-                ran.dataset,
-                tried,
-                protocol=protocol,
-                options=options,
-                borders=sweep_borders.split(","),
-                short_sides=sides,
-                parts=sweep_parts.split(","),
-                nulls=[control for control in null if control in localization_sweep.NULLS],
-                concept=concept,
-                max_area=max_area,
-                seed=ran.seed,
-                cache=kept,
-                progress=progress,
-            )
-    asked = len(set(tried)) * len(set(sweep_borders.split(","))) * len(set(sides)) * len(set(sweep_parts.split(",")))
-    settings = {**ran.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
-    if len(rows) < asked:
-        settings["left out of the sweep"] = f"{asked - len(rows)} choices that do not cover every image"
-    return summaries.localization(found, settings, rows)
+    settings = {**run.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
+    if not tried:
+        return run.answer(summaries.localization(result, settings))
+    with output.progress_bar("sweep") as progress:
+        rows = localization_sweep.sweep(
+            run.engine,
+            run.dataset,
+            tried,
+            protocol=protocol,
+            options=options,
+            borders=borders,
+            short_sides=short_sides,
+            parts=parts,
+            nulls=[control for control in controls if control in localization_sweep.NULLS],
+            concept=concept,
+            max_area=max_area,
+            seed=run.seed,
+            cache=kept,
+            progress=progress,
+        )
+    choices = len(set(tried)) * len(set(borders)) * len(set(short_sides)) * len(set(parts))
+    if len(rows) < choices:
+        settings["left out of the sweep"] = f"{choices - len(rows)} choices that do not cover every image"
+    return run.answer(summaries.localization(result, settings, rows))
 
 
 def _readings(text: str, scores: list[str], aggregates: list[str]) -> list[Reading]:
@@ -110,10 +118,3 @@ def _readings(text: str, scores: list[str], aggregates: list[str]) -> list[Readi
         if len(slashes) > 1:
             raise InputError(f"--sweep takes patch sizes such as 128+64,128/32+32/8; got {text!r}")
     return localization_sweep.readings(sizes, (False, True), strides, scores, aggregates)
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise InputError(f"{option} takes numbers with commas, got {text!r}") from None

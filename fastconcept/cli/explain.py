@@ -9,74 +9,48 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from .. import viz
+from ..errors import InputError
 from ..saliency.result import Explanation
 from . import output
-from .options import (
-    BundleOption,
-    DeviceOption,
-    EncoderOption,
-    JsonOption,
-    ProviderOption,
-    ThreadsOption,
-    open_engine,
-)
+from .options import ConceptsOption, ImagesArgument, OutputOption, SharedEngine, SharedMapOptions
+from .verb import Answer, verb
 
 
+@verb
 def command(
-    image: Annotated[Path, typer.Argument(help="Image file.", show_default=False)],
-    concept: Annotated[
-        list[str], typer.Option("--concept", "-c", help="Synset, wnid, word or phrase; may be repeated.")
-    ] = [],  # noqa: B006  (typer copies it)
-    out: Annotated[Path | None, typer.Option("--output", "-o", help="Write the overlays to this picture.")] = None,
-    npy: Annotated[Path | None, typer.Option("--npy", help="Write the maps (k, H, W) to this .npy file.")] = None,
+    engine: SharedEngine,
+    options: SharedMapOptions,
+    images: ImagesArgument,
+    concepts: ConceptsOption = [],
+    out: Annotated[Path | None, OutputOption(help="Picture file for the maps, laid over the images.")] = None,
+    npy: Annotated[Path | None, typer.Option(help="NumPy file (.npy) for the maps (k, H, W) of one image.")] = None,
     box: Annotated[bool, typer.Option("--box/--no-box", help="Draw each concept's box.")] = False,
-    fit: Annotated[str, typer.Option(help="full or crop.")] = "full",
-    border: Annotated[str, typer.Option(help="noise, constant, reflect or inside.")] = "noise",
-    aggregate: Annotated[str, typer.Option(help="best-then-mean or mean-then-best.")] = "best-then-mean",
-    scale_weights: Annotated[str, typer.Option(help="area or equal.")] = "area",
-    score: Annotated[str, typer.Option(help="rank, log-rank or similarity.")] = "rank",
-    size: Annotated[list[int], typer.Option(help="Patch size in pixels; may be repeated.")] = [128, 64],  # noqa: B006
-    stride: Annotated[int, typer.Option(help="Pixels between patches.")] = 16,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    bundle: BundleOption = None,
-    device: DeviceOption = "cpu",
-    provider: ProviderOption = None,
-    encoder: EncoderOption = "onnx",
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+) -> Answer:
     """Draw where each concept is in an image."""
-    engine = open_engine(bundle, device, provider, encoder, threads)
-    seen = engine.explain(
-        image,
-        concept,
-        fit=fit,
-        border=border,
-        aggregate=aggregate,
-        scale_weights=scale_weights,
-        score=score,
-        sizes=tuple(size),
-        stride=stride,
-        seed=seed,
-    )
+    if npy is not None and len(images) > 1:
+        raise InputError(f"--npy holds the maps of one image, got {len(images)} images")
+    with output.progress_bar("explaining") as progress:
+        explanations = [engine.explain(path, concepts, **vars(options)) for path in output.counted(images, progress)]
     if out is not None:
-        output.save_picture(seen.overlay(box), out)
+        pictures = [explanation.overlay(box) for explanation in explanations]
+        output.save_picture(viz.strip(pictures, per_row=1), out)
     if npy is not None:
         with output.whole_file(npy) as stream:
-            np.save(stream, seen.maps, allow_pickle=False)
-    if as_json:
-        document = {"image": str(image), "bundle": str(engine.bundle.path), "device": device, **seen.to_dict()}
-        output.print_json(document)
-    else:
-        output.console().print(_table(seen))
-        for path in (out, npy):
-            if path is not None:
-                output.console().print(f"wrote {path}")
+            np.save(stream, explanations[0].maps, allow_pickle=False)
+    answers = list(zip(images, explanations, strict=True))
+    document = {
+        "bundle": str(engine.bundle.path),
+        "device": engine.device,
+        "images": [{"image": str(path), **explanation.to_dict()} for path, explanation in answers],
+    }
+    return Answer(document, [_table(path, explanation) for path, explanation in answers], [out, npy])
 
 
-def _table(seen: Explanation) -> Table:
-    table = Table("concept", "score", "rank", "box (x0 y0 x1 y1)", "note", box=None, pad_edge=False)
-    for found in seen:
-        edges = " ".join(f"{edge:.0f}" for edge in found.box())
-        table.add_row(found.concept, f"{found.score:.4f}", str(found.rank), edges, found.note)
+def _table(path: Path, explanation: Explanation) -> Table:
+    columns = ("concept", "score", "rank", "box (x0 y0 x1 y1)", "note")
+    table = Table(*columns, title=path.name, title_justify="left", box=None, pad_edge=False)
+    for concept in explanation:
+        edges = " ".join(f"{edge:.0f}" for edge in concept.box())
+        table.add_row(concept.concept, f"{concept.score:.4f}", str(concept.rank), edges, concept.note)
     return table

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import output
-from .options import JsonOption
+from .verb import JsonOption
 
 
 def command(

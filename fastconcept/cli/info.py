@@ -1,93 +1,30 @@
-"""``fastconcept info``: what is installed, what the machine can do, which bundles are found."""
+"""``fastconcept info``: what is installed, what the machine can do, and which bundles there are."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import sys
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
-from .. import kernels
 from ..bundle import Bundle, find_bundle, installed_bundles
+from ..environment import environment
 from ..errors import BundleError
-from ..kernels.threads import cgroup_cpu_quota, default_num_threads
-from . import output
-from .options import BundleOption, JsonOption
-
-_PACKAGES = (
-    "fastconcept",
-    "numpy",
-    "pillow",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "scipy-openblas32",
-    "tokenizers",
-    "cupy-cuda13x",
-    "tensorrt",
-    "torch",
-    "open_clip_torch",
-)
+from .verb import Answer, verb
 
 
-def command(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
-    """Show versions, providers, instruction sets and bundles: what belongs in a bug report."""
-    facts = environment()
-    facts["bundles"] = _bundles(bundle)
-    if as_json:
-        output.print_json(facts)
-        return
+@verb
+def command(
+    bundle: Annotated[str | None, typer.Option("--bundle", "-b", help="Also verify every file of this bundle.")] = None,
+) -> Answer:
+    """Show versions, hardware and bundles: what belongs in a bug report."""
+    facts = {**environment(), "bundles": _bundles(bundle)}
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
     for key, value in facts.items():
-        if isinstance(value, dict):
-            flags = {name: "" if item is True else f" {item}" for name, item in value.items() if item is not False}
-            value = ", ".join(f"{name}{item}" for name, item in flags.items())
-        elif isinstance(value, list):
-            value = "\n".join(_line(item) for item in value) or "none"
-        table.add_row(key.replace("_", " "), str(value))
-    output.console().print(table)
-
-
-def environment() -> dict[str, Any]:
-    """Versions and hardware, as plain values: the block that every benchmark carries."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
-        "cpu": _cpu_name(),
-        "instruction_sets": kernels.cpu_features(),
-        "cpu_quota": cgroup_cpu_quota(),
-        "num_threads": default_num_threads(),
-        "cuda_kernels": kernels.missing_reason("cuda") or "available",
-        "providers": _providers(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    if sys.platform == "linux":
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _providers() -> list[str]:
-    try:
-        import onnxruntime
-    except ImportError:
-        return []
-    return list(onnxruntime.get_available_providers())
+        table.add_row(key.replace("_", " "), _shown(value))
+    return Answer(facts, [table])
 
 
 def _bundles(named: str | None) -> list[dict[str, Any]]:
@@ -116,7 +53,21 @@ def _bundles(named: str | None) -> list[dict[str, Any]]:
     return entries
 
 
-def _line(item: object) -> str:
-    if isinstance(item, dict):
-        return "  ".join(f"{key}={value}" for key, value in item.items())
-    return str(item)
+def _shown(value: object) -> str:
+    """A fact in words: flags that are set, names with their versions, one line per bundle."""
+    if isinstance(value, dict):
+        return ", ".join(
+            name if item is True else f"{name} {item}" for name, item in value.items() if item is not False
+        )
+    if isinstance(value, list):
+        return "\n".join(_bundle(item) if isinstance(item, dict) else str(item) for item in value) or "none"
+    return "none" if value is None else str(value)
+
+
+def _bundle(entry: dict[str, Any]) -> str:
+    if "error" in entry:
+        return f"{entry['path']}: {entry['error']}"
+    named = " ".join(filter(None, (entry["model"], entry["pretrained"])))
+    parts = [f"{entry['dim']} dimensions"]
+    parts += [f"{kind} {', '.join(entry[kind])}" for kind in ("banks", "dictionaries") if entry[kind]]
+    return f"{entry['path']}: {named}, {', '.join(parts)}"

@@ -1,31 +1,142 @@
-"""Options that several verbs share, and the engine they ask for."""
+"""Options that verbs share: which model on which device, how maps are made, how sparse a code is.
+
+Every option has the name of the Python keyword that it stands for.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ..engine import Engine, load
+from ..encoders.preprocess import MAX_PIXELS
+from ..engine import DEFAULT_L1_PENALTY, Engine, load
+from ..errors import InputError
+from ..saliency.explain import Options
+from .verb import Shared
 
-BundleOption = Annotated[
-    str | None,
-    typer.Option("--bundle", "-b", help="Bundle: a directory, an installed name, or hf-hub:owner/name."),
+Value = TypeVar("Value")
+_DEFAULTS = Options()
+_model = partial(typer.Option, rich_help_panel="Model")
+_maps = partial(typer.Option, rich_help_panel="Maps")
+
+OutputOption = partial(typer.Option, "--output", "-o")
+ConceptsOption = Annotated[
+    list[str],
+    typer.Option("--concepts", "-c", metavar="CONCEPT", help="Synset, wnid, word or phrase; may be repeated."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda:N; never falls back silently.")]
-ProviderOption = Annotated[
-    list[str] | None, typer.Option("--provider", help="ONNX Runtime execution provider; may be repeated.")
+L1PenaltiesOption = Annotated[
+    list[str], typer.Option("--l1-penalties", "--l1", metavar="NUMBERS", help="Penalties to try, with commas.")
 ]
-EncoderOption = Annotated[
-    str,
-    typer.Option("--encoder", help="What runs the image tower: onnx, tensorrt or the path of an *.engine file."),
-]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; default: all that are granted.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)]
+
+
+def split(values: list[str], kind: Callable[[str], Value], option: str) -> list[Value]:
+    """Values of an option that takes several, repeated or with commas: ``--sizes 128,64``.
+
+    Raises
+    ------
+    InputError
+        If one of them is not of the kind.
+
+    Examples
+    --------
+    >>> split(["128,64", "32"], int, "--sizes")
+    [128, 64, 32]
+    """
+    words = [word.strip() for value in values for word in value.split(",")]
+    try:
+        return [kind(word) for word in words]
+    except ValueError:
+        raise InputError(f"{option} takes numbers, with commas or repeated; got {','.join(values)!r}") from None
 
 
 def open_engine(
-    bundle: str | None, device: str, providers: list[str] | None, encoder: str, threads: int | None
+    bundle: Annotated[
+        str | None, _model("--bundle", "-b", help="Directory, name of an installed bundle, or hf-hub:owner/name.")
+    ] = None,
+    bank: Annotated[str | None, _model(help="Concept bank of the bundle; by default its first.")] = None,
+    dictionary: Annotated[str | None, _model(help="Dictionary of the bundle; by default its first.")] = None,
+    device: Annotated[str, _model(help="cpu or cuda:N. Another device is never used instead.")] = "cpu",
+    providers: Annotated[
+        list[str] | None,
+        _model(metavar="NAMES", help="ONNX Runtime execution providers, with commas; by default those of the device."),
+    ] = None,
+    encoder: Annotated[
+        str, _model(help="What runs the image encoder: onnx, tensorrt, or the path of an .engine file.")
+    ] = "onnx",
+    num_threads: Annotated[int | None, _model(help="CPU threads; by default all that the process may use.")] = None,
+    max_pixels: Annotated[int, _model(help="Largest image that is decoded, in pixels.")] = MAX_PIXELS,
 ) -> Engine:
-    """The engine that the shared options describe."""
-    return load(bundle, device=device, providers=providers or None, encoder=encoder, num_threads=threads)
+    """The engine that the options describe; its files are read when first needed."""
+    return load(
+        bundle,
+        device=device,
+        providers=split(providers, str, "--providers") if providers else None,
+        encoder=encoder,
+        bank=bank,
+        dictionary=dictionary,
+        num_threads=num_threads,
+        max_pixels=max_pixels,
+    )
+
+
+def patch_options(
+    border: Annotated[
+        str, _maps(help="What patches see beyond the edge of the image: noise, constant, reflect, or inside for none.")
+    ] = _DEFAULTS.border,
+    sizes: Annotated[list[str], _maps(metavar="PIXELS", help="Patch sizes, with commas.")] = [
+        ",".join(map(str, _DEFAULTS.sizes))
+    ],
+    stride: Annotated[
+        list[str], _maps(metavar="PIXELS", help="Pixels between patches; half of it takes four times as long.")
+    ] = [str(_DEFAULTS.stride)],
+    aggregate: Annotated[
+        str, _maps(help="Order in which sub-concepts and patches are merged: best-then-mean or mean-then-best.")
+    ] = _DEFAULTS.aggregate,
+    scale_weights: Annotated[
+        str, _maps(help="How much each patch size counts: area or equal.")
+    ] = _DEFAULTS.scale_weights,
+    score: Annotated[str, _maps(help="What is averaged over patches: rank, log-rank or similarity.")] = _DEFAULTS.score,
+    seed: Annotated[int, _maps(min=0, help="Seed of the noise.")] = _DEFAULTS.seed,
+) -> dict[str, Any]:
+    """Keywords of :class:`Options` but for ``fit``; ``stride`` is a tuple where there are several."""
+    steps = split(stride, int, "--stride")
+    return {
+        "border": border,
+        "sizes": tuple(split(sizes, int, "--sizes")),
+        "stride": steps[0] if len(steps) == 1 else tuple(steps),
+        "aggregate": aggregate,
+        "scale_weights": scale_weights,
+        "score": score,
+        "seed": seed,
+    }
+
+
+def map_options(
+    patches: Annotated[dict[str, Any], Shared(patch_options)],
+    fit: Annotated[
+        str, _maps(help="What is looked at: full, the whole image, or crop, its central square.")
+    ] = _DEFAULTS.fit,
+) -> Options:
+    """The choices of ConVis that the options make."""
+    return Options(fit=fit, **patches)
+
+
+def sparsity(
+    l1_penalty: Annotated[
+        float | None,
+        typer.Option("--l1-penalty", "--l1", help=f"Penalty, as in SpLiCE; by default {DEFAULT_L1_PENALTY}."),
+    ] = None,
+    l0: Annotated[int | None, typer.Option("--l0", help="About how many words to use, instead of a penalty.")] = None,
+) -> dict[str, Any]:
+    """Keywords of ``decompose``: a penalty or a number of words."""
+    return {"l1_penalty": l1_penalty, "l0": l0}
+
+
+SharedEngine = Annotated[Engine, Shared(open_engine)]
+SharedMapOptions = Annotated[Options, Shared(map_options)]
+SharedSparsity = Annotated[dict[str, Any], Shared(sparsity)]

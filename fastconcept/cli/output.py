@@ -6,21 +6,22 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from rich.console import Console
 
 from ..errors import InputError
 
 Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
 
 
 def console() -> Console:
-    """Where tables and bars go: stdout, plain and wide when it is not a terminal; brackets in text are text."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    """Where tables and bars go: stdout. In a pipe no line is wrapped; brackets in text are text."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -51,6 +52,14 @@ def progress_bar(description: str) -> Iterator[Progress]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def counted(items: Sequence[Item], progress: Progress) -> Iterator[Item]:
+    """The items, reporting how many of them are done whenever the next one is asked for."""
+    for done, item in enumerate(items):
+        progress(done, len(items))
+        yield item
+    progress(len(items), len(items))
 
 
 @contextmanager

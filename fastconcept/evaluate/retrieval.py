@@ -93,7 +93,7 @@ def retrieve(
     engine: Engine,
     dataset: Dataset,
     *,
-    penalties: Sequence[float] = (0.05, 0.1, 0.25),
+    l1_penalties: Sequence[float] = (0.05, 0.1, 0.25),
     nulls: Sequence[str] = ("random-vocabulary", "shuffled-definitions"),
     repeats: int = 2000,
     seed: int = 0,
@@ -106,8 +106,8 @@ def retrieve(
     engine : Engine
     dataset : Dataset
         Items with captions; all captions of an item count as right.
-    penalties : sequence of float
-        l1 penalties. At each, images alone are decomposed, then images and texts (texts are centred by the
+    l1_penalties : sequence of float
+        At each penalty, images alone are decomposed, then images and texts (texts are centred by the
         dictionary's mean).
     nulls, repeats, seed, progress
         As for :func:`fastconcept.evaluate.zeroshot.classify`.
@@ -160,7 +160,7 @@ def retrieve(
         return RetrievalRow(kind, penalty, l0, there, back_again, null_recalls, lift)
 
     rows = [row("dense", None)]
-    rows += [row(kind, penalty) for penalty in penalties for kind in ("decomposed images", "decomposed both")]
+    rows += [row(kind, penalty) for penalty in l1_penalties for kind in ("decomposed images", "decomposed both")]
     return RetrievalResult(len(items), len(captions), rows, bad.rows, time.perf_counter() - began)
 
 

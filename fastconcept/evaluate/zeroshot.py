@@ -115,7 +115,7 @@ def classify(
     *,
     classes: Sequence[str] | None = None,
     templates: Sequence[str] = TEMPLATES,
-    penalties: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35),
+    l1_penalties: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35),
     nulls: Sequence[str] = ("random-vocabulary", "shuffled-definitions"),
     repeats: int = 2000,
     seed: int = 0,
@@ -132,8 +132,8 @@ def classify(
         All classes to choose from; by default the labels that occur.
     templates : sequence of str
         See :func:`class_embeddings`.
-    penalties : sequence of float
-        l1 penalties, as in SpLiCE.
+    l1_penalties : sequence of float
+        Penalties, as in SpLiCE.
     nulls : sequence of str
         Controls run beside it.
     repeats, seed : int
@@ -192,7 +192,7 @@ def classify(
         return ZeroShotRow(kind, penalty, l0, cosine, top1, recall_at(ranks, 5), kept, null, lift)
 
     rows = [row(None, None)]
-    rows += [row(penalty, rows[0].top1) for penalty in penalties]
+    rows += [row(penalty, rows[0].top1) for penalty in l1_penalties]
     seconds = time.perf_counter() - began
     return ZeroShotResult(len(chosen), len(items), tuple(templates), rows, bad.rows, seconds)
 

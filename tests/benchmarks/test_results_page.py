@@ -96,7 +96,7 @@ def test_two_bundles_side_by_side(data: Path, tiny_bundle: Path, tmp_path: Path,
 def test_localisation_in_the_short_table(
     data: Path, tiny_bundle: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coarse = ["--max-area", "0.1", "--size", "128", "--stride", "64", "--wsol-steps", "8"]
+    coarse = ["--max-area", "0.1", "--sizes", "128", "--stride", "64", "--wsol-steps", "8"]
     monkeypatch.setattr(tasks, "SMALL_OBJECTS", coarse)
     monkeypatch.setattr(tasks, "SWEEP", ["--sweep", "128/64", "--sweep-scores", "log-rank,similarity"])
     arguments = [str(data), "--bundle", f"tiny={tiny_bundle}", "--work", str(tmp_path / "w")]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fastconcept
 from fastconcept.cli import options as cli_options
 from fastconcept.cli import run
 from fastconcept.errors import InputError
@@ -44,26 +45,37 @@ def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tin
     return call
 
 
-QUICK = ("--size", 128, "--stride", 64)
+QUICK = ("--sizes", 128, "--stride", 64)
 
 
 def test_explain_document_picture_and_maps(ask: Json, photo: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     out, npy = tmp_path / "out.png", tmp_path / "maps.npy"
     document = ask("explain", photo, "-c", "dog.n.01", "-c", "a red ball", "-o", out, "--npy", npy, *QUICK)
-    assert list(document) == ["image", "bundle", "device", "mode", "concepts", "timings_ms"]
+    assert list(document) == ["bundle", "device", "images"]
     assert document["bundle"] == str(tiny_bundle) and document["device"] == "cpu"
-    first = document["concepts"][0]
+    [image] = document["images"]
+    assert list(image) == ["image", "mode", "concepts", "timings_ms"] and image["image"] == str(photo)
+    first = image["concepts"][0]
     assert first["concept"] == "dog.n.01" and 0 <= first["score"] <= 1
     x0, y0, x1, y1 = first["box"]
     assert 0 <= x0 < x1 <= 90 and 0 <= y0 < y1 <= 60
-    assert set(document["timings_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
+    assert set(image["timings_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
     maps = np.load(npy, allow_pickle=False)
     assert maps.dtype == np.float32 and maps.shape[0] == 2 and maps.max() == 1
     assert Image.open(out).mode == "RGB"
 
 
+def test_explain_takes_several_images(ask: Json, photo: Path, tmp_path: Path) -> None:
+    one, two = ask("explain", photo, photo, "-c", "dog.n.01", "-o", tmp_path / "two.png", *QUICK)["images"]
+    assert one["concepts"] == two["concepts"]
+    ask("explain", photo, "-c", "dog.n.01", "-o", tmp_path / "one.png", *QUICK)
+    assert Image.open(tmp_path / "two.png").height > 2 * Image.open(tmp_path / "one.png").height
+    error = ask("explain", photo, photo, "-c", "dog.n.01", "--npy", tmp_path / "maps.npy", code=2)["error"]
+    assert error["type"] == "InputError" and "--npy" in error["message"]
+
+
 def test_decompose_document_and_chart(ask: Json, photo: Path, tmp_path: Path) -> None:
-    document = ask("decompose", photo, photo, "--l1", 0.2, "-o", tmp_path / "bars.png")
+    document = ask("decompose", photo, photo, "--l1-penalty", 0.2, "-o", tmp_path / "bars.png")
     assert list(document) == ["bundle", "l1_penalty", "images", "timings_ms"] and document["l1_penalty"] == 0.2
     one, two = document["images"]
     assert {"image", "l0", "cosine", "gap", "words"} <= set(one) and one == two
@@ -73,9 +85,11 @@ def test_decompose_document_and_chart(ask: Json, photo: Path, tmp_path: Path) ->
     assert ask("decompose", photo, "--l0", 3)["images"][0]["l0"] <= 3
 
 
-def test_concepts_and_info(ask: Json) -> None:
-    found = ask("concepts", "polar bear")["concepts"][0]
-    assert found["wnid"] == "n02134084" and found["path"][-1] == "entity.n.01"
+def test_search_and_info(ask: Json) -> None:
+    document = ask("search", "polar", "bear")
+    concept = document["concepts"][0]
+    assert concept["wnid"] == "n02134084" and concept["path"][-1] == "entity.n.01"
+    assert document == ask("search", "polar bear") and ask("search", "qqqq")["concepts"] == []
     facts = ask("info")
     assert {"python", "packages", "instruction_sets", "num_threads", "providers", "bundles"} <= set(facts)
     assert "CPUExecutionProvider" in facts["providers"]
@@ -87,22 +101,22 @@ def test_what_people_read_keeps_its_brackets(capsys: pytest.CaptureFixture[str],
     monkeypatch.setattr(info, "environment", lambda: {"cuda_kernels": "pip install 'fastconcept[gpu]'"})
     assert run(["info"]) == 0
     assert "cuda kernels" in (shown := capsys.readouterr().out) and "'fastconcept[gpu]'" in shown
-    assert run(["concepts", "polar bear"]) == 0
+    assert run(["search", "polar bear"]) == 0
     assert capsys.readouterr().out.startswith("ice_bear.n.01  n02134084")
 
 
 def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
-    arguments = ("bench", "--size", "64x48", "--repeats", 1, "--batch-size", 1, "-c", "dog.n.01")
+    arguments = ("bench", "--synthetic", "64x48", "--repeats", 1, "--batch-sizes", 1, "-c", "dog.n.01")
     report = ask(*arguments)
     stages = report["latency"]["64x48"]["explain"]["stages_ms"]
     assert stages["total"]["p50"] == pytest.approx(sum(stages[s]["p50"] for s in stages if s != "total"), rel=1e-3)
-    assert report["throughput"]["encode"]["1"] > 0 and report["peak_memory_mb"] > 0 and "environment" in report
+    assert report["throughput"]["encode"]["1"] > 0 and report["peak_memory_mib"] > 0 and "environment" in report
     (tmp_path / "earlier.json").write_text(json.dumps(report))
-    rows = ask(*arguments, "--compare", tmp_path / "earlier.json")["comparison"]
+    rows = ask(*arguments, "--earlier", tmp_path / "earlier.json")["comparison"]
     assert {"image", "method", "stage", "before_ms", "now_ms", "ratio"} == set(rows[0])
-    assert ask("bench", "--size", "huge", code=2)["error"]["type"] == "InputError"
+    assert ask("bench", "--synthetic", "huge", code=2)["error"]["type"] == "InputError"
     (tmp_path / "other.json").write_text("[]")
-    assert ask("bench", "--compare", tmp_path / "other.json", code=2)["error"]["type"] == "InputError"
+    assert ask("bench", "--earlier", tmp_path / "other.json", code=2)["error"]["type"] == "InputError"
 
 
 @pytest.mark.parametrize(
@@ -169,6 +183,11 @@ def test_without_json_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixtu
     assert run(["explain", "absent.jpg", "-c", "dog", "-b", "no/such/bundle"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and "no bundle at" in captured.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"fastconcept {fastconcept.__version__}\n"
 
 
 def test_as_a_process_in_a_pipe(photo: Path, tiny_bundle: Path) -> None:

@@ -72,7 +72,7 @@ def test_ood_needs_two_sides(planted: Engine, write_rows: Rows) -> None:
 def test_zeroshot_dense_decomposed_and_null(planted: Engine, write_rows: Rows) -> None:
     codes = [*mixed(30, cat=1, grass=0.3), *mixed(30, dog=1, sand=0.3), *mixed(30, car=1, night=0.3)]
     data = write_rows(codes, noise=0.05, label=["cat"] * 30 + ["dog"] * 30 + ["car"] * 29 + ["ship"])
-    found = zeroshot.classify(planted, data, classes=["cat", "dog", "car"], penalties=(0.1, 1.5), repeats=200)
+    found = zeroshot.classify(planted, data, classes=["cat", "dog", "car"], l1_penalties=(0.1, 1.5), repeats=200)
     dense, fine, coarse = found.rows
     assert dense.top1 == fine.top1 == 1.0 and fine.kept == 1.0 and found.count == 89
     assert 2 <= fine.l0 < 4 and coarse.l0 < 1.01 < fine.l0 and coarse.cosine < fine.cosine
@@ -103,7 +103,7 @@ def test_retrieval_finds_captions_both_ways(planted: Engine, write_rows: Rows) -
     captions = (("a cat on grass", "grass"), ("a dog on sand",), ("a car", "cars in a row"))
     items = tuple(replace(item, captions=text) for item, text in zip(data.items, captions, strict=True))
     silent = replace(data.items[0], name="silent")
-    found = retrieval.retrieve(planted, replace(data, items=(*items, silent)), penalties=(0.1,), repeats=50)
+    found = retrieval.retrieve(planted, replace(data, items=(*items, silent)), l1_penalties=(0.1,), repeats=50)
     assert (found.images, found.captions) == (3, 5) and found.bad == [("silent", "has no caption")]
     assert [row.kind for row in found.rows] == ["dense", "decomposed images", "decomposed both"]
     for row in found.rows:

@@ -1,0 +1,78 @@
+"""What belongs in a bug report, and beside every number that a benchmark prints."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from typing import Any
+
+from . import kernels
+from .kernels.threads import cgroup_cpu_quota, default_num_threads
+
+PACKAGES = (
+    "fastconcept",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "scipy-openblas32",
+    "tokenizers",
+    "cupy-cuda13x",
+    "tensorrt",
+    "torch",
+    "open_clip_torch",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, as plain values.
+
+    Returns
+    -------
+    dict
+        ``python``, ``platform``, ``packages`` (name to version, installed ones only), ``cpu``, ``instruction_sets``
+        (see :func:`fastconcept.kernels.cpu_features`), ``cpu_quota`` (CPUs that the control group grants, or None),
+        ``num_threads`` (the default), ``cuda_kernels`` ("available", or what is missing) and ``providers`` (of ONNX
+        Runtime).
+
+    Examples
+    --------
+    >>> environment()["num_threads"] >= 1
+    True
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "cpu": _cpu_name(),
+        "instruction_sets": kernels.cpu_features(),
+        "cpu_quota": cgroup_cpu_quota(),
+        "num_threads": default_num_threads(),
+        "cuda_kernels": kernels.missing_reason("cuda") or "available",
+        "providers": _providers(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())

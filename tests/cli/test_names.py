@@ -1,0 +1,93 @@
+"""An option is named as the Python keyword that it stands for, and the same idea has one name in every verb."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+
+import fastconcept.bench
+from fastconcept import Engine, load
+from fastconcept.cli import app
+from fastconcept.concepts.taxonomy import Taxonomy
+from fastconcept.evaluate import concepts, drift, edit, localize, ood, retrieval, zeroshot
+from fastconcept.saliency.explain import Options
+
+DATA = {"data", "images", "masks", "labels", "where", "sample", "strict", "seed"}  # Dataset's methods
+ANSWER = {"output", "json", "help"}
+SWEEP = {"sweep", "sweep_scores", "sweep_aggregates", "sweep_borders", "sweep_short_sides", "sweep_parts"}
+
+# For every verb: the functions it calls, and names that are the command line's own.
+VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
+    "explain": ([load, Engine.explain, Options], {"images", "npy", "box"}),
+    "decompose": ([load, Engine.decompose], {"top"}),
+    "search": ([Taxonomy.search], {"words"}),
+    "report": ([load, Options], {"images", "limit", "strict"}),
+    "bench": ([load, fastconcept.bench.measure], {"synthetic", "earlier"}),
+    "info": ([load], set()),
+    "evaluate localize": ([load, localize.localize, Options], DATA | SWEEP | {"smooth"}),
+    "evaluate concepts": ([load, concepts.summarize], DATA),
+    "evaluate edit": ([load, edit.edit], DATA),
+    "evaluate drift": ([load, drift.trace], DATA),
+    "evaluate ood": ([load, ood.detect], DATA | {"pairs"}),
+    "evaluate zeroshot": ([load, zeroshot.classify], DATA),
+    "evaluate retrieval": ([load, retrieval.retrieve], DATA),
+}
+
+# Keywords that need no option: what the command line makes itself, and what nobody has asked to choose.
+MADE_HERE = {"self", "engine", "dataset", "image", "embeddings", "texts", "options", "progress"}
+NOT_OFFERED = {"repeats", "top", "names"}  # of the bootstrap; words listed per group; scores of ood
+
+
+def _commands(group: Any, path: str = "") -> dict[str, Any]:
+    commands: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        full = f"{path} {name}".strip()
+        commands |= _commands(command, full) if hasattr(command, "commands") else {full: command}
+    return commands
+
+
+COMMANDS = _commands(typer.main.get_command(app))
+
+
+def _spellings(command: Any) -> set[str]:
+    """The long name of every option, and the names of arguments, as Python spells them."""
+    names = (next((name for name in p.opts if name.startswith("--")), p.opts[0]) for p in command.params)
+    return {name.removeprefix("--").replace("-", "_") for name in names}
+
+
+def test_every_verb_is_judged() -> None:
+    assert set(COMMANDS) - {"export"} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_are_named_as_keywords(verb: str) -> None:
+    functions, own = VERBS[verb]
+    keywords = {name for function in functions for name in inspect.signature(function).parameters}
+    options = _spellings(COMMANDS[verb]) - ANSWER
+    assert options <= keywords | own, f"not keywords: {sorted(options - keywords - own)}"
+    assert not own & (keywords - DATA), "a name of its own that is a keyword after all"
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"info", "search"}))
+def test_every_keyword_is_an_option(verb: str) -> None:
+    functions, _ = VERBS[verb]
+    keywords = {name for function in functions for name in inspect.signature(function).parameters}
+    missing = keywords - MADE_HERE - NOT_OFFERED - _spellings(COMMANDS[verb])
+    if verb == "evaluate localize":
+        missing -= {"reading", "strides", "fit"}  # several options each; the protocol decides on the fit
+    assert not missing
+
+
+def test_one_name_has_one_form() -> None:
+    """Options of one name are given in the same way in every verb, and all of them say what they are."""
+    forms: dict[str, set[tuple[Any, ...]]] = {}
+    for verb, command in COMMANDS.items():
+        for parameter in command.params:
+            assert parameter.help, f"{verb} {parameter.opts[0]} has no help"
+            if parameter.opts[0].startswith("--"):
+                forms.setdefault(parameter.opts[0], set()).add((parameter.multiple, parameter.nargs, parameter.metavar))
+    assert {name for name, several in forms.items() if len(several) > 1} <= {"--words"}  # export reads them from a file
