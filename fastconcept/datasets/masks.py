@@ -1,12 +1,14 @@
 """Masks of objects: pictures, and the polygons and run lengths of COCO, decoded without trusting them.
 
 A mask is decoded only once its image is open, at the size of that image: no number in a file decides how much memory is
-taken.
+taken. Polygons are filled by pycocotools. Run lengths are decoded here, because pycocotools reads past the end of a
+damaged text and leaves pixels unset where the runs are too few.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, InputError
+from ..errors import ImageError, InputError, MissingDependencyError
 
 Bool = npt.NDArray[np.bool_]
 OBJECT, IGNORED = 1, 255
-_FINER = 5  # pycocotools walks outlines on a grid five times as fine as the pixels
-_MAX_STEPS = 4_000_000
+_LONGEST_OUTLINE = 800_000  # pixels; pycocotools takes memory for five points in each of them
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def read_mask(mask: Mask, height: int, width: int, load: Callable[[Path], npt.ND
     ------
     InputError
         If it is damaged, or belongs to an image of another size.
+    MissingDependencyError
+        If it is made of polygons and pycocotools is not installed.
     """
     source = mask.source
     if isinstance(source, Path):
@@ -79,12 +82,7 @@ def read_mask(mask: Mask, height: int, width: int, load: Callable[[Path], npt.ND
         if source.get("size") != [height, width]:
             raise InputError(f"mask is of size {source.get('size')!r}, the image has height {height} and width {width}")
         return run_lengths(source.get("counts"), height, width)
-    if not isinstance(source, list) or not source:
-        raise InputError("mask is neither polygons nor run lengths")
-    filled = np.zeros((height, width), bool)
-    for polygon in source:
-        filled |= fill_polygon(polygon, height, width)
-    return filled
+    return fill_polygons(source, height, width)
 
 
 def merge_masks(
@@ -149,16 +147,13 @@ def _runs_of_text(text: str) -> list[int]:
     return runs
 
 
-def fill_polygon(polygon: object, height: int, width: int) -> Bool:
-    """Pixels inside a polygon, to the pixel those of pycocotools.
-
-    The outline is walked on a grid five times as fine. Where it crosses the middle of a column of pixels, the pixels
-    below change sides (even-odd).
+def fill_polygons(polygons: object, height: int, width: int) -> Bool:
+    """Pixels inside any of several polygons, as pycocotools fills them.
 
     Parameters
     ----------
-    polygon : list of 2k numbers
-        x0, y0, x1, y1, ... in pixels, three points or more.
+    polygons : list of lists of 2k numbers
+        x0, y0, x1, y1, ... in pixels, three points or more each.
     height, width : int
 
     Returns
@@ -169,43 +164,33 @@ def fill_polygon(polygon: object, height: int, width: int) -> Bool:
     ------
     InputError
         If these are not finite numbers near the image.
+    MissingDependencyError
+        If pycocotools is not installed.
 
     Examples
     --------
-    >>> fill_polygon([0, 0, 2, 0, 2, 1, 0, 1], 2, 3).astype(int).tolist()
+    >>> fill_polygons([[0, 0, 2, 0, 2, 1, 0, 1]], 2, 3).astype(int).tolist()
     [[1, 1, 0], [0, 0, 0]]
     """
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-        raise InputError("mask has a polygon that is not a list of three points or more")
-    far = 4.0 * max(height, width)
-    if not all(type(value) in (int, float) and math.isfinite(value) and abs(value) <= far for value in polygon):
-        raise InputError("mask has a polygon with points that are not numbers near the image")
-    x, y = _outline(np.trunc(np.asarray(polygon, np.float64).reshape(-1, 2) * _FINER + 0.5).astype(np.int64))
-    crossed = np.flatnonzero(np.diff(x))
-    left = np.where(x[crossed + 1] < x[crossed], x[crossed + 1], x[crossed + 1] - 1)
-    column, apart = np.divmod(left - _FINER // 2, _FINER)
-    middle = (apart == 0) & (column >= 0) & (column < width)
-    upper = np.minimum(y[crossed], y[crossed + 1])[middle]
-    rows = np.ceil(np.clip((upper + 0.5) / _FINER - 0.5, 0, height)).astype(np.int64)
-    switches = np.bincount(column[middle] * height + rows, minlength=height * width)[: height * width]
-    filled: Bool = np.ascontiguousarray((np.cumsum(switches) % 2 == 1).reshape(width, height).T)
+    if not isinstance(polygons, list) or not polygons:
+        raise InputError("mask is neither polygons nor run lengths")
+    for polygon in polygons:
+        _check_polygon(polygon, 4.0 * max(height, width))
+    try:
+        from pycocotools import mask as coco  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise MissingDependencyError("pycocotools", "evaluate") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools 2.0.11 with NumPy 2: __array__ without copy
+        filled: Bool = coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
     return filled
 
 
-def _outline(points: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Every step of a closed outline between points of a grid, x and y; an edge is walked along its longer side."""
-    ends = np.roll(points, -1, axis=0)
-    across, down = np.abs(ends - points).T
-    lengths, tall = np.maximum(across, down), (down > across)[:, None]
-    if lengths.sum() > _MAX_STEPS:
+def _check_polygon(polygon: object, far: float) -> None:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise InputError("mask has a polygon that is not a list of three points or more")
+    if not all(type(value) in (int, float) and math.isfinite(value) and abs(value) <= far for value in polygon):
+        raise InputError("mask has a polygon with points that are not numbers near the image")
+    points = np.asarray(polygon, np.float64).reshape(-1, 2)
+    if np.abs(points - np.roll(points, -1, axis=0)).max(axis=1).sum() > _LONGEST_OUTLINE:
         raise InputError("mask has a polygon with an outline that is too long to be real")
-    one, two = (np.where(tall, side[:, ::-1], side) for side in (points, ends))  # first the axis that is walked
-    back = two[:, 0] < one[:, 0]
-    low, high = np.where(back[:, None], two, one), np.where(back[:, None], one, two)
-    slope = (high - low)[:, 1] / np.maximum(lengths, 1)
-    edge = np.repeat(np.arange(len(points)), lengths + 1)
-    step = np.arange(len(edge)) - np.repeat(np.cumsum(lengths + 1) - lengths - 1, lengths + 1)
-    step = np.where(back[edge], lengths[edge] - step, step)
-    walked, aside = low[edge, 0] + step, np.trunc(low[edge, 1] + slope[edge] * step + 0.5).astype(np.int64)
-    upright = tall[edge, 0]
-    return np.where(upright, aside, walked), np.where(upright, walked, aside)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..saliency.components import find_components
+from .components import find_components
 
 Float = npt.NDArray[np.float64]
 CONVIS_THRESHOLDS = np.arange(100) / 100

@@ -1,7 +1,8 @@
-"""Masks decode to the pixel as pycocotools decodes them; damaged ones cost one error and no memory."""
+"""Masks decode to the pixel; damaged ones cost one error and no memory."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastconcept.datasets.masks import IGNORED, OBJECT, Mask, fill_polygon, merge_masks, read_mask, run_lengths
-from fastconcept.errors import ImageError, InputError
+from fastconcept.datasets.masks import IGNORED, OBJECT, Mask, fill_polygons, merge_masks, read_mask, run_lengths
+from fastconcept.errors import ImageError, InputError, MissingDependencyError
 from fastconcept.evaluate.pixels import STEPS, pixel_average_precision, pixel_histogram
 
 planes = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
-outlines = st.lists(st.floats(-40, 90) | st.integers(-5, 60).map(float), min_size=6, max_size=24).filter(
-    lambda points: len(points) % 2 == 0
-)
+corners = st.lists(st.integers(-20, 80), min_size=2, max_size=2)
 
 
 def no_picture(path: Path) -> np.ndarray:
@@ -39,22 +38,33 @@ def test_run_lengths_are_those_of_pycocotools(plane: np.ndarray) -> None:
     np.testing.assert_array_equal(run_lengths(runs, *plane.shape), plane)
 
 
-@given(outlines, st.integers(25, 60), st.integers(25, 60))
-def test_polygons_are_filled_as_pycocotools_fills_them(points: list[float], height: int, width: int) -> None:
-    coco = pytest.importorskip("pycocotools.mask")
-    expected = coco.decode(coco.frPyObjects([points], height, width))[..., 0]
-    np.testing.assert_array_equal(fill_polygon(points, height, width), expected)
+@given(corners, corners, st.integers(25, 60), st.integers(25, 60))
+def test_rectangles_are_filled_to_the_pixel(
+    one: tuple[int, int], two: tuple[int, int], height: int, width: int
+) -> None:
+    pytest.importorskip("pycocotools")
+    (x0, x1), (y0, y1) = (sorted(side) for side in zip(one, two, strict=True))
+    expected = np.zeros((height, width), bool)
+    expected[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+    np.testing.assert_array_equal(fill_polygons([[x0, y0, x1, y0, x1, y1, x0, y1]], height, width), expected)
 
 
 def test_polygons_of_one_object_are_joined_and_objects_claim_what_a_crowd_overlaps() -> None:
-    coco = pytest.importorskip("pycocotools.mask")
-    polygons = [[1, 1, 6, 1, 6, 6, 1, 6], [10.5, 2.5, 15, 9, 8, 9.5]]
-    expected = coco.decode(coco.merge(coco.frPyObjects(polygons, 12, 20)))
+    pytest.importorskip("pycocotools")
+    square, triangle = [1, 1, 6, 1, 6, 6, 1, 6], [10.5, 2.5, 15, 9, 8, 9.5]
+    expected = fill_polygons([square], 12, 20) | fill_polygons([triangle], 12, 20)
     crowd = Mask("cat", {"size": [12, 20], "counts": [0, 60, 180]}, ignored=True)
-    merged = merge_masks([Mask("cat", polygons), crowd], 12, 20, no_picture)
+    merged = merge_masks([Mask("cat", [square, triangle]), crowd], 12, 20, no_picture)
+    assert expected[1:6, 1:6].all() and 10 < expected[:, 7:].sum() < 30
     np.testing.assert_array_equal(merged == OBJECT, expected)
     np.testing.assert_array_equal(merged[:, :5] == IGNORED, expected[:, :5] == 0)
     assert (merged[:, 5:] != IGNORED).all()
+
+
+def test_polygons_without_pycocotools_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(MissingDependencyError, match=r"fastconcept\[evaluate\]"):
+        fill_polygons([[0, 0, 2, 0, 2, 1]], 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastconcept.errors import InputError
+from fastconcept.errors import InputError, MissingDependencyError
 from fastconcept.evaluate import boxes
-from fastconcept.saliency.components import find_components, largest_component
+from fastconcept.evaluate.components import find_components
+from fastconcept.saliency.components import largest_component
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
@@ -48,6 +51,12 @@ def test_the_part_that_gets_the_box(mask: np.ndarray) -> None:
     x0, y0, x1, y1 = parts.boxes[parts.chosen("peak")[0]]
     assert values[y0:y1, x0:x1].max() >= values[mask].max()
     assert parts.sums[parts.chosen("heaviest")[0]] == parts.sums.max()
+
+
+def test_components_without_scipy_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(MissingDependencyError, match=r"fastconcept\[evaluate\]"):
+        find_components(np.ones((1, 2, 2), bool))
 
 
 def test_iou_is_that_of_pycocotools() -> None:
