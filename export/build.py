@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import MANIFEST, Bundle, Manifest, sha256_of
-from ..concepts.dictionary import Dictionary
 from ..concepts.storage import write_tensors
 from ..concepts.taxonomy import Taxonomy
 from ..encoders.onnx import ImageEncoder, TextEncoder
 from ..encoders.preprocess import load_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError, ImageError
+from ..sparse.dictionary import Dictionary
 from .banks import FREQUENT_NOUNS, BankPlan, plan_banks, safe_name
 from .clip import ClipModel, export_image, export_text, load_clip
 from .compact import compact as compact_encoder

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from . import kernels as backends
 from .bundle import Bundle
 from .concepts.bank import ConceptBank
-from .concepts.dictionary import Dictionary
 from .encoders.onnx import device_providers
 from .encoders.opening import check_encoder, open_image_encoder, open_text_encoder
 from .encoders.preprocess import MAX_PIXELS
 from .errors import BundleError
 from .kernels.threads import check_num_threads
+from .sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -11,9 +11,9 @@ import pytest
 
 import fastconcept as fc
 from fastconcept.concepts.bank import ConceptBank
-from fastconcept.concepts.dictionary import Dictionary
 from fastconcept.datasets.dataset import Dataset, open_dataset
 from fastconcept.engine import Engine
+from fastconcept.sparse.dictionary import Dictionary
 
 WORDS = ["cat", "dog", "lion", "car", "water", "grass", "sand", "night", "snow", "rain", "tree", "house"]
 

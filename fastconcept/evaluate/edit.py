@@ -15,7 +15,6 @@ from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError, MissingDependencyError
 from ..sparse.result import reconstruct
-from ..sparse.vocabulary import Vocabulary
 from .weights import Weights, decompose_dataset, group_values
 
 FloatArray = npt.NDArray[np.float32]
@@ -89,8 +88,7 @@ def scaled_embeddings(engine: Engine, weights: Weights, rows: npt.NDArray[np.int
     (n, d) float32, unit rows
     """
     values = np.where(np.isin(weights.indices, rows), weights.values * scale, weights.values)
-    vocabulary = Vocabulary.of(engine.dictionary)
-    return reconstruct(vocabulary, weights.indptr, weights.indices, values, engine.image_mean)
+    return reconstruct(engine.dictionary, weights.indptr, weights.indices, values, engine.image_mean)
 
 
 def edit(

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
-from ..concepts.dictionary import Dictionary
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.cuda_device import to_host
+from ..sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
 CONTROLS = ("random-vocabulary", "shuffled-definitions", "random-encoder")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..kernels.contract import Array, Kernels
 from ..kernels.sparse_codes import SparseCodes
+from .dictionary import Dictionary
 from .result import AverageWeights, Decompositions, SparseWeights, reconstruct, unit
-from .vocabulary import Dictionary, Vocabulary
 
 Embeddings = npt.NDArray[np.float32]  # or of the kernels' device
 _AT_THE_MEAN = 1e-6  # an embedding this close to the mean has no direction but that of its rounding
@@ -48,7 +48,7 @@ def decompose(
         Of images or of texts; rows are scaled to unit length. With the CUDA kernels they may be on the device, and
         then only the codes come back.
     dictionary : Dictionary
-        Words and centred unit rows. What is derived from it is kept for as long as it lives; leave it unchanged.
+        Words and centred unit rows.
     mean : (d,) float32
         Mean of the unit embeddings of the same kind: the image mean for images, a text mean for texts.
     kernels : Kernels
@@ -76,9 +76,9 @@ def decompose(
     Examples
     --------
     >>> from fastconcept.kernels import reference
-    >>> dictionary = Vocabulary(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
+    >>> dictionary = Dictionary(["cat", "dog", "car"], np.eye(3), np.zeros(3))
     >>> embedding = np.array([[0.8, 0.6, 0.0]], np.float32)
-    >>> result = decompose(embedding, dictionary, np.zeros(3, np.float32), reference, l1_penalty=0.2)
+    >>> result = decompose(embedding, dictionary, dictionary.mean, reference, l1_penalty=0.2)
     >>> [(word, round(weight, 3)) for word, weight in result[0].top()]
     [('cat', 0.7), ('dog', 0.5)]
     """
@@ -87,20 +87,19 @@ def decompose(
     if warm_start is not None and l0 is not None:
         raise InputError("warm_start works with l1_penalty only")
     embeddings = kernels.check_rows(embeddings, "embeddings")
-    vocabulary = Vocabulary.of(dictionary)
-    if embeddings.shape[1] != vocabulary.dimension:
+    if embeddings.shape[1] != dictionary.dimension:
         raise InputError(
-            f"embeddings have {embeddings.shape[1]} columns but the dictionary has {vocabulary.dimension}; "
+            f"embeddings have {embeddings.shape[1]} columns but the dictionary has {dictionary.dimension}; "
             "both must come from the same model"
         )
-    mean = _check_mean(mean, vocabulary)
+    mean = _check_mean(mean, dictionary)
     if (empty := np.flatnonzero(kernels.to_host(embeddings.any(axis=1)) == 0)).size:
         raise InputError(f"embedding {empty[0]} is zero and has no direction to explain")
     rows = unit(embeddings.astype(np.float64))
     centred = rows - kernels.beside(rows, mean.astype(np.float64))
     centred[np.linalg.norm(centred, axis=1) < _AT_THE_MEAN] = 0.0
     targets = unit(centred).astype(np.float32)
-    prepared = vocabulary.prepared(kernels)
+    prepared = dictionary.prepared(kernels)
     codes: SparseCodes  # of the targets' device
     if l0 is not None:
         codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
@@ -108,7 +107,7 @@ def decompose(
         assert l1_penalty is not None  # of the two, one is given
         codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
     kept = rows.astype(np.float32)  # before the codes come back, which waits for it: others may read it
-    return Decompositions(vocabulary, SparseCodes(*(kernels.to_host(field) for field in codes)), kept, mean)
+    return Decompositions(dictionary, SparseCodes(*(kernels.to_host(field) for field in codes)), kept, mean)
 
 
 def recompose(
@@ -119,7 +118,7 @@ def recompose(
     Parameters
     ----------
     weights : mapping of word to weight, or a sequence of n of them
-        Weights may be negative here. A word that stands in the dictionary twice counts with its first row.
+        Weights may be negative here.
     dictionary : Dictionary
     mean : (d,) float32
 
@@ -137,20 +136,19 @@ def recompose(
 
     Examples
     --------
-    >>> dictionary = Vocabulary(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
-    >>> recompose({"cat": 0.3, "dog": 0.4}, dictionary, np.zeros(3, np.float32)).round(6)
+    >>> dictionary = Dictionary(["cat", "dog", "car"], np.eye(3), np.zeros(3))
+    >>> recompose({"cat": 0.3, "dog": 0.4}, dictionary, dictionary.mean).round(6)
     array([0.6, 0.8, 0. ], dtype=float32)
     """
-    vocabulary = Vocabulary.of(dictionary)
-    mean = _check_mean(mean, vocabulary)
+    mean = _check_mean(mean, dictionary)
     codes = [weights] if isinstance(weights, Mapping) else list(weights)
-    rows = [[int(vocabulary.rows_of(word)[0]) for word in code] for code in codes]
+    rows = [dictionary.rows_of(code) for code in codes]
     values = np.array([float(weight) for code in codes for weight in code.values()])
     if not np.isfinite(values).all():
         raise InputError("weights must be finite numbers")
     indptr = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    indices = np.array([row for code in rows for row in code], np.int32)
-    result = reconstruct(vocabulary, indptr, indices, values, mean)
+    indices = np.concatenate([np.zeros(0, np.int32), *rows])
+    result = reconstruct(dictionary, indptr, indices, values, mean)
     return result[0] if isinstance(weights, Mapping) else result
 
 
@@ -189,29 +187,28 @@ def average(
     Examples
     --------
     >>> from fastconcept.kernels import reference
-    >>> dictionary = Vocabulary(["cat", "dog"], np.eye(2, dtype=np.float32))
+    >>> dictionary = Dictionary(["cat", "dog"], np.eye(2), np.zeros(2))
     >>> batch = (np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), ["pet", "pet"])
-    >>> average([batch], dictionary, np.zeros(2, np.float32), reference, l1_penalty=0.2)["pet"].top()
+    >>> average([batch], dictionary, dictionary.mean, reference, l1_penalty=0.2)["pet"].top()
     [('cat', 0.45), ('dog', 0.45)]
     """
-    vocabulary = Vocabulary.of(dictionary)
     totals: dict[Label, _Total] = {}
     done = 0
     for embeddings, labels in batches:
         if len(labels) != len(embeddings):
             raise InputError(f"a batch has {len(embeddings)} embeddings but {len(labels)} labels")
-        result = decompose(embeddings, vocabulary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads)
-        cosines = _cosines(result, vocabulary, kernels)
+        result = decompose(embeddings, dictionary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads)
+        cosines = _cosines(result, dictionary, kernels)
         for i, label in enumerate(labels):
             span = slice(result.codes.indptr[i], result.codes.indptr[i + 1])
             totals.setdefault(label, _Total()).add(result.codes.indices[span], result.codes.values[span], cosines[i])
         done += len(embeddings)
         if progress is not None:
             progress(done)
-    return {label: total.average(vocabulary) for label, total in totals.items()}
+    return {label: total.average(dictionary) for label, total in totals.items()}
 
 
-def _cosines(result: Decompositions, vocabulary: Vocabulary, kernels: Kernels) -> npt.NDArray[np.float64]:
+def _cosines(result: Decompositions, dictionary: Dictionary, kernels: Kernels) -> npt.NDArray[np.float64]:
     """``result.cosine``, made where the embeddings are: of them, only one number each comes back."""
     if isinstance(result.targets, np.ndarray):
         return result.cosine
@@ -222,10 +219,10 @@ def _cosines(result: Decompositions, vocabulary: Vocabulary, kernels: Kernels) -
     words, weights = np.zeros((most, count), np.int64), np.zeros((most, count, 1))
     words[places, rows], weights[places, rows, 0] = codes.indices, codes.values
     chosen, factors = kernels.upload(words), kernels.upload(weights)
-    dictionary, sums = vocabulary.prepared(kernels).rows, kernels.empty(result.targets.shape, np.float64)
+    rows_of_words, sums = dictionary.prepared(kernels).rows, kernels.empty(result.targets.shape, np.float64)
     sums[...] = 0.0
     for place in range(most):
-        sums += factors[place] * dictionary.take(chosen[place], axis=0).astype(np.float64)
+        sums += factors[place] * rows_of_words.take(chosen[place], axis=0).astype(np.float64)
     mean = kernels.upload(result.mean_embedding.astype(np.float64))
     made = unit(unit(sums) + mean).astype(np.float32).astype(np.float64)
     cosines: npt.NDArray[np.float64] = kernels.to_host((made * unit(result.targets.astype(np.float64))).sum(axis=1))
@@ -247,18 +244,18 @@ class _Total:
         self._words += len(indices)
         self._cosines += float(cosine)
 
-    def average(self, vocabulary: Vocabulary) -> AverageWeights:
+    def average(self, dictionary: Dictionary) -> AverageWeights:
         indices = np.array(sorted(self._sums), np.int32)
         values = np.array([self._sums[index] for index in sorted(self._sums)]) / self._count
         weights = SparseWeights(indices, values)
-        return AverageWeights(vocabulary, weights, self._count, self._words / self._count, self._cosines / self._count)
+        return AverageWeights(dictionary, weights, self._count, self._words / self._count, self._cosines / self._count)
 
 
-def _check_mean(mean: object, vocabulary: Vocabulary) -> Embeddings:
+def _check_mean(mean: object, dictionary: Dictionary) -> Embeddings:
     """A finite (d,) float32 mean, or an error."""
-    if not isinstance(mean, np.ndarray) or mean.dtype != np.float32 or mean.shape != (vocabulary.dimension,):
+    if not isinstance(mean, np.ndarray) or mean.dtype != np.float32 or mean.shape != (dictionary.dimension,):
         given = f"{mean.dtype} {mean.shape}" if isinstance(mean, np.ndarray) else type(mean).__name__
-        raise InputError(f"mean must be a float32 array of shape ({vocabulary.dimension},), got {given}")
+        raise InputError(f"mean must be a float32 array of shape ({dictionary.dimension},), got {given}")
     if not np.isfinite(mean).all():
         raise InputError("mean has NaN or infinite values")
     return mean

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import MissingDependencyError
 from ..kernels.cuda_device import to_host
 from ..kernels.sparse_codes import SparseCodes
-from .vocabulary import Vocabulary
+from .dictionary import Dictionary
 
 Vector = npt.NDArray[np.float64]
 
@@ -25,10 +25,10 @@ def unit(rows: Any) -> Any:
     return rows / np.where(lengths > 0, lengths, 1.0)
 
 
-def top_words(vocabulary: Vocabulary, weights: SparseWeights, k: int | None) -> list[tuple[str, float]]:
+def top_words(dictionary: Dictionary, weights: SparseWeights, k: int | None) -> list[tuple[str, float]]:
     """Words by falling weight (ties: the earlier word), at most k of them."""
     order = np.argsort(-weights.values, kind="stable")[:k]
-    return [(vocabulary.words[weights.indices[i]], float(weights.values[i])) for i in order]
+    return [(dictionary.words[weights.indices[i]], float(weights.values[i])) for i in order]
 
 
 class SparseWeights(NamedTuple):
@@ -58,7 +58,7 @@ class Decomposition:
         The embedding that was explained; where an engine works on a GPU, it is there, and ``cosine`` fetches it.
     """
 
-    vocabulary: Vocabulary
+    dictionary: Dictionary
     weights: SparseWeights
     l1_penalty: float
     gap: float
@@ -75,7 +75,7 @@ class Decomposition:
     def embedding(self) -> npt.NDArray[np.float32]:
         """(d,) float32, of unit length: what the words add up to."""
         indptr = np.array([0, self.l0], np.int64)
-        row: npt.NDArray[np.float32] = reconstruct(self.vocabulary, indptr, *self.weights, self.mean)[0]
+        row: npt.NDArray[np.float32] = reconstruct(self.dictionary, indptr, *self.weights, self.mean)[0]
         return row
 
     @property
@@ -85,7 +85,7 @@ class Decomposition:
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest weight (all by default), by falling weight."""
-        return top_words(self.vocabulary, self.weights, k)
+        return top_words(self.dictionary, self.weights, k)
 
     def without(self, *words: str) -> Decomposition:
         """The same code with these words' weights set to zero; its ``embedding`` is what the others add up to.
@@ -97,11 +97,11 @@ class Decomposition:
         ConceptError
             If a word is not in the dictionary.
         """
-        removed = np.concatenate([np.zeros(0, np.int32), *(self.vocabulary.rows_of(word) for word in words)])
+        removed = self.dictionary.rows_of(words)
         kept = ~np.isin(self.weights.indices, removed)
         weights = SparseWeights(self.weights.indices[kept], self.weights.values[kept])
         nan = float("nan")
-        return Decomposition(self.vocabulary, weights, self.l1_penalty, nan, nan, self.target, self.mean)
+        return Decomposition(self.dictionary, weights, self.l1_penalty, nan, nan, self.target, self.mean)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: ``l0, cosine, gap, kkt, l1_penalty, words`` (words by falling weight)."""
@@ -126,7 +126,7 @@ class Decomposition:
 class AverageWeights:
     """Mean weights over a set of embeddings, with the mean number of words and the mean cosine."""
 
-    vocabulary: Vocabulary
+    dictionary: Dictionary
     weights: SparseWeights
     count: int
     l0: float
@@ -134,7 +134,7 @@ class AverageWeights:
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest mean weight (all by default), by falling weight."""
-        return top_words(self.vocabulary, self.weights, k)
+        return top_words(self.dictionary, self.weights, k)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: ``count, l0, cosine, words``."""
@@ -153,7 +153,7 @@ class AverageWeights:
 class Decompositions:
     """A batch of decompositions in CSR layout; indexing gives a :class:`Decomposition`, slicing a smaller batch."""
 
-    vocabulary: Vocabulary
+    dictionary: Dictionary
     codes: SparseCodes
     targets: Any  # (n, d) float32, on the device where they were explained
     mean_embedding: npt.NDArray[np.float32]
@@ -172,7 +172,7 @@ class Decompositions:
         codes = self.codes
         span = slice(codes.indptr[i], codes.indptr[i + 1])
         return Decomposition(
-            self.vocabulary,
+            self.dictionary,
             SparseWeights(codes.indices[span], codes.values[span]),
             float(codes.l1_penalty[i]),
             float(codes.gap[i]),
@@ -196,7 +196,7 @@ class Decompositions:
             codes.kkt[chosen],
             codes.rounds[chosen],
         )
-        return Decompositions(self.vocabulary, picked, self.targets[chosen.tolist()], self.mean_embedding)
+        return Decompositions(self.dictionary, picked, self.targets[chosen.tolist()], self.mean_embedding)
 
     def __iter__(self) -> Iterator[Decomposition]:
         return (self[i] for i in range(len(self)))
@@ -209,7 +209,7 @@ class Decompositions:
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float32]:
         """(n, d) float32 unit rows: what the words of each add up to."""
-        return reconstruct(self.vocabulary, *self.codes[:3], self.mean_embedding)
+        return reconstruct(self.dictionary, *self.codes[:3], self.mean_embedding)
 
     @cached_property
     def cosine(self) -> Vector:
@@ -224,7 +224,7 @@ class Decompositions:
         count = len(self)
         sums = np.bincount(inverse, self.codes.values, len(indices))
         l0, cosine = (float(self.l0.mean()), float(self.cosine.mean())) if count else (0.0, 0.0)
-        return AverageWeights(self.vocabulary, SparseWeights(indices, sums / max(count, 1)), count, l0, cosine)
+        return AverageWeights(self.dictionary, SparseWeights(indices, sums / max(count, 1)), count, l0, cosine)
 
     def to_scipy(self) -> Any:
         """(n, N) ``scipy.sparse.csr_array`` of the weights.
@@ -238,7 +238,7 @@ class Decompositions:
             from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
         except ImportError:
             raise MissingDependencyError("scipy", "bench") from None
-        shape = (len(self), len(self.vocabulary))
+        shape = (len(self), len(self.dictionary))
         return csr_array((self.codes.values, self.codes.indices, self.codes.indptr), shape=shape)
 
     def __repr__(self) -> str:
@@ -247,14 +247,14 @@ class Decompositions:
 
 
 def reconstruct(
-    vocabulary: Vocabulary,
+    dictionary: Dictionary,
     indptr: npt.NDArray[np.int64],
     indices: npt.NDArray[np.int32],
     values: Vector,
     mean: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
     """``norm(norm(C^T w) + mu)`` for n codes in CSR layout, (n, d) float32; norm of zero is zero."""
-    sums = unit(vocabulary.combine(indptr, indices, values))
+    sums = unit(dictionary.combine(indptr, indices, values))
     rows: npt.NDArray[np.float32] = unit(sums + mean.astype(np.float64)).astype(np.float32)
     return rows
 

@@ -15,7 +15,6 @@ import pytest
 
 from fastconcept.bundle import Bundle
 from fastconcept.concepts.bank import ConceptBank
-from fastconcept.concepts.dictionary import Dictionary
 from fastconcept.encoders.onnx import TextEncoder
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import BundleError, ConceptError, ExportError
@@ -23,6 +22,7 @@ from fastconcept.export import build
 from fastconcept.export.banks import DEFAULT_ROOTS, plan_banks, safe_name
 from fastconcept.export.build import export_bundle
 from fastconcept.export.clip import ClipModel, load_clip
+from fastconcept.sparse.dictionary import Dictionary
 
 pytest.importorskip("open_clip")
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastconcept.concepts.dictionary import Dictionary
 from fastconcept.errors import ConceptError, InputError
 from fastconcept.kernels import cpu, reference
 from fastconcept.sparse.decompose import average, decompose, recompose
+from fastconcept.sparse.dictionary import Dictionary
 from fastconcept.sparse.result import Decompositions
-from fastconcept.sparse.vocabulary import Vocabulary
 
 Rows = npt.NDArray[np.float32]
 WORDS = [f"word{i}" for i in range(120)]
@@ -28,8 +27,8 @@ def unit_rows(rng: np.random.Generator, n: int, d: int) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return Vocabulary(WORDS, unit_rows(np.random.default_rng(0), 120, 24))
+def dictionary() -> Dictionary:
+    return Dictionary(WORDS, unit_rows(np.random.default_rng(0), 120, 24), np.zeros(24))
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,8 @@ def kernels(request: pytest.FixtureRequest) -> ModuleType:
 
 
 @pytest.fixture
-def batch(embeddings: Rows, vocabulary: Vocabulary, mean: Rows, kernels: ModuleType) -> Decompositions:
-    return decompose(embeddings, vocabulary, mean, kernels, l1_penalty=0.2)
+def batch(embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType) -> Decompositions:
+    return decompose(embeddings, dictionary, mean, kernels, l1_penalty=0.2)
 
 
 def norm(row: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -58,10 +57,10 @@ def norm(row: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def test_every_result_follows_the_definition(
-    batch: Decompositions, embeddings: Rows, vocabulary: Vocabulary, mean: Rows
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows
 ) -> None:
     """The code solves the problem of the centred embedding, and recomposes as norm(norm(C^T w) + mu)."""
-    rows = vocabulary.embeddings.astype(np.float64)
+    rows = dictionary.embeddings.astype(np.float64)
     for result, embedding in zip(batch, embeddings.astype(np.float64), strict=True):
         centred = norm(embedding - mean)
         gap, kkt = reference.certificate(rows, centred, *result.weights, 0.2)
@@ -74,18 +73,18 @@ def test_every_result_follows_the_definition(
 
 
 def test_top_is_sorted_and_ties_keep_the_order_of_the_words() -> None:
-    vocabulary = Vocabulary(["b", "a", "c"], np.eye(3, dtype=np.float32))
+    dictionary = Dictionary(["b", "a", "c"], np.eye(3), np.zeros(3))
     target = np.array([[0.6, 0.6, 0.52915026]], np.float32)
-    result = decompose(target, vocabulary, np.zeros(3, np.float32), reference, l1_penalty=0.1)[0]
+    result = decompose(target, dictionary, np.zeros(3, np.float32), reference, l1_penalty=0.1)[0]
     assert [word for word, _ in result.top()] == ["b", "a", "c"]
     assert result.top(1) == result.top()[:1]
 
 
 def test_batch_equals_loop_and_slices(
-    batch: Decompositions, embeddings: Rows, vocabulary: Vocabulary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
 ) -> None:
     for i, result in enumerate(batch):
-        alone = decompose(embeddings[i : i + 1], vocabulary, mean, kernels, l1_penalty=0.2)[0]
+        alone = decompose(embeddings[i : i + 1], dictionary, mean, kernels, l1_penalty=0.2)[0]
         assert np.array_equal(alone.weights.indices, result.weights.indices)
         assert np.allclose(alone.weights.values, result.weights.values, rtol=1e-12)
         assert batch.cosine[i] == pytest.approx(result.cosine, abs=1e-9)
@@ -98,26 +97,26 @@ def test_batch_equals_loop_and_slices(
         batch[7]
 
 
-def test_number_of_words(embeddings: Rows, vocabulary: Vocabulary, mean: Rows, kernels: ModuleType) -> None:
-    assert list(decompose(embeddings, vocabulary, mean, kernels, l0=4).l0) == [4] * 7
+def test_number_of_words(embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType) -> None:
+    assert list(decompose(embeddings, dictionary, mean, kernels, l0=4).l0) == [4] * 7
 
 
 def test_warm_start_keeps_the_answer(
-    batch: Decompositions, embeddings: Rows, vocabulary: Vocabulary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
 ) -> None:
-    again = decompose(embeddings, vocabulary, mean, kernels, l1_penalty=0.2, warm_start=batch.codes)
+    again = decompose(embeddings, dictionary, mean, kernels, l1_penalty=0.2, warm_start=batch.codes)
     assert np.array_equal(again.codes.indices, batch.codes.indices)
     assert np.allclose(again.codes.values, batch.codes.values, rtol=1e-9)
 
 
-def test_without_takes_words_out_and_recomposes(batch: Decompositions, vocabulary: Vocabulary, mean: Rows) -> None:
+def test_without_takes_words_out_and_recomposes(batch: Decompositions, dictionary: Dictionary, mean: Rows) -> None:
     result = batch[0]
     (first, _), *others = result.top()
     rest = result.without(first)
     assert rest.top() == others
     assert rest.l0 == result.l0 - 1
     assert np.isnan(rest.gap)
-    assert np.allclose(rest.embedding, recompose(dict(others), vocabulary, mean), atol=1e-6)
+    assert np.allclose(rest.embedding, recompose(dict(others), dictionary, mean), atol=1e-6)
     unused = next(word for word in WORDS if word not in dict(result.top()))
     assert result.without(unused).top() == result.top()
     assert result.without(*dict(result.top())).l0 == 0
@@ -129,33 +128,33 @@ def test_without_an_unknown_word_names_near_ones(batch: Decompositions) -> None:
     assert "word11" in caught.value.suggestions
 
 
-def test_no_words_is_a_result(vocabulary: Vocabulary, mean: Rows, embeddings: Rows, kernels: ModuleType) -> None:
-    result = decompose(embeddings, vocabulary, mean, kernels, l1_penalty=5.0)[0]
+def test_no_words_is_a_result(dictionary: Dictionary, mean: Rows, embeddings: Rows, kernels: ModuleType) -> None:
+    result = decompose(embeddings, dictionary, mean, kernels, l1_penalty=5.0)[0]
     assert result.l0 == 0
     assert result.top() == []
     assert result.gap == 0
     assert np.allclose(result.embedding, norm(mean.astype(np.float64)), atol=1e-6)
-    without_mean = decompose(embeddings, vocabulary, np.zeros(24, np.float32), kernels, l1_penalty=5.0)[0]
+    without_mean = decompose(embeddings, dictionary, np.zeros(24, np.float32), kernels, l1_penalty=5.0)[0]
     assert not without_mean.embedding.any()
     assert without_mean.cosine == 0
     assert "0 words" in result._repr_html_()
 
 
-def test_embedding_at_the_mean(vocabulary: Vocabulary, kernels: ModuleType) -> None:
+def test_embedding_at_the_mean(dictionary: Dictionary, kernels: ModuleType) -> None:
     embedding = unit_rows(np.random.default_rng(3), 1, 24)
-    assert decompose(embedding, vocabulary, embedding[0], kernels, l1_penalty=0.1)[0].l0 == 0
+    assert decompose(embedding, dictionary, embedding[0], kernels, l1_penalty=0.1)[0].l0 == 0
 
 
 def test_length_does_not_matter(
-    batch: Decompositions, embeddings: Rows, vocabulary: Vocabulary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
 ) -> None:
-    longer = decompose((embeddings * np.float32(4)).astype(np.float32), vocabulary, mean, kernels, l1_penalty=0.2)
+    longer = decompose((embeddings * np.float32(4)).astype(np.float32), dictionary, mean, kernels, l1_penalty=0.2)
     assert np.array_equal(longer.codes.indices, batch.codes.indices)
     assert np.allclose(longer.cosine, batch.cosine, atol=1e-6)
 
 
 def test_mean_and_average_agree(
-    batch: Decompositions, embeddings: Rows, vocabulary: Vocabulary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
 ) -> None:
     dense = np.zeros((7, 120))
     for row, result in zip(dense, batch, strict=True):
@@ -167,7 +166,7 @@ def test_mean_and_average_agree(
     labels = ["odd", "even", "odd", "even", "odd", "even", "odd"]
     seen: list[int] = []
     stream = ((embeddings[i : i + 3], labels[i : i + 3]) for i in range(0, 7, 3))
-    classes = average(stream, vocabulary, mean, kernels, l1_penalty=0.2, progress=seen.append)
+    classes = average(stream, dictionary, mean, kernels, l1_penalty=0.2, progress=seen.append)
     assert seen == [3, 6, 7]
     assert list(classes) == ["odd", "even"]
     for label, start in (("odd", 0), ("even", 1)):
@@ -179,9 +178,9 @@ def test_mean_and_average_agree(
         assert classes[label].cosine == pytest.approx(batch.cosine[start::2].mean())
 
 
-def test_average_of_nothing(vocabulary: Vocabulary, mean: Rows) -> None:
-    assert average([], vocabulary, mean, reference, l1_penalty=0.2) == {}
-    empty = decompose(np.zeros((0, 24), np.float32), vocabulary, mean, reference, l1_penalty=0.2)
+def test_average_of_nothing(dictionary: Dictionary, mean: Rows) -> None:
+    assert average([], dictionary, mean, reference, l1_penalty=0.2) == {}
+    empty = decompose(np.zeros((0, 24), np.float32), dictionary, mean, reference, l1_penalty=0.2)
     assert empty.mean().top() == []
 
 
@@ -192,7 +191,7 @@ def test_json_and_html(batch: Decompositions) -> None:
     assert document["words"] == [[word, weight] for word, weight in result.top()]
     assert json.loads(json.dumps(result.without(result.top()[0][0]).to_dict()))["gap"] is None
     assert result.top(1)[0][0] in result._repr_html_()
-    hostile = Vocabulary(["<b>", "y"], np.eye(2, dtype=np.float32))
+    hostile = Dictionary(["<b>", "y"], np.eye(2), np.zeros(2))
     page = decompose(np.eye(2, dtype=np.float32), hostile, np.zeros(2, np.float32), reference, l1_penalty=0.1)[0]
     assert "<b>" not in page._repr_html_()
 
@@ -204,32 +203,24 @@ def test_scipy(batch: Decompositions) -> None:
     assert matrix.sum() == pytest.approx(batch.codes.values.sum())
 
 
-def test_recompose_many(vocabulary: Vocabulary, mean: Rows) -> None:
+def test_recompose_many(dictionary: Dictionary, mean: Rows) -> None:
     codes = [{"word3": 0.5}, {}, {"word3": 0.2, "word9": -0.1}]
-    rows = recompose(codes, vocabulary, mean)
+    rows = recompose(codes, dictionary, mean)
     assert rows.shape == (3, 24)
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    assert np.allclose(rows[0], recompose(codes[0], vocabulary, mean))
+    assert np.allclose(rows[0], recompose(codes[0], dictionary, mean))
     with pytest.raises(InputError, match="finite"):
-        recompose({"word3": float("nan")}, vocabulary, mean)
+        recompose({"word3": float("nan")}, dictionary, mean)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.5))
 def test_recomposing_the_words_gives_the_embedding(seed: int, penalty: float) -> None:
     rng = np.random.default_rng(seed)
-    vocabulary = Vocabulary(WORDS[:40], unit_rows(rng, 40, 12))
+    dictionary = Dictionary(WORDS[:40], unit_rows(rng, 40, 12), np.zeros(12))
     mean = rng.standard_normal(12).astype(np.float32) * np.float32(0.2)
-    result = decompose(unit_rows(rng, 1, 12), vocabulary, mean, cpu, l1_penalty=penalty)[0]
-    assert np.allclose(result.embedding, recompose(dict(result.top()), vocabulary, mean), atol=1e-6)
-
-
-def test_any_dictionary_is_prepared_once(embeddings: Rows, vocabulary: Vocabulary, mean: Rows) -> None:
-    dictionary = Dictionary(WORDS, vocabulary.embeddings, np.zeros(24))
-    first = decompose(embeddings, dictionary, mean, cpu, l1_penalty=0.2)
-    second = decompose(embeddings, dictionary, mean, cpu, l1_penalty=0.2)
-    assert first.vocabulary is second.vocabulary
-    assert first[0].vocabulary.prepared(cpu) is second[0].vocabulary.prepared(cpu)
+    result = decompose(unit_rows(rng, 1, 12), dictionary, mean, cpu, l1_penalty=penalty)[0]
+    assert np.allclose(result.embedding, recompose(dict(result.top()), dictionary, mean), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -248,17 +239,13 @@ def test_any_dictionary_is_prepared_once(embeddings: Rows, vocabulary: Vocabular
     ],
 )
 def test_bad_input(
-    arguments: dict[str, object], message: str, embeddings: Rows, vocabulary: Vocabulary, mean: Rows
+    arguments: dict[str, object], message: str, embeddings: Rows, dictionary: Dictionary, mean: Rows
 ) -> None:
     given = {"embeddings": embeddings, "mean": mean, **arguments}
     with pytest.raises(InputError, match=message):
-        decompose(dictionary=vocabulary, kernels=reference, **given)  # type: ignore[arg-type]
+        decompose(dictionary=dictionary, kernels=reference, **given)  # type: ignore[arg-type]
 
 
-def test_bad_vocabulary_and_labels(vocabulary: Vocabulary, embeddings: Rows, mean: Rows) -> None:
-    with pytest.raises(InputError, match="3 words but 2"):
-        Vocabulary(["a", "b", "c"], np.eye(2, dtype=np.float32))
-    with pytest.raises(InputError, match="length 2"):
-        Vocabulary(["a", "b"], 2 * np.eye(2, dtype=np.float32))
+def test_as_many_labels_as_embeddings(dictionary: Dictionary, embeddings: Rows, mean: Rows) -> None:
     with pytest.raises(InputError, match="2 labels"):
-        average([(embeddings, ["x", "y"])], vocabulary, mean, reference, l1_penalty=0.2)
+        average([(embeddings, ["x", "y"])], dictionary, mean, reference, l1_penalty=0.2)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from fastconcept.bundle import MANIFEST, Bundle, sha256_of
-from fastconcept.concepts.dictionary import Dictionary
 from fastconcept.engine import Engine
 from fastconcept.export.build import export_bundle
+from fastconcept.sparse.dictionary import Dictionary
 
 from .photos import pack_photos
 from .things import things, words

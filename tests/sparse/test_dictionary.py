@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from fastconcept.concepts.dictionary import Dictionary
 from fastconcept.errors import BundleError, ConceptError, InputError
+from fastconcept.kernels import cpu
+from fastconcept.sparse.dictionary import Dictionary
 
 WORDS = ["kitten", "Kitten", "dog leash", "größe", "two-tone"]
 
@@ -55,12 +60,84 @@ def test_words_are_found_as_they_are_written(dictionary: Dictionary) -> None:
     assert caught.value.suggestions == ("kitten", "Kitten")
     with pytest.raises(ConceptError):
         dictionary.index("")
+    assert dictionary.rows_of(["größe", "kitten"]).tolist() == [3, 0]
+    assert dictionary.rows_of([]).dtype == np.int32
+    with pytest.raises(ConceptError, match="'kiten'"):
+        dictionary.rows_of(["kitten", "kiten"])
 
 
 @pytest.mark.parametrize("words", [["a"], ["a", "a"], ["a", ""], ["a", "b\n"]])
 def test_bad_words_are_refused(words: list[str]) -> None:
     with pytest.raises(InputError):
         Dictionary.from_embeddings(words, vectors(2))
+
+
+def test_a_repeated_word_is_refused_by_name(tmp_path: Path) -> None:
+    """One rule everywhere: when made, when centred, and when read."""
+    words, rows = ["dog", "a red ball", "dog"], vectors(3)
+    with pytest.raises(InputError, match="'dog' occurs twice"):
+        Dictionary(words, rows, np.zeros(6))
+    with pytest.raises(InputError, match="'dog' occurs twice"):
+        Dictionary.from_embeddings(words, rows)
+    path = tmp_path / "words.safetensors"
+    Dictionary(["dog", "a red ball", "cat"], rows, np.zeros(6)).save(path)
+    lines = np.frombuffer("\n".join(words).encode(), np.uint8)
+    save_file(load_file(path) | {"words": lines}, path, metadata={"kind": "dictionary"})
+    with pytest.raises(BundleError, match=r"words\.safetensors: .*'dog' occurs twice"):
+        Dictionary.load(path)
+
+
+def test_a_word_needs_a_row() -> None:
+    with pytest.raises(InputError, match="3 words but 2"):
+        Dictionary(["a", "b", "c"], np.eye(2), np.zeros(2))
+
+
+def test_rows_are_scaled_to_unit_length() -> None:
+    dictionary = Dictionary(["a", "b"], 2 * np.eye(2), np.zeros(2))
+    assert np.array_equal(dictionary.embeddings, np.eye(2, dtype=np.float32))
+    assert not dictionary.embeddings.flags.writeable
+
+
+class SlowKernels(ModuleType):
+    """A backend that counts its preparations and takes long enough over each that threads meet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.device, self.count = "first", 0
+
+    def place(self) -> str:
+        return self.device
+
+    def prepare_dictionary(self, rows: np.ndarray) -> object:
+        self.count += 1
+        time.sleep(0.05)
+        return object()
+
+
+def test_threads_that_ask_at_once_share_one_preparation(dictionary: Dictionary) -> None:
+    kernels, barrier = SlowKernels("slow"), threading.Barrier(4)
+
+    def ask(_: int) -> object:
+        barrier.wait()
+        return dictionary.prepared(kernels)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    assert kernels.count == 1
+    assert all(answer is answers[0] for answer in answers)
+
+
+def test_one_preparation_for_each_backend_and_device(dictionary: Dictionary) -> None:
+    kernels, other = SlowKernels("slow"), SlowKernels("other")
+    first = dictionary.prepared(kernels)
+    assert dictionary.prepared(kernels) is first
+    assert dictionary.prepared(other) is not first
+    kernels.device = "second"
+    assert dictionary.prepared(kernels) is not first
+    kernels.device = "first"
+    assert dictionary.prepared(kernels) is first
+    assert (kernels.count, other.count) == (2, 1)
+    assert dictionary.prepared(cpu) is dictionary.prepared(cpu)
 
 
 @pytest.mark.parametrize("mean", [np.zeros(5), np.zeros((1, 6)), np.full(6, np.nan)])

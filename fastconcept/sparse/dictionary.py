@@ -1,18 +1,20 @@
-"""The vocabulary of sparse decompositions: words and their centred embeddings."""
+"""The words a decomposition may use, with their centred embeddings, as files hold them and as kernels take them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from ..concepts.embeddings import Float32, check_names, unit_rows
+from ..concepts.nearby import NearNames
+from ..concepts.storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
 from ..errors import BundleError, ConceptError, InputError
-from .embeddings import Float32, check_names, unit_rows
-from .nearby import NearNames
-from .storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
+from ..kernels.contract import Kernels, PreparedDictionary
 
 
 class Dictionary:
@@ -20,7 +22,8 @@ class Dictionary:
 
     .. math:: C_j = \frac{t_j - \bar t}{\lVert t_j - \bar t \rVert}, \qquad \bar t = \frac 1 N \sum_j t_j,
 
-    where :math:`t_j` is the unit embedding of word j and the mean is over the chosen vocabulary.
+    where :math:`t_j` is the unit embedding of word j and the mean is over the chosen vocabulary. Threads may share a
+    dictionary.
 
     Parameters
     ----------
@@ -29,12 +32,12 @@ class Dictionary:
     embeddings : (N, d) floating
         The centred rows C, scaled to length one here.
     mean : (d,) floating
-        The mean text embedding that was taken off.
+        The mean text embedding that was subtracted.
 
     Raises
     ------
     InputError
-        The counts differ, a word is empty or occurs twice, or a row is zero or not finite.
+        If the counts differ, a word is empty or occurs twice, or a row is zero or not finite.
 
     Source: Bhalla et al., *Interpreting CLIP with Sparse Linear Concept Embeddings*, arXiv 2402.10376, section 4.
 
@@ -52,9 +55,11 @@ class Dictionary:
         check_names(self._words, len(rows) if rows.ndim else 0, "words")
         self._embeddings = unit_rows(rows, self._words.__getitem__)
         self._mean = np.array(mean, dtype=np.float32)
-        if self._mean.shape != self._embeddings.shape[1:] or not np.all(np.isfinite(self._mean)):
-            raise InputError(f"the mean must be {self._embeddings.shape[1]} finite numbers, not {self._mean.shape}")
+        if self._mean.shape != (self.dimension,) or not np.all(np.isfinite(self._mean)):
+            raise InputError(f"the mean must be {self.dimension} finite numbers, not {self._mean.shape}")
         self._mean.flags.writeable = False
+        self._prepared: dict[tuple[str, str], PreparedDictionary] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike) -> Dictionary:
@@ -63,7 +68,7 @@ class Dictionary:
         Raises
         ------
         InputError
-            As for the class; also when all words have the same embedding, so that centring leaves none a direction.
+            As for the class; also if all words have the same embedding, so that centring leaves none a direction.
         """
         words = tuple(words)
         rows = np.asarray(embeddings)
@@ -88,33 +93,72 @@ class Dictionary:
 
     @property
     def mean(self) -> Float32:
-        """(d,) float32: mean of the unit text embeddings before centring."""
+        """(d,) float32, read-only: mean of the unit text embeddings before centring."""
         return self._mean
+
+    @property
+    def dimension(self) -> int:
+        """Length d of an embedding."""
+        return int(self._embeddings.shape[1])
 
     def __len__(self) -> int:
         return len(self._words)
 
     def __repr__(self) -> str:
-        return f"Dictionary({len(self)} words, {self._mean.size} dimensions)"
+        return f"Dictionary({len(self)} words, {self.dimension} dimensions)"
 
     @cached_property
     def _by_word(self) -> dict[str, int]:
         return {word: i for i, word in enumerate(self._words)}
 
     def index(self, word: str) -> int:
-        """The row of a word, exactly as it is written in the vocabulary.
+        """The row of a word, exactly as it is written in the dictionary.
 
         Raises
         ------
         ConceptError
-            It is not in the vocabulary; ``suggestions`` holds near words.
+            If the word is not in the dictionary; ``suggestions`` holds similar words.
         """
-        found = self._by_word.get(word)
-        if found is None:
-            near = NearNames(self._words).find(word)
+        if word not in self._by_word:
+            near = NearNames(self._words).find(word) if isinstance(word, str) else []
             hint = f"near ones: {', '.join(near)}" if near else "there is none spelled alike"
             raise ConceptError(f"{word!r} is not one of the {len(self):,} words of this dictionary; {hint}", near)
-        return found
+        return self._by_word[word]
+
+    def rows_of(self, words: Iterable[str]) -> NDArray[np.int32]:
+        """The rows of some words, (k,) int32, in the order of the words; errors are those of :meth:`index`.
+
+        Examples
+        --------
+        >>> Dictionary.from_embeddings(["cat", "dog"], np.eye(2)).rows_of(["dog", "cat"])
+        array([1, 0], dtype=int32)
+        """
+        return np.array([self.index(word) for word in words], np.int32)
+
+    def prepared(self, kernels: Kernels) -> PreparedDictionary:
+        """The embeddings in the form that a kernel backend computes from.
+
+        They are prepared at the first call for each backend and device, and kept for as long as the dictionary lives.
+
+        Parameters
+        ----------
+        kernels : Kernels
+            The backend. One that works on devices prepares for the device that is current at the call.
+        """
+        key = (kernels.__name__, kernels.place())
+        with self._lock:
+            if key not in self._prepared:
+                self._prepared[key] = kernels.prepare_dictionary(self._embeddings)
+            return self._prepared[key]
+
+    def combine(
+        self, indptr: NDArray[np.int64], indices: NDArray[np.int32], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Weighted sums ``C^T w`` of n codes in CSR layout, (n, d) float64."""
+        sums = np.zeros((len(indptr) - 1, self.dimension))
+        for row, start, stop in zip(sums, indptr[:-1], indptr[1:], strict=True):
+            np.matmul(values[start:stop], self._embeddings[indices[start:stop]].astype(np.float64), out=row)
+        return sums
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
         """Write one safetensors file: ``embeddings`` in float32 or, with ``half``, float16; ``mean``; ``words``."""
@@ -129,7 +173,7 @@ class Dictionary:
         Raises
         ------
         BundleError
-            The file is missing or damaged, or its parts disagree.
+            If the file is missing or damaged, or its parts disagree.
         """
         tensors, metadata = read_tensors(path, ["embeddings", "mean", "words"])
         embeddings, mean = tensors["embeddings"], tensors["mean"]
