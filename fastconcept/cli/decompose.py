@@ -24,7 +24,9 @@ def command(
     images: ImagesArgument,
     sparsity: SharedSparsity,
     top: Annotated[int, typer.Option(min=1, help="Words shown per image.")] = 12,
-    out: Annotated[Path | None, OutputOption(help="Picture file for bar charts of the words.")] = None,
+    out: Annotated[
+        Path | None, OutputOption(callback=output.writable_picture, help="Picture file for bar charts of the words.")
+    ] = None,
 ) -> Answer:
     """Describe an image in a few words, each with its weight."""
     l1_penalty, l0 = sparsity["l1_penalty"], sparsity["l0"]

@@ -23,8 +23,14 @@ def command(
     options: SharedMapOptions,
     images: ImagesArgument,
     concepts: ConceptsOption = [],
-    out: Annotated[Path | None, OutputOption(help="Picture file for the maps, laid over the images.")] = None,
-    npy: Annotated[Path | None, typer.Option(help="NumPy file (.npy) for the maps (k, H, W) of one image.")] = None,
+    out: Annotated[
+        Path | None,
+        OutputOption(callback=output.writable_picture, help="Picture file for the maps, laid over the images."),
+    ] = None,
+    npy: Annotated[
+        Path | None,
+        typer.Option(callback=output.writable, help="NumPy file (.npy) for the maps (k, H, W) of one image."),
+    ] = None,
     box: Annotated[bool, typer.Option("--box/--no-box", help="Draw each concept's box.")] = False,
 ) -> Answer:
     """Draw where each concept is in an image."""

@@ -6,12 +6,12 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ..errors import InputError
 
@@ -22,6 +22,16 @@ Item = TypeVar("Item")
 def console() -> Console:
     """Where tables and bars go: stdout. In a pipe no line is wrapped; brackets in text are text."""
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
+
+
+def print_text(parts: Iterable[RenderableType]) -> None:
+    """Print strings, tables and bars on stdout, without the blanks that tables have at the end of their lines."""
+    target = console()
+    with target.capture() as capture:
+        for part in parts:
+            target.print(part)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    sys.stdout.flush()
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -89,18 +99,42 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def save_picture(picture: Any, path: Path) -> None:
-    """Save a Pillow image in the format of the file's ending.
+def writable(path: Path | None) -> Path | None:
+    """The path of a file to write, checked before any work is done.
 
     Raises
     ------
     InputError
-        If the ending names no format that Pillow writes, or the file cannot be written.
+        If its directory does not exist.
     """
+    if path is not None and not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no directory {path.parent}")
+    return path
+
+
+def writable_picture(path: Path | None) -> Path | None:
+    """The path of a picture to write, checked before any work is done.
+
+    Raises
+    ------
+    InputError
+        If its directory does not exist, or its ending names no format that Pillow writes.
+    """
+    if path is not None:
+        _picture_format(path)
+    return writable(path)
+
+
+def save_picture(picture: Any, path: Path) -> None:
+    """Save a Pillow image in the format of the file's ending; errors as :func:`writable_picture`."""
+    with whole_file(path) as stream:
+        picture.save(stream, _picture_format(path))
+
+
+def _picture_format(path: Path) -> str:
     from PIL import Image
 
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind is None or kind not in Image.SAVE:
+    name = Image.registered_extensions().get(path.suffix.lower())
+    if name is None or name not in Image.SAVE:
         raise InputError(f"{path}: cannot write pictures as {path.suffix or 'a file without ending'}; try .png")
-    with whole_file(path) as stream:
-        picture.save(stream, kind)
+    return name

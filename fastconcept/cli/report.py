@@ -21,7 +21,7 @@ def command(
     engine: SharedEngine,
     options: Annotated[Options, Shared(map_options, stride=["32"], score="log-rank")],
     images: Annotated[list[Path], typer.Argument(help="Image files or directories.", show_default=False)],
-    out: Annotated[Path, OutputOption(help="HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, OutputOption(callback=output.writable, help="HTML file to write.")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="Largest number of images.")] = 24,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
 ) -> Answer:

@@ -38,13 +38,9 @@ class Answer:
         """Print the document or the text on stdout."""
         if as_json:
             output.print_json(self.document)
-            return
-        console = output.console()
-        for part in self.text:
-            console.print(part)
-        for path in self.written:
-            if path is not None:
-                console.print(f"wrote {path}")
+        else:
+            written = [f"wrote {path}" for path in self.written if path is not None]
+            output.print_text([*self.text, *written])
 
 
 class Shared:

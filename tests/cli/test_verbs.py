@@ -132,6 +132,10 @@ def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
         (("explain", "{photo}", "-c", "dog", "--encoder", "tensorrt"), "DeviceError"),
         (("explain", "{photo}", "-c", "dog", "--encoder", "absent.engine", "--device", "cuda:0"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "-o", "out.docx"), "InputError"),
+        (("explain", "{photo}", "-c", "dog", "-o", "absent/out.png"), "InputError"),
+        (("explain", "{photo}", "-c", "dog", "--sizes", "big"), "InputError"),
+        (("explain", "{photo}", "-c", "dog", "--npy", "absent/maps.npy"), "InputError"),
+        (("report", "{photo}", "-o", "absent/page.html"), "InputError"),
         (("decompose", "{photo}", "--l1", "0.2", "--l0", "3"), "InputError"),
         (("decompose", "{photo}", "--l1", "-1"), "InputError"),
         (("decompose",), "MissingParameter"),
@@ -194,6 +198,17 @@ def test_as_a_process_in_a_pipe(photo: Path, tiny_bundle: Path) -> None:
     command = [Path(sys.executable).with_name("fastconcept"), "decompose", photo, "-b", tiny_bundle]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0 and result.stderr == "" and "cosine" in result.stdout
+    assert not any(line != line.rstrip() for line in result.stdout.splitlines())
+
+
+def test_progress_on_a_terminal(photo: Path, tiny_bundle: Path) -> None:
+    command = [Path(sys.executable).with_name("fastconcept"), "decompose", photo, "-b", tiny_bundle, "--json"]
+    ours, theirs = os.openpty()
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=120)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert result.returncode == 0 and "encoding" in shown and json.loads(result.stdout)["images"]
 
 
 def test_import_needs_no_torch_and_no_onnxruntime() -> None:
