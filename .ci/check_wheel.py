@@ -1,7 +1,7 @@
 """Does an installed wheel work by itself? Run it with a Python that has only the wheel, outside the checkout.
 
-It explains and decomposes an image with the built-in model through the command line, and fails if the package comes from
-a checkout, needs a compiler, or carries what only its makers use.
+It explains and decomposes an image with the built-in model through the command line, and fails if the package comes
+from a checkout, needs a compiler, or carries what only its makers use.
 """
 
 from __future__ import annotations
