@@ -1,4 +1,4 @@
-"""Concept banks: embeddings that have names and, where they are synsets, a taxonomy."""
+"""Concept banks: embeddings with names and, if they are synsets, with a taxonomy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import BundleError, ConceptError, InputError
 from .embeddings import Float32, check_names, unit_rows
 from .graph import Int32, as_nodes
-from .nearby import NearNames
+from .nearby import unknown_name
 from .search import Resolution
 from .storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
 from .taxonomy import Taxonomy
 
 
 class ConceptBank:
-    """Named unit vectors: the set S that ConVis ranks against. Synsets with their taxonomy, or phrases without one.
+    """Unit vectors with names: the set S that ConVis ranks against. They are synsets of a taxonomy, or phrases.
 
     Give either ``taxonomy``, whose nodes are the rows, or ``phrases``.
 
@@ -28,14 +28,14 @@ class ConceptBank:
     embeddings : (N, d) floating
         One row per concept, scaled to length one here.
     taxonomy : Taxonomy, optional
-        N synsets in the order of the rows; what was encoded is their definitions.
+        N synsets in the order of the rows, which are embeddings of their definitions.
     phrases : sequence of str, optional
-        N distinct phrases in the order of the rows; what was encoded is the phrases.
+        N distinct phrases in the order of the rows, which are embeddings of the phrases.
 
     Raises
     ------
     InputError
-        The counts differ, a phrase is empty or occurs twice, or a row is zero or not finite.
+        If the counts differ, a phrase is empty or occurs twice, or a row is zero or not finite.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class ConceptBank:
         if taxonomy is None:
             check_names(self._phrases, count, "phrases")
         elif len(taxonomy) != count:
-            raise InputError(f"{len(taxonomy)} synsets but {count} embeddings; every synset needs its own row")
+            raise InputError(f"{len(taxonomy)} synsets but {count} embeddings; each synset needs its own row")
         self._embeddings = unit_rows(rows, lambda i: self.names[i])
 
     @property
@@ -66,7 +66,7 @@ class ConceptBank:
 
     @property
     def taxonomy(self) -> Taxonomy | None:
-        """The synsets of the rows, node i being row i; None in a bank of phrases."""
+        """The synsets of the rows (node i is row i); None in a bank of phrases."""
         return self._taxonomy
 
     @property
@@ -76,7 +76,7 @@ class ConceptBank:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What was encoded: the definitions of the synsets, or the phrases."""
+        """The texts of the embeddings: the definitions of the synsets, or the phrases."""
         return self._phrases if self._taxonomy is None else self._taxonomy.definitions
 
     def __len__(self) -> int:
@@ -92,25 +92,23 @@ class ConceptBank:
             phrase: i for i, phrase in enumerate(self._phrases)
         }
 
-    def _find_phrase(self, text: str) -> int | None:
+    def _row_of_phrase(self, text: str) -> int | None:
         return self._by_phrase.get(text, self._by_phrase.get(text.strip().casefold()))
 
     def index(self, name: str) -> int:
-        """The row of a concept: a synset name or wnid, or, in a bank of phrases, a phrase (in any case).
+        """The row of a concept: of a synset name or wnid, or, in a bank of phrases, of a phrase. Case is ignored.
 
         Raises
         ------
         ConceptError
-            It is not in the bank; ``suggestions`` holds near names.
+            If the concept is not in the bank; ``suggestions`` holds similar names.
         """
         if self._taxonomy is not None:
             return self._taxonomy.index(name)
-        found = self._find_phrase(name)
-        if found is None:
-            near = NearNames(self._phrases).find(name)
-            hint = f"near ones: {', '.join(near)}" if near else "there is none spelled alike"
-            raise ConceptError(f"{name!r} is not one of the {len(self):,} phrases of this bank; {hint}", near)
-        return found
+        row = self._row_of_phrase(name)
+        if row is None:
+            raise unknown_name(name, self._phrases, "phrases of this bank")
+        return row
 
     def resolve(self, text: str) -> Resolution:
         """What a text means to this bank; the index is None for a phrase or a synset that is not in it.
@@ -118,31 +116,31 @@ class ConceptBank:
         Raises
         ------
         ConceptError
-            The text is empty; or, in a bank of synsets, looks like a synset name or wnid that WordNet has not.
+            If the text is empty or, in a bank of synsets, looks like a synset name or wnid that WordNet lacks.
         """
         if self._taxonomy is not None:
             return self._taxonomy.resolve(text)
         if not text.strip():
             raise ConceptError("an empty text names no concept; give a phrase")
-        return Resolution("phrase", self._find_phrase(text))
+        return Resolution("phrase", self._row_of_phrase(text))
 
     def subtree(self, name: str) -> Int32:
-        """Rows of a concept and all its descendants in the bank, ascending; a phrase has only itself."""
+        """Rows of a concept and of all its descendants in the bank, ascending; of a phrase, its own row."""
         i = self.index(name)
         return np.array([i], np.int32) if self._taxonomy is None else self._taxonomy.subtree(i)
 
     def leaves(self, name: str) -> Int32:
-        """Rows of the descendants without descendants of their own, ascending; a leaf or a phrase has only itself."""
+        """Rows of the descendants that have none themselves, ascending; of a leaf or a phrase, its own row."""
         i = self.index(name)
         return np.array([i], np.int32) if self._taxonomy is None else self._taxonomy.leaves(i)
 
     def subset(self, indices: ArrayLike) -> ConceptBank:
-        """A bank of some rows.
+        """A bank of some of the rows.
 
         Raises
         ------
         InputError
-            The indices are not strictly ascending, or out of range.
+            If the indices are not strictly ascending, or out of range.
         """
         rows = as_nodes(indices, len(self))
         if np.any(np.diff(rows) <= 0):
@@ -154,8 +152,9 @@ class ConceptBank:
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
         """Write one safetensors file, in float32 or, with ``half``, in float16 (half the size, error below 0.0005).
 
-        Tensors: ``embeddings`` (N, d), and ``offsets`` (N,) int64 of the synsets or ``names`` of the phrases, uint8,
-        joined by line breaks. Metadata: ``kind`` is ``synsets`` (then also the version of ``wordnet``) or ``phrases``.
+        Its tensors are ``embeddings`` (N, d) and, for synsets, ``offsets`` (N,) int64, or, for phrases, ``names``,
+        uint8, joined by line breaks. Its metadata have the ``kind``, ``synsets`` or ``phrases``, and for synsets the
+        version of ``wordnet``.
         """
         tensors: Tensors = {"embeddings": self._embeddings.astype(np.float16 if half else np.float32)}
         if self._taxonomy is None:
@@ -172,22 +171,22 @@ class ConceptBank:
 
         Parameters
         ----------
-        path : path
+        path : str or path
             The safetensors file.
         taxonomy : Taxonomy, optional
-            By default the one that ships with the package.
+            The taxonomy that has the synsets; by default the one that ships with the package.
 
         Raises
         ------
         BundleError
-            The file is missing or damaged: not two-dimensional, NaN, a zero row, counts that differ, an offset that
-            the taxonomy has not, another version of WordNet.
+            If the file is missing or damaged (for example, counts differ or a row is zero or not finite), or its
+            offsets are not in the taxonomy, or its synsets are of another version of WordNet.
         """
         tensors, metadata = read_tensors(path, ["embeddings"])
         embeddings = tensors["embeddings"]
         if embeddings.ndim != 2 or embeddings.dtype not in (np.float16, np.float32):
-            found = f"{embeddings.dtype} of shape {embeddings.shape}"
-            raise BundleError(f"{path}: embeddings are {found}; expected float16 or float32 of shape (N, d)")
+            layout = f"{embeddings.dtype} of shape {embeddings.shape}"
+            raise BundleError(f"{path}: embeddings are {layout}; expected float16 or float32 of shape (N, d)")
         kind = metadata.get("kind")
         try:
             if kind == "phrases" and "names" in tensors:
@@ -197,8 +196,8 @@ class ConceptBank:
                 return cls(embeddings, taxonomy=_synsets_at(tensors["offsets"], metadata, whole, str(path)))
         except InputError as error:
             raise BundleError(f"{path}: {error}") from error
-        found = ", ".join(sorted(tensors))
-        raise BundleError(f"{path}: a bank of kind {kind!r} with {found}; expected synsets or phrases")
+        names = ", ".join(sorted(tensors))
+        raise BundleError(f"{path}: a bank of kind {kind!r} with {names}; expected synsets or phrases")
 
 
 def _synsets_at(offsets: NDArray[np.generic], metadata: dict[str, str], whole: Taxonomy, path: str) -> Taxonomy:

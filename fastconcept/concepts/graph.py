@@ -1,4 +1,4 @@
-"""Directed acyclic graphs in compressed sparse rows: the shape of a taxonomy, without its words."""
+"""Directed acyclic graphs in compressed sparse rows: the shape of a taxonomy without its words."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
 
-def as_nodes(ids: ArrayLike, size: int) -> Int32:
-    """Check node indices: one-dimensional integers in ``range(size)``, or InputError."""
-    nodes = np.asarray(ids)
+def as_nodes(indices: ArrayLike, size: int) -> Int32:
+    """Indices as an int32 array.
+
+    Raises
+    ------
+    InputError
+        If they are not one-dimensional integers in ``range(size)``.
+    """
+    nodes = np.asarray(indices)
     if nodes.size == 0:
         return np.zeros(0, np.int32)
     if nodes.ndim != 1 or nodes.dtype.kind not in "iu":
         raise InputError(f"indices must be a list of integers, not {nodes.dtype} of shape {nodes.shape}")
     if nodes.min() < 0 or nodes.max() >= size:
-        raise InputError(f"indices must lie in 0..{size - 1}; found {nodes.min()}..{nodes.max()}")
+        raise InputError(f"indices must lie in 0..{size - 1}, not in {nodes.min()}..{nodes.max()}")
     return nodes.astype(np.int32)
 
 
@@ -39,7 +45,7 @@ class Csr:
     Raises
     ------
     InputError
-        The arrays do not describe N rows of targets in range.
+        If the arrays do not describe N rows of targets in range.
     """
 
     def __init__(self, indptr: ArrayLike, indices: ArrayLike) -> None:
@@ -68,7 +74,7 @@ class Csr:
         return self.indptr.size - 1
 
     def row(self, node: int) -> Int32:
-        """Targets of one node, a view."""
+        """Targets of one node (a view)."""
         return self.indices[self.indptr[node] : self.indptr[node + 1]]
 
     @property
@@ -87,7 +93,7 @@ class Csr:
         return targets
 
     def transpose(self) -> Csr:
-        """The same edges the other way round; rows ascending."""
+        """The same edges in the opposite direction; rows ascending."""
         sources = np.repeat(np.arange(len(self), dtype=np.int32), self.counts)
         by_target = np.argsort(self.indices, kind="stable")
         return Csr.from_counts(np.bincount(self.indices, minlength=len(self)), sources[by_target])
@@ -99,23 +105,23 @@ class Csr:
         targets = np.concatenate((self.indices, other.indices))
         return Csr.from_counts(self.counts + other.counts, targets[np.argsort(sources, kind="stable")])
 
-    def restrict(self, kept: Int32) -> Csr:
-        """Rows of the ``kept`` nodes (ascending), renumbered, without targets that are not kept."""
+    def restrict(self, nodes: Int32) -> Csr:
+        """The graph of some nodes (ascending), renumbered, with the edges between them."""
         position = np.full(len(self), -1, np.int32)
-        position[kept] = np.arange(kept.size, dtype=np.int32)
-        targets = position[self.gather(kept)]
-        rows = np.repeat(np.arange(kept.size), self.counts[kept])[targets >= 0]
-        return Csr.from_counts(np.bincount(rows, minlength=kept.size), targets[targets >= 0])
+        position[nodes] = np.arange(nodes.size, dtype=np.int32)
+        targets = position[self.gather(nodes)]
+        rows = np.repeat(np.arange(nodes.size), self.counts[nodes])[targets >= 0]
+        return Csr.from_counts(np.bincount(rows, minlength=nodes.size), targets[targets >= 0])
 
     def reach(self, starts: Int32) -> Int32:
         """``starts`` and every node that can be reached from them, ascending."""
-        seen = np.zeros(len(self), bool)
+        reached = np.zeros(len(self), bool)
         frontier = starts
         while frontier.size:
-            seen[frontier] = True
+            reached[frontier] = True
             targets = self.gather(frontier)
-            frontier = np.unique(targets[~seen[targets]])
-        return np.flatnonzero(seen).astype(np.int32)
+            frontier = np.unique(targets[~reached[targets]])
+        return np.flatnonzero(reached).astype(np.int32)
 
     @cached_property
     def depth(self) -> Int32:
@@ -124,13 +130,13 @@ class Csr:
         Raises
         ------
         InputError
-            The edges form a cycle.
+            If the edges form a cycle.
         """
         sources = self.transpose()
         waiting = self.counts
         depth = np.zeros(len(self), np.int32)
         frontier, level, done = np.flatnonzero(waiting == 0), 0, 0
-        while frontier.size:  # a node is ready once all its targets are: the level it becomes ready at is its depth
+        while frontier.size:  # a node is ready once all its targets are; the level at which it is ready is its depth
             depth[frontier] = level
             done += frontier.size
             released = sources.gather(frontier.astype(np.int32))
@@ -143,14 +149,14 @@ class Csr:
         return depth
 
     def paths(self, node: int, limit: int) -> list[list[int]]:
-        """Walks from ``node`` to nodes without targets, first targets first, at most ``limit``."""
-        found: list[list[int]] = []
+        """At most ``limit`` walks from ``node`` to nodes without targets; those by the first targets come first."""
+        paths: list[list[int]] = []
         stack = [[node]]
-        while stack and len(found) < limit:
+        while stack and len(paths) < limit:
             path = stack.pop()
             targets = self.row(path[-1]).tolist()
             if targets:
                 stack.extend([*path, target] for target in reversed(targets))
             else:
-                found.append(path)
-        return found
+                paths.append(path)
+        return paths

@@ -1,4 +1,4 @@
-"""The hypernym graph of a taxonomy: who is above and below whom, without words."""
+"""The hypernym graph of a taxonomy: which node is above or below which, without words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Hierarchy:
     Raises
     ------
     InputError
-        The two differ in length, or the edges form a cycle.
+        If the two differ in length, or the edges form a cycle.
     """
 
     def __init__(self, hypernyms: Csr, instances: Csr) -> None:
@@ -102,12 +102,12 @@ class Hierarchy:
         leaves: Int32 = nodes[self.child_indptr[nodes] == self.child_indptr[nodes + 1]]
         return leaves
 
-    def closure(self, ids: ArrayLike) -> Int32:
+    def closure(self, indices: ArrayLike) -> Int32:
         """Nodes and all their hypernyms up to the roots, ascending, without instance hypernyms."""
-        return self._hypernyms.reach(np.unique(as_nodes(ids, len(self))))
+        return self._hypernyms.reach(np.unique(as_nodes(indices, len(self))))
 
     def paths_to_root(self, i: int, limit: int = 1000) -> list[list[int]]:
-        """Paths from a node to a root, first hypernyms first, at most ``limit``; each starts at the node.
+        """At most ``limit`` paths, each from a node to a root; those by the first hypernyms come first.
 
         Examples
         --------
@@ -119,7 +119,7 @@ class Hierarchy:
         return self._upward.paths(self._node(i), limit)
 
     def path_to_root(self, i: int) -> list[int]:
-        """The shortest path from a node to a root; of several, the one that takes the first hypernyms.
+        """The shortest path from a node to a root; of several, the one by the first hypernyms.
 
         Examples
         --------

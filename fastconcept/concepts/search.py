@@ -1,4 +1,4 @@
-"""Finding synsets by name, by word and by text: the dictionary side of a taxonomy."""
+"""Synsets by name, by word and by text: the side of a taxonomy that a printed dictionary has."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Resolution:
 
     Attributes
     ----------
-    kind : "synset", "wnid", "word" or "phrase"
-        A synset name, a WordNet id, a word or collocation of WordNet, or anything else.
+    kind : {"synset", "wnid", "word", "phrase"}
+        Whether it is a synset name, a WordNet id, a word or collocation of WordNet, or any other text.
     index : int or None
-        The concept meant; None for a phrase, or for a synset of WordNet that is not in the bank: its embedding must
-        be computed.
+        The concept that it means. None for a phrase, and for a synset of WordNet that is not in the bank; such
+        concepts have no embedding yet.
     note : str
-        A sentence for the user where a choice was made for them, else empty.
+        A sentence that tells the user of a choice that was made for them; empty if there was no choice.
     """
 
     kind: Literal["synset", "wnid", "word", "phrase"]
@@ -49,7 +49,7 @@ class Resolution:
 
 
 def as_lemma(text: str) -> str:
-    """Spell a text as WordNet spells its lemmas, in lower case: ``"Polar  bear"`` gives ``"polar_bear"``."""
+    """A text as WordNet would spell it as a lemma, in lower case: ``"Polar  bear"`` gives ``"polar_bear"``."""
     return "_".join(text.lower().split())
 
 
@@ -81,14 +81,14 @@ def _name(lemma: str, sense: int) -> str:
 
 
 class LemmaIndex:
-    """From a lemma in lower case to the nodes it names, in the order of their senses.
+    """The nodes that each lemma (in lower case) names, in the order of its senses.
 
     Parameters
     ----------
     words : SynsetWords
         The words of all synsets.
     rows : (N,) int32
-        Where the words of each node are.
+        Row of ``words`` that belongs to each node.
     """
 
     def __init__(self, words: SynsetWords, rows: Int32) -> None:
@@ -103,11 +103,11 @@ class LemmaIndex:
     def _near(self) -> NearNames:
         lemmas = list(self._entries)
         counts = np.fromiter(map(len, self._entries.values()), np.int64, len(lemmas))
-        return NearNames([lemmas[i] for i in np.argsort(-counts, kind="stable").tolist()])  # many senses: a common word
+        return NearNames([lemmas[i] for i in np.argsort(-counts, kind="stable").tolist()])  # common words have many
 
     def nodes(self, lemma: str) -> list[int]:
         """Nodes of a lemma in the order of their senses; empty if there are none."""
-        # A synset may hold one lemma in two spellings (Cat, CAT): it is named once.
+        # A synset may have one lemma in two spellings (Cat, CAT).
         return list(dict.fromkeys(self._nodes[self._entries.get(lemma, [])].tolist()))
 
     def node(self, lemma: str, sense: int) -> int | None:
@@ -115,14 +115,14 @@ class LemmaIndex:
         return next((int(self._nodes[k]) for k in self._entries.get(lemma, ()) if self._senses[k] == sense), None)
 
     def base_forms(self, lemma: str) -> list[str]:
-        """The lemma and the singulars it may be a plural of, as far as they are known, in NLTK's order."""
+        """Known lemmas that this one may be a form of: itself, then its singulars, in NLTK's order."""
         forms = [lemma, *(self._plurals[lemma] if lemma in self._plurals else singulars(lemma))]
         return [form for form in dict.fromkeys(forms) if form in self._entries]
 
     def near(self, lemma: str, sense: int, limit: int = 5) -> list[str]:
-        """Names that may have been meant: other senses of the lemma, or the same sense of lemmas spelled alike.
+        """Names that the user may have meant: other senses of the lemma, or the same sense of similar lemmas.
 
-        They are spelled with the lemma that is near, ``polar_bear.n.01``, also where another one names the synset.
+        A name has the similar lemma (``polar_bear.n.01``), even if another lemma names the synset (``ice_bear.n.01``).
         """
         if lemma in self._entries:
             return list(dict.fromkeys(_name(lemma, self._senses[k]) for k in self._entries[lemma]))[:limit]
@@ -131,9 +131,9 @@ class LemmaIndex:
         return [_name(other, sense if sense in senses[other] else senses[other][0]) for other in near][:limit]
 
     def search(self, lemma: str) -> Iterator[int]:
-        """Nodes with this lemma by sense, then with a lemma that starts with it (short ones first) or contains it.
+        """Nodes of this lemma by sense, then of lemmas that start with it, then of lemmas that contain it.
 
-        A node comes once for every lemma that matches.
+        Shorter lemmas come first. A node comes once for each of its lemmas that matches.
         """
         yield from self.nodes(lemma)
         matches = [name for name in self._entries if lemma in name]

@@ -1,7 +1,8 @@
-"""Safetensors files of the concepts room: bounded reading, byte-for-byte repeatable writing, packed text.
+"""Safetensors files of concepts and words: bounded reading, byte-for-byte repeatable writing, packed text.
 
 The format is https://huggingface.co/docs/safetensors. Text travels inside it as ``uint8`` tensors: newline-joined
-UTF-8, plain or compressed with zlib. Nothing read here is trusted: every size is bounded before memory is taken.
+UTF-8, plain or compressed with zlib. No file is trusted: every size is checked against a bound before memory is
+allocated for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..errors import BundleError, InputError
 Tensors = dict[str, NDArray[np.generic]]
 
 MAX_TEXT_BYTES = 64 << 20
-"""Largest block of text accepted after decompression; all noun definitions of WordNet 3.0 are 5 MB."""
+"""Largest block of text accepted after decompression; the noun definitions of WordNet 3.0 take 5 MB."""
 
 
 def read_tensors(path: str | os.PathLike[str], required: Iterable[str]) -> tuple[Tensors, dict[str, str]]:
@@ -30,7 +31,7 @@ def read_tensors(path: str | os.PathLike[str], required: Iterable[str]) -> tuple
     Raises
     ------
     BundleError
-        The file is missing, is not safetensors, or lacks one of the ``required`` tensors.
+        If the file is missing, is not safetensors, or lacks one of the ``required`` tensors.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -51,7 +52,7 @@ def read_tensors(path: str | os.PathLike[str], required: Iterable[str]) -> tuple
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str]
 ) -> None:
-    """Write a safetensors file: same content, same bytes; a reader sees the old file or the whole new one."""
+    """Write a safetensors file. Equal content gives equal bytes; a reader sees the old file or the complete new one."""
     from safetensors.numpy import save
 
     target = Path(path)
@@ -65,7 +66,7 @@ def write_tensors(
 
 
 def _with_sorted_metadata(blob: bytes) -> bytes:
-    """The safetensors library writes metadata in random order; sort it so that equal content has equal bytes."""
+    """The same file with its metadata sorted: the safetensors library writes them in random order."""
     length = int.from_bytes(blob[:8], "little")
     header = json.loads(blob[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
@@ -80,7 +81,7 @@ def encode_lines(lines: Sequence[str], what: str) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        A line is empty or holds a line break (``what`` says which list it is from).
+        If a line is empty or holds a line break; ``what`` says which list it is from.
     """
     for line in lines:
         if not line or "\n" in line or "\r" in line:
@@ -92,45 +93,51 @@ def encode_lines(lines: Sequence[str], what: str) -> NDArray[np.uint8]:
 
 
 def decode_lines(data: NDArray[np.generic] | bytes, count: int, where: str) -> list[str]:
-    """Split text back into exactly ``count`` lines that are not empty, or raise BundleError naming ``where``."""
+    """Split text back into lines.
+
+    Raises
+    ------
+    BundleError
+        If the text is not UTF-8, or not exactly ``count`` lines that are not empty; ``where`` says which text it is.
+    """
     if isinstance(data, np.ndarray) and (data.dtype != np.uint8 or data.ndim != 1):
-        raise BundleError(f"{where}: expected one row of uint8, found {data.dtype} of shape {data.shape}")
+        raise BundleError(f"{where}: expected uint8 of shape (n,), not {data.dtype} of shape {data.shape}")
     try:
         text = bytes(data).decode("utf-8")
     except UnicodeDecodeError as error:
         raise BundleError(f"{where}: not UTF-8 text ({error})") from error
     lines = text.split("\n") if text else []
     if len(lines) != count or not all(lines):
-        found = f"{len(lines)} lines, {lines.count('')} of them empty"
-        raise BundleError(f"{where}: expected {count} lines that are not empty, found {found}")
+        empty = lines.count("")
+        raise BundleError(f"{where}: expected {count} lines that are not empty, not {len(lines)} with {empty} empty")
     return lines
 
 
 class PackedLines:
-    """Lines of text, compressed with zlib, decompressed once when they are first asked for.
+    """Lines of text that are kept compressed with zlib until they are first needed.
 
     Parameters
     ----------
     data : (n,) uint8
         One zlib stream.
     size : int
-        Bytes of the text; the stream must yield exactly as many.
+        Length of the text in bytes; the stream must yield exactly that many.
     count : int
-        Lines of the text.
+        Number of lines.
     where : str
-        Named in errors.
+        Name of the text, for errors.
 
     Raises
     ------
     BundleError
-        ``size`` is not plausible; or, at the first use of :attr:`lines`, the stream does not hold what was promised.
+        If ``size`` is not plausible, or, at the first use of :attr:`lines`, if the stream does not hold that text.
     """
 
     def __init__(self, data: NDArray[np.generic], size: int, count: int, where: str) -> None:
         if not 0 <= size <= MAX_TEXT_BYTES:
             raise BundleError(f"{where}: claims {size} bytes of text; at most {MAX_TEXT_BYTES} are accepted")
         if data.dtype != np.uint8 or data.ndim != 1:
-            raise BundleError(f"{where}: expected one row of uint8, found {data.dtype} of shape {data.shape}")
+            raise BundleError(f"{where}: expected uint8 of shape (n,), not {data.dtype} of shape {data.shape}")
         self._data, self._size, self._count, self._where = data, size, count, where
 
     @classmethod
@@ -146,7 +153,7 @@ class PackedLines:
 
     @property
     def size(self) -> int:
-        """Bytes of the text."""
+        """Length of the text in bytes."""
         return self._size
 
     @property
@@ -163,5 +170,5 @@ class PackedLines:
         except zlib.error as error:
             raise BundleError(f"{self._where}: damaged text ({error})") from error
         if len(text) != self._size or not stream.eof or stream.unused_data:
-            raise BundleError(f"{self._where}: the text does not have the {self._size} bytes that were promised")
+            raise BundleError(f"{self._where}: the text does not have the {self._size} bytes promised by the file")
         return decode_lines(text, self._count, self._where)

@@ -1,4 +1,4 @@
-"""The words of a taxonomy: lemmas, sense numbers and definitions, unpacked when they are first asked for."""
+"""The words of a taxonomy: lemmas, sense numbers and definitions, unpacked when they are first needed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class SynsetWords:
     Parameters
     ----------
     lemmas, definitions : PackedLines
-        One line per synset; the lemmas of a line are separated by spaces.
+        One line per synset. Spaces separate the lemmas of a line.
     senses : (L,) uint8
-        Sense number of every lemma, synset after synset: WordNet's order of the senses of that lemma, from 1.
+        Sense number of every lemma, synset after synset: its place among the senses of that lemma, from 1.
     plurals : PackedLines
-        Irregular plurals, each line a plural and its singulars separated by spaces.
+        Irregular plurals. Each line is a plural and its singulars, separated by spaces.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SynsetWords:
         Raises
         ------
         InputError
-            A lemma is empty or holds white space, a sense is not in 1..255, a synset has no lemma or no definition.
+            If a lemma is empty or holds white space, a sense is not in 1..255, or a synset has no lemma or definition.
         """
         rows = [tuple(row) for row in lemmas]
         numbers = [tuple(row) for row in senses]
@@ -65,7 +65,13 @@ class SynsetWords:
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, metadata: Mapping[str, str], count: int, where: str) -> SynsetWords:
-        """Take the words out of a file's content, or raise BundleError; text is checked when it is unpacked."""
+        """The words in the tensors and metadata of a file. Text is checked when it is unpacked.
+
+        Raises
+        ------
+        BundleError
+            If a number is missing, or the senses have another type or shape; ``where`` names the file.
+        """
 
         def packed(name: str, lines: int) -> PackedLines:
             return PackedLines(tensors[name], _number(metadata, f"{name}_bytes", where), lines, f"{where}: {name}")
@@ -106,7 +112,7 @@ class SynsetWords:
         return tuple(self._senses[start:end].tolist())
 
     def occurrences(self, rows: Int32) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
-        """Lemmas of many synsets one after the other: in lower case, each with its place in ``rows`` and its sense."""
+        """Lemmas of many synsets in lower case, and for each its place in ``rows`` and its sense number."""
         starts, counts = self._bounds[rows], np.diff(self._bounds)[rows]
         places = np.repeat(np.arange(rows.size), counts)
         entries = np.arange(places.size) + np.repeat(starts - np.cumsum(counts) + counts, counts)
@@ -136,5 +142,5 @@ class SynsetWords:
 def _number(metadata: Mapping[str, str], key: str, where: str) -> int:
     text = metadata.get(key, "")
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise BundleError(f"{where}: {key} is given as {text!r}; expected a number")
+        raise BundleError(f"{where}: {key} is {text!r}; expected a number")
     return int(text)

@@ -1,4 +1,4 @@
-"""WordNet's nouns: a hypernym graph with words, the map by which concepts are found."""
+"""WordNet's nouns: a graph of hypernyms with names, words and definitions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..errors import BundleError, ConceptError, InputError
 from .graph import Csr, Int32, Int64, as_nodes
 from .hierarchy import Hierarchy
+from .nearby import did_you_mean
 from .search import LemmaIndex, Resolution, as_lemma, split_synset_name
 from .storage import read_tensors, write_tensors
 from .synsets import SynsetWords
@@ -79,14 +80,14 @@ class Taxonomy(Hierarchy):
         plurals: Mapping[str, Sequence[str]] = MappingProxyType({}),
         version: str = "3.0",
     ) -> Taxonomy:
-        """Build from one entry per synset, in the order of offsets; hypernyms are given as indices.
+        """Build from one entry per synset, in the order of offsets; hypernyms are indices of synsets.
 
-        ``plurals`` names the singulars of irregular plurals: ``{"mice": ["mouse"]}``.
+        ``plurals`` has the singulars of irregular plurals: ``{"mice": ["mouse"]}``.
 
         Raises
         ------
         InputError
-            The lists disagree in length, an index is out of range, the hypernyms form a cycle, or a word cannot be
+            If the lists differ in length, an index is out of range, the hypernyms form a cycle, or a word cannot be
             stored.
         """
         words = SynsetWords.pack(lemmas, senses, definitions, plurals)
@@ -96,7 +97,7 @@ class Taxonomy(Hierarchy):
 
     @classmethod
     def builtin(cls) -> Taxonomy:
-        """All 82,115 nouns of WordNet 3.0, shipped with the package and read once per process."""
+        """All 82,115 nouns of WordNet 3.0. They ship with the package and are read once per process."""
         return _load_builtin()
 
     @classmethod
@@ -106,8 +107,8 @@ class Taxonomy(Hierarchy):
         Raises
         ------
         BundleError
-            The file is missing or damaged, an edge points nowhere, or the edges form a cycle. Damage inside the
-            compressed text shows when the words are first used.
+            If the file is missing or damaged, an edge points nowhere, or the edges form a cycle. Damage inside the
+            compressed text is noticed when the words are first used.
         """
         tensors, metadata = read_tensors(path, _TENSORS)
         offsets = tensors["offsets"]
@@ -128,7 +129,7 @@ class Taxonomy(Hierarchy):
             raise BundleError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file; the same taxonomy gives the same bytes (with the same zlib)."""
+        """Write one safetensors file. With one version of zlib, equal taxonomies give equal bytes."""
         words = self._words
         if self._whole is not self:
             rows = self._rows.tolist()
@@ -155,12 +156,12 @@ class Taxonomy(Hierarchy):
 
     @cached_property
     def wnids(self) -> tuple[str, ...]:
-        """WordNet ids, ``"n02084071"``: the part of speech and the offset."""
+        """WordNet ids, ``"n02084071"``: the letter of the part of speech, then the offset."""
         return tuple(f"n{offset:08d}" for offset in self.offsets.tolist())
 
     @cached_property
     def definitions(self) -> tuple[str, ...]:
-        """Definitions, without the examples of usage."""
+        """Definitions, without examples of use."""
         return self._selected(self._words.definitions)
 
     def lemmas(self, i: int, spaces: bool = False) -> tuple[str, ...]:
@@ -171,23 +172,23 @@ class Taxonomy(Hierarchy):
     def _selected(self, entries: list[_Entry]) -> tuple[_Entry, ...]:
         return tuple(entries) if self._whole is self else tuple(entries[row] for row in self._rows.tolist())
 
-    # -- parts and finding ---------------------------------------------------------------------------------------
+    # -- parts and search ----------------------------------------------------------------------------------------
 
-    def induced(self, ids: ArrayLike) -> Taxonomy:
+    def induced(self, indices: ArrayLike) -> Taxonomy:
         """The taxonomy of some nodes: their words, and the edges between them.
 
-        A set that does not hold all its hypernyms falls apart where one is missing: no edge is made up.
+        No edge is added across a hypernym that is missing, so such a taxonomy may fall into several trees.
 
         Raises
         ------
         InputError
-            The indices are not strictly ascending, or out of range.
+            If the indices are not strictly ascending, or out of range.
         """
-        kept = as_nodes(ids, len(self))
-        if np.any(np.diff(kept) <= 0):
-            raise InputError("indices must rise strictly, because nodes are kept in the order of WordNet offsets")
-        edges = self._hypernyms.restrict(kept), self._instances.restrict(kept)
-        part = Taxonomy(self.offsets[kept], *edges, self._words, self._rows[kept], self.version)
+        nodes = as_nodes(indices, len(self))
+        if np.any(np.diff(nodes) <= 0):
+            raise InputError("indices must rise strictly, because nodes stay in the order of WordNet offsets")
+        edges = self._hypernyms.restrict(nodes), self._instances.restrict(nodes)
+        part = Taxonomy(self.offsets[nodes], *edges, self._words, self._rows[nodes], self.version)
         part._whole = self._whole
         return part
 
@@ -196,12 +197,12 @@ class Taxonomy(Hierarchy):
         return LemmaIndex(self._words, self._rows)
 
     def index(self, name: str) -> int:
-        """The node of a synset name or wnid, in any case; any of its lemmas with its sense will do, as in NLTK.
+        """The node of a synset name or wnid, in any case. As in NLTK, each lemma of a synset with its sense names it.
 
         Raises
         ------
         ConceptError
-            There is no such synset here. Its ``suggestions`` are near names, or, where the synset exists in
+            If there is no such synset here. Its ``suggestions`` are similar names or, if the synset exists in
             WordNet but not in this part of it, its nearest hypernyms here.
 
         Examples
@@ -209,16 +210,16 @@ class Taxonomy(Hierarchy):
         >>> Taxonomy.builtin().index("dgo.n.01")
         Traceback (most recent call last):
             ...
-        fastconcept.errors.ConceptError: no noun synset 'dgo.n.01' in WordNet 3.0; near names: dog.n.01, ...
+        fastconcept.errors.ConceptError: no noun synset 'dgo.n.01' in WordNet 3.0; did you mean dog.n.01, ...?
         """
-        found = self._find(name)
-        if found is not None:
-            return found
+        node = self._find(name)
+        if node is not None:
+            return node
         if self._whole is not self and (elsewhere := self._whole._find(name)) is not None:
             self._raise_outside(elsewhere)
         lemma, _, sense = split_synset_name(name) or (as_lemma(name), "n", 1)
         near = self._lemma_index.near(lemma, sense) or self._whole._lemma_index.near(lemma, sense)
-        hint = f"near names: {', '.join(near)}" if near else "names look like dog.n.01, wnids like n02084071"
+        hint = did_you_mean(near, "names look like dog.n.01, wnids like n02084071")
         raise ConceptError(f"no noun synset {name!r} in WordNet {self.version}; {hint}", near)
 
     def _find(self, name: str) -> int | None:
@@ -234,21 +235,21 @@ class Taxonomy(Hierarchy):
     def _raise_outside(self, elsewhere: int) -> None:
         whole = self._whole
         above = whole.closure([elsewhere])
-        kept = above[np.isin(whole.offsets[above], self.offsets)]
-        near = [whole.names[i] for i in sorted(kept.tolist(), key=lambda i: -int(whole.depth[i]))[:5]]
+        present = above[np.isin(whole.offsets[above], self.offsets)]
+        near = [whole.names[i] for i in sorted(present.tolist(), key=lambda i: -int(whole.depth[i]))[:5]]
         hint = f"more general and present: {', '.join(near)}" if near else "nothing more general is here either"
         raise ConceptError(f"{self._outside(elsewhere)}; {hint}", near)
 
     def resolve(self, text: str) -> Resolution:
         """What a text means: a synset name, a wnid, a word of WordNet (its first noun sense), or a phrase.
 
-        In a part of WordNet the index is None for a synset that exists elsewhere, and a word takes its first sense
-        that is here.
+        In a part of WordNet the index is None for a synset that only the whole of it has, and a word takes the first
+        of its senses that is here.
 
         Raises
         ------
         ConceptError
-            The text is empty, or looks like a synset name or wnid that WordNet has not.
+            If the text is empty, or looks like a synset name or wnid that WordNet lacks.
 
         Examples
         --------
@@ -261,10 +262,10 @@ class Taxonomy(Hierarchy):
             raise ConceptError("an empty text names no concept; give a synset name, a word or a phrase")
         is_wnid = _WNID.fullmatch(text.strip()) is not None
         if is_wnid or split_synset_name(text):
-            found = self._find(text)
-            if found is None and self._whole is not self and (elsewhere := self._whole._find(text)) is not None:
+            node = self._find(text)
+            if node is None and self._whole is not self and (elsewhere := self._whole._find(text)) is not None:
                 return Resolution("wnid" if is_wnid else "synset", None, self._outside(elsewhere))
-            return Resolution("wnid" if is_wnid else "synset", self.index(text) if found is None else found)
+            return Resolution("wnid" if is_wnid else "synset", self.index(text) if node is None else node)
         forms = self._lemma_index.base_forms(as_lemma(text))
         if not forms:
             return Resolution("phrase", None)
@@ -274,9 +275,9 @@ class Taxonomy(Hierarchy):
         return Resolution("word", i, f"{text!r} is taken as {self.names[i]} ({rank}: {self.definitions[i]})")
 
     def senses(self, word: str) -> list[int]:
-        """All nodes that a word may mean: the senses of the word itself, then of the singulars it may be a plural of.
+        """All nodes that a word may mean: the senses of the word itself, then of its possible singulars.
 
-        The same as ``wordnet.synsets(word, pos="n")`` in NLTK, except that a space counts as an underscore.
+        They are those of ``wordnet.synsets(word, pos="n")`` in NLTK, except that a space counts as an underscore.
 
         Examples
         --------
@@ -288,8 +289,8 @@ class Taxonomy(Hierarchy):
         return list(dict.fromkeys(i for form in forms for i in self._lemma_index.nodes(form)))
 
     def search(self, text: str, limit: int = 20) -> list[int]:
-        """Nodes that have to do with a text: its own lemma first, by sense; then lemmas that start with it, lemmas
-        that contain it, and definitions that contain it.
+        """Nodes that match a text: by their lemma, in the order of senses; then by lemmas that start with it, by
+        lemmas that contain it, and by definitions that contain it.
 
         Examples
         --------
@@ -300,13 +301,13 @@ class Taxonomy(Hierarchy):
         if not text.strip() or limit < 1:
             return []
         phrase = " ".join(text.lower().split())
-        told = (i for i, definition in enumerate(self.definitions) if phrase in definition.lower())
-        found: dict[int, None] = {}
-        for i in chain(self._lemma_index.search(as_lemma(text)), told):
-            found[i] = None
-            if len(found) >= limit:
+        by_definition = (i for i, definition in enumerate(self.definitions) if phrase in definition.lower())
+        nodes: dict[int, None] = {}  # ordered, without repeats
+        for i in chain(self._lemma_index.search(as_lemma(text)), by_definition):
+            nodes[i] = None
+            if len(nodes) >= limit:
                 break
-        return list(found)
+        return list(nodes)
 
 
 @cache

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..concepts.embeddings import Float32, check_names, unit_rows
-from ..concepts.nearby import NearNames
+from ..concepts.nearby import unknown_name
 from ..concepts.storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
-from ..errors import BundleError, ConceptError, InputError
+from ..errors import BundleError, InputError
 from ..kernels.contract import Kernels, PreparedDictionary
 
 
@@ -120,9 +120,7 @@ class Dictionary:
             If the word is not in the dictionary; ``suggestions`` holds similar words.
         """
         if word not in self._by_word:
-            near = NearNames(self._words).find(word) if isinstance(word, str) else []
-            hint = f"near ones: {', '.join(near)}" if near else "there is none spelled alike"
-            raise ConceptError(f"{word!r} is not one of the {len(self):,} words of this dictionary; {hint}", near)
+            raise unknown_name(word, self._words, "words of this dictionary")
         return self._by_word[word]
 
     def rows_of(self, words: Iterable[str]) -> NDArray[np.int32]:

@@ -151,9 +151,9 @@ def test_a_part_knows_what_it_leaves_out(animals: Taxonomy) -> None:
     assert (resolved.kind, resolved.index) == ("synset", None)
     assert "chair.n.01" in resolved.note
     assert animals.resolve("n03001627").kind == "wnid"
-    with pytest.raises(ConceptError, match=r"near names: dog\.n\.01"):
+    with pytest.raises(ConceptError, match=r"did you mean dog\.n\.01"):
         animals.resolve("dgo.n.01")
-    with pytest.raises(ConceptError, match=r"near names: harmonica\.n\.01"):
+    with pytest.raises(ConceptError, match=r"did you mean harmonica\.n\.01"):
         animals.resolve("harmonika.n.01")  # not an animal, but WordNet has it, and the user may mean it
 
 
