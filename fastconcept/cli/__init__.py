@@ -57,13 +57,23 @@ def run(arguments: Sequence[str]) -> int:
     except FastconceptError as error:
         return output.report_error(type(error).__name__, str(error), as_json)
     except _CLICK_EXCEPTION as error:
-        return output.report_error(type(error).__name__, error.format_message(), as_json)
+        return _report_usage(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
         output.report_error("Interrupted", "interrupted; nothing half-written was left", as_json)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our pipe has gone: nobody is left to tell
         return 141
+
+
+def _report_usage(error: Any, as_json: bool) -> int:
+    """Say what is wrong with a command line, and where its help is; without arguments help was shown already."""
+    message = error.format_message()
+    if message:
+        command = getattr(getattr(error, "ctx", None), "command_path", "fastconcept")
+        message += ("" if message.endswith((".", "?")) else ".") + f" See `{command} --help`."
+        output.report_error(type(error).__name__, message, as_json)
+    return 2
 
 
 def main() -> None:

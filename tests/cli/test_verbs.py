@@ -189,6 +189,13 @@ def test_without_json_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixtu
     assert captured.out == "" and captured.err.count("\n") == 1 and "no bundle at" in captured.err
 
 
+def test_a_wrong_command_line_says_where_the_help_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain"]) == 2
+    assert capsys.readouterr().err == "fastconcept: Missing argument 'images'. See `fastconcept explain --help`.\n"
+    assert run([]) == 2
+    assert capsys.readouterr().err == ""
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"fastconcept {fastconcept.__version__}\n"
