@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import subprocess
 import sys
 from typing import Any
 
@@ -33,8 +34,8 @@ def environment() -> dict[str, Any]:
     dict
         ``python``, ``platform``, ``packages`` (name to version, installed ones only), ``cpu``, ``instruction_sets``
         (see :func:`fastconcept.kernels.cpu_features`), ``cpu_quota`` (CPUs that the control group grants, or None),
-        ``num_threads`` (the default), ``cuda_kernels`` ("available", or what is missing) and ``providers`` (of ONNX
-        Runtime).
+        ``num_threads`` (the default), ``gpus`` (name, driver version and memory of each, as ``nvidia-smi`` lists
+        them), ``cuda_kernels`` ("available", or what is missing) and ``providers`` (of ONNX Runtime).
 
     Examples
     --------
@@ -49,6 +50,7 @@ def environment() -> dict[str, Any]:
         "instruction_sets": kernels.cpu_features(),
         "cpu_quota": cgroup_cpu_quota(),
         "num_threads": default_num_threads(),
+        "gpus": _gpus(),
         "cuda_kernels": kernels.missing_reason("cuda") or "available",
         "providers": _providers(),
     }
@@ -68,6 +70,15 @@ def _cpu_name() -> str:
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listed.splitlines() if line.strip()]
 
 
 def _providers() -> list[str]:
