@@ -12,7 +12,6 @@ import typer
 from ..datasets import dataset as datasets
 from ..engine import Engine
 from ..errors import InputError
-from ..evaluate import summaries
 from ..pages.document import Report
 from .options import OutputOption, SharedEngine
 from .verb import Answer, Shared
@@ -82,7 +81,7 @@ class Run:
     engine: Engine
     dataset: datasets.Dataset
     seed: int
-    settings: summaries.Settings
+    settings: dict[str, object]
     out: Path | None
 
     def answer(self, report: Report) -> Answer:
@@ -111,7 +110,7 @@ def open_run_with_objects(
 
 def _run(engine: Engine, source: Source, dataset: datasets.Dataset, out: Path | None) -> Run:
     manifest = engine.bundle.manifest
-    settings: summaries.Settings = {
+    settings: dict[str, object] = {
         "model": f"{manifest.model} {manifest.pretrained or ''}".strip(),
         "data": f"{dataset.name} ({dataset.layout})",
         "where": ", ".join(source.where or ()),

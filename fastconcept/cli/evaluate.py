@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..evaluate import ood, retrieval, summaries, zeroshot
+from ..evaluate.ood import ood, report
+from ..evaluate.retrieval import retrieval
+from ..evaluate.zeroshot import zeroshot
 from . import evaluate_concepts, evaluate_localize, output
 from .data import NullsOption, SharedRun
 from .options import L1PenaltiesOption, split
@@ -43,7 +45,7 @@ def detect(
     results = []
     for one, other, names in [(inside, outside, None)] if inside is not None else _pairs(pairs):
         with output.progress_bar(f"{one} / {other or 'others'}") as progress:
-            result = ood.detect(
+            result = ood(
                 run.engine,
                 run.dataset if names is None else run.dataset.only(names),
                 one,
@@ -54,7 +56,7 @@ def detect(
                 progress=progress,
             )
         results.append(result)
-    return run.answer(summaries.ood(results, run.settings))
+    return run.answer(report(results, run.settings))
 
 
 def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
@@ -83,7 +85,7 @@ def classify(
 ) -> Answer:
     """How well do dense and decomposed embeddings classify?"""
     with output.progress_bar("zeroshot") as progress:
-        result = zeroshot.classify(
+        result = zeroshot(
             run.engine,
             run.dataset,
             classes=None if classes is None else _lines(classes),
@@ -93,7 +95,7 @@ def classify(
             seed=run.seed,
             progress=progress,
         )
-    return run.answer(summaries.zeroshot(result, run.settings))
+    return run.answer(result.report(run.settings))
 
 
 def _lines(path: Path) -> list[str]:
@@ -111,7 +113,7 @@ def retrieve(
 ) -> Answer:
     """Do captions find their image, and images their captions?"""
     with output.progress_bar("retrieval") as progress:
-        result = retrieval.retrieve(
+        result = retrieval(
             run.engine,
             run.dataset,
             l1_penalties=split(l1_penalties, float, "--l1-penalties"),
@@ -119,4 +121,4 @@ def retrieve(
             seed=run.seed,
             progress=progress,
         )
-    return run.answer(summaries.retrieval(result, run.settings))
+    return run.answer(result.report(run.settings))

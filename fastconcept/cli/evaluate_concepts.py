@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..evaluate import concepts as distribution
-from ..evaluate import drift, summaries
-from ..evaluate import edit as editing
+from ..evaluate.concepts import concepts
+from ..evaluate.drift import drift
+from ..evaluate.edit import edit as edit_words
 from . import output
 from .data import SharedRun
 from .options import SharedSparsity
@@ -29,7 +29,7 @@ def summarize(
     if compare is not None and len(compare) != 2:
         raise InputError(f"--compare is given twice or not at all, got {len(compare)} groups")
     with output.progress_bar("concepts") as progress:
-        result = distribution.summarize(
+        result = concepts(
             run.engine,
             run.dataset,
             by=by,
@@ -38,7 +38,7 @@ def summarize(
             seed=run.seed,
             progress=progress,
         )
-    return run.answer(summaries.concepts(result, run.settings))
+    return run.answer(result.report(run.settings))
 
 
 @verb
@@ -55,7 +55,7 @@ def edit(
 ) -> Answer:
     """What does a linear probe still know once words are taken out?"""
     with output.progress_bar("edit") as progress:
-        result = editing.edit(
+        result = edit_words(
             run.engine,
             run.dataset,
             words,
@@ -67,7 +67,7 @@ def edit(
             seed=run.seed,
             progress=progress,
         )
-    return run.answer(summaries.editing(result, {**run.settings, "target": target, "nuisance": nuisance}))
+    return run.answer(result.report({**run.settings, "target": target, "nuisance": nuisance}))
 
 
 @verb
@@ -79,5 +79,5 @@ def trace(
 ) -> Answer:
     """Do the weights of words move over ordered groups?"""
     with output.progress_bar("drift") as progress:
-        result = drift.trace(run.engine, run.dataset, by, rate=rate, **sparsity, seed=run.seed, progress=progress)
-    return run.answer(summaries.drift(result, run.settings))
+        result = drift(run.engine, run.dataset, by, rate=rate, **sparsity, seed=run.seed, progress=progress)
+    return run.answer(result.report(run.settings))

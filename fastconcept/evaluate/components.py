@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError
+from .libraries import library
 
 Integers = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -77,10 +77,7 @@ def find_components(
     >>> find_components(mask, diagonal=True).boxes.tolist()
     [[0, 0, 3, 2]]
     """
-    try:
-        from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise MissingDependencyError("scipy", "evaluate") from None
+    ndimage = library("scipy.ndimage")
     structure = np.ones((3, 3)) if diagonal else None
     weights = None if values is None else np.asarray(values, np.float64).ravel()
     corners: list[tuple[int, ...]] = []

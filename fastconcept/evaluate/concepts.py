@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset, Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
-from .bootstrap import benjamini_hochberg, permutation_p
+from ..pages.document import Report, Table
+from ..pages.plots import bars
+from .bootstrap import bootstrap, permutation_test
 from .nulls import shuffle
 from .weights import Weights, decompose_dataset, group_values
 
@@ -60,7 +63,7 @@ class WordDifference:
 
 @dataclass(frozen=True)
 class ConceptsResult:
-    """Result of :func:`summarize`.
+    """Result of :func:`concepts`.
 
     Attributes
     ----------
@@ -91,8 +94,42 @@ class ConceptsResult:
     bad: list[BadRow]
     seconds: float
 
+    def report(self, settings: dict[str, object]) -> Report:
+        """The finding in words, tables of groups and of differences, plots of weights, and plain values."""
+        finding = f"{len(self.groups) - 1} groups by {self.by}."
+        if self.named is not None:
+            finding += (
+                f" {self.named:.0%} of those whose name is in the vocabulary have a word of it among their ten "
+                f"heaviest words ({self.named_null or 0:.0%} with the words of the dictionary shuffled)."
+            )
+        rows = [
+            [g.group, g.count, g.l0, g.cosine, ", ".join(f"{word} {weight:.3f}" for word, weight in g.words[:8])]
+            for g in self.groups
+        ]
+        columns = ["group", "items", "words (l0)", "cosine", "mean weights"]
+        tables = [Table(f"Heaviest words by {self.by}", columns, rows)]
+        heaviest = self.groups[0].words
+        weights = bars("weights", [word for word, _ in heaviest], {"mean weight": [weight for _, weight in heaviest]})
+        plots = [("All items", weights)]
+        if self.compared:
+            one, two = self.compared
+            finding += f" {one} and {two} differ in {self.found} of {self.tested} words at q <= 0.05."
+            tables.append(self._difference_table(one, two))
+            series = {name: [d.means[k] for d in self.differences] for k, name in enumerate(self.compared)}
+            plots.append((f"{one} and {two}", bars("difference", [d.word for d in self.differences], series)))
+        values = {key: value for key, value in asdict(self).items() if key not in ("bad", "seconds")}
+        return Report(
+            "concepts", "Concept histograms", finding, settings, tables, plots, values, self.bad, self.seconds
+        )
 
-def summarize(
+    def _difference_table(self, one: str, two: str) -> Table:
+        rows = [[d.word, *d.means, (d.difference, d.low, d.high), d.effect, d.p, d.q] for d in self.differences]
+        columns = ["word", f"mean, {one}", f"mean, {two}", "difference [95 %]", "effect (d)", "p", "q"]
+        note = f"{self.tested} words tested; with random groups {self.found_null:.1f} on average have q <= 0.05."
+        return Table(f"{one} minus {two}", columns, rows, note)
+
+
+def concepts(
     engine: Engine,
     dataset: Dataset,
     *,
@@ -109,7 +146,8 @@ def summarize(
 
     Parameters
     ----------
-    engine, dataset
+    engine : Engine
+    dataset : Dataset
         Images or embeddings.
     by : str
         What groups are made of, see :func:`fastconcept.evaluate.weights.group_values`.
@@ -118,10 +156,11 @@ def summarize(
     l1_penalty, l0
         As in :meth:`fastconcept.engine.Engine.decompose`.
     repeats, seed : int
-        Of the bootstrap and the permutation test.
+        Number of bootstrap samples and of permutations, and their seed.
     top : int
         Words kept per group, and differences kept.
     progress : callable
+        Called with (images done, images).
 
     Returns
     -------
@@ -145,15 +184,13 @@ def summarize(
     shuffled = [words[i] for i in shuffle(len(words), seed)]
     null = [_group_words(weights, name, chosen, shuffled, top) for name, chosen in members.items()]
     differences: list[WordDifference] = []
-    tested = found = 0
-    found_null = 0.0
+    by_chance = 0.0
     if compare is not None:
         sides = [members.get(name, np.zeros(len(values), bool)) for name in compare]
         for name, side in zip(compare, sides, strict=True):
             if side.sum() < 2:
                 raise InputError(f"{by}={name} has {side.sum()} items; two at least are needed. There are: {names}")
-        differences, found_null = _differences(weights, sides[0], sides[1], words, repeats, seed)
-        tested, found = len(differences), sum(entry.q <= 0.05 for entry in differences)
+        differences, by_chance = _differences(weights, sides[0], sides[1], words, repeats, seed)
     return ConceptsResult(
         by,
         [everything, *groups],
@@ -161,9 +198,9 @@ def summarize(
         _named(engine, null) if by == "label" else None,
         compare,
         differences[:top],
-        tested,
-        found,
-        found_null,
+        len(differences),
+        sum(entry.q <= 0.05 for entry in differences),
+        by_chance,
         weights.bad,
         time.perf_counter() - began,
     )
@@ -184,8 +221,6 @@ def _group_words(
 
 def _named(engine: Engine, groups: Sequence[GroupWords]) -> float | None:
     """Part of the groups that have a word of their own name among their ten heaviest words."""
-    from ..concepts.taxonomy import Taxonomy
-
     wordnet, vocabulary, hits = Taxonomy.builtin(), {word.lower() for word in engine.dictionary.words}, []
     for group in groups:
         index = wordnet.resolve(group.group).index if group.group.strip() else None
@@ -205,43 +240,36 @@ def _differences(
     repeats: int,
     seed: int,
 ) -> tuple[list[WordDifference], float]:
-    """Every word that is used often enough to be tested, by falling effect; and how many a random split finds."""
+    """Every word that is used often enough to be tested, by falling effect; and the discoveries in random groups."""
     tested = weights.used(0.02)
+    if not len(tested):
+        return [], 0.0
     table = weights.table(tested)
     one, two = table[first], table[second]
-    generator = np.random.default_rng(seed)
-    observed = one.mean(axis=0) - two.mean(axis=0)
-    drawn = np.stack([_mean_of_draw(one, generator) - _mean_of_draw(two, generator) for _ in range(repeats)])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    both, split = np.concatenate([one, two]), len(one)
-    permuted = np.stack([_split_difference(both, split, generator) for _ in range(repeats)])
-    p = permutation_p(observed, permuted)
-    q = benjamini_hochberg(p)
-    nulls = [benjamini_hochberg(permutation_p(row, permuted)) for row in permuted[:20]]
-    pooled = np.sqrt(
-        ((len(one) - 1) * one.var(axis=0, ddof=1) + (len(two) - 1) * two.var(axis=0, ddof=1)) / (len(both) - 2)
+    both = np.concatenate([one, two])
+    _, low, high = bootstrap(
+        lambda drawn, others: drawn @ one / len(one) - others @ two / len(two),
+        len(one),
+        len(two),
+        repeats=repeats,
+        seed=seed,
     )
-    effect = np.divide(observed, pooled, out=np.zeros_like(observed), where=pooled > 0)
-    found = [
+    test = permutation_test(
+        lambda side: side @ both / len(one) - (1 - side) @ both / len(two),
+        (np.arange(len(both)) < len(one)).astype(np.float64),
+        repeats=repeats,
+        seed=seed,
+    )
+    variance = ((len(one) - 1) * one.var(axis=0, ddof=1) + (len(two) - 1) * two.var(axis=0, ddof=1)) / (len(both) - 2)
+    pooled = np.sqrt(variance)
+    effect = np.divide(test.observed, pooled, out=np.zeros_like(pooled), where=pooled > 0)
+    differences = [
         WordDifference(
             words[int(row)],
             (float(one[:, k].mean()), float(two[:, k].mean())),
-            *map(float, (observed[k], low[k], high[k], effect[k], p[k], q[k])),
+            *map(float, (test.observed[k], low[k], high[k], effect[k], test.p[k], test.q[k])),
         )
         for k, row in enumerate(tested)
     ]
-    found.sort(key=lambda entry: -abs(entry.effect))
-    return found, float(np.mean([(values <= 0.05).sum() for values in nulls]))
-
-
-def _mean_of_draw(rows: Float, generator: np.random.Generator) -> Float:
-    counts = np.bincount(generator.integers(0, len(rows), len(rows)), minlength=len(rows))
-    mean: Float = counts @ rows / len(rows)
-    return mean
-
-
-def _split_difference(both: Float, split: int, generator: np.random.Generator) -> Float:
-    side = np.zeros(len(both))
-    side[generator.permutation(len(both))[:split]] = 1
-    difference: Float = side @ both / split - (1 - side) @ both / (len(both) - split)
-    return difference
+    differences.sort(key=lambda entry: -abs(entry.effect))
+    return differences, test.by_chance

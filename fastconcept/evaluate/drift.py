@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ from ..datasets.dataset import Dataset, Progress, silent
 from ..datasets.items import BadRow, BadRows
 from ..engine import Engine
 from ..errors import InputError
-from .bootstrap import benjamini_hochberg, permutation_p
+from ..pages.document import Report, Table
+from ..pages.plots import lines
+from .bootstrap import permutation_test
 from .weights import decompose_dataset, group_values
 
 Float = npt.NDArray[np.float64]
@@ -45,7 +47,7 @@ class WordTrend:
 
 @dataclass(frozen=True)
 class DriftResult:
-    """Result of :func:`trace`.
+    """Result of :func:`drift`.
 
     Attributes
     ----------
@@ -71,8 +73,31 @@ class DriftResult:
     bad: list[BadRow]
     seconds: float
 
+    def report(self, settings: dict[str, object], top: int = 15) -> Report:
+        """The finding in words, a table of the ``top`` clearest trends, a plot of five of them, and plain values."""
+        rows = [
+            [t.word, t.trend, t.p, t.q, "yes" if t.alarm else "", ", ".join(f"{mean:.3f}" for mean in t.means)]
+            for t in self.trends[:top]
+        ]
+        columns = ["word", "trend (r)", "p", "q", "alarm", "mean weight per group"]
+        names = ", ".join(f"{name} ({count})" for name, count in self.groups)
+        moving = {trend.word: trend.means for trend in self.trends[:5]}
+        plot = lines("weights", self.by, list(range(len(self.groups))), moving)
+        return Report(
+            "drift",
+            "Drift of concept weights",
+            f"{self.alarms} of {self.tested} words move over the {len(self.groups)} groups; "
+            f"{self.alarms_null:.1f} on average when the items are put in random order.",
+            settings,
+            [Table(f"Words over {self.by}: {names}", columns, rows)],
+            [("The five clearest trends", plot)],
+            {key: value for key, value in asdict(self).items() if key not in ("bad", "seconds")},
+            self.bad,
+            self.seconds,
+        )
 
-def trace(
+
+def drift(
     engine: Engine,
     dataset: Dataset,
     by: str,
@@ -88,7 +113,8 @@ def trace(
 
     Parameters
     ----------
-    engine, dataset
+    engine : Engine
+    dataset : Dataset
         Images or embeddings.
     by : str
         What orders the items, see :func:`fastconcept.evaluate.weights.group_values`; values that are all numbers are
@@ -98,8 +124,9 @@ def trace(
     rate : float in (0, 1)
         False discovery rate of the alarms.
     repeats, seed : int
-        Of the permutation test.
+        Number of permutations, and their seed.
     progress : callable
+        Called with (images done, images).
 
     Returns
     -------
@@ -121,7 +148,6 @@ def trace(
     for item, value in zip(weights.items, values, strict=True):
         if value is None:
             bad.add(item.name, f"has no {by!r}")
-    kept = np.array([value is not None for value in values])
     names = ordered({value for value in values if value is not None})
     if len(names) < 2:
         raise InputError(f"{by!r} has {len(names)} values in {dataset.name}; two at least are needed for a trend")
@@ -129,22 +155,17 @@ def trace(
     tested = weights.used(0.02)
     if not len(tested):
         raise InputError("no word is used by two items; choose a smaller penalty or a larger l0")
-    table = weights.table(tested)[kept]
-    generator = np.random.default_rng(seed)
-    observed = correlations(table, position[None])[0]
-    permuted = correlations(table, np.stack([generator.permutation(position) for _ in range(repeats)]))
-    p = permutation_p(observed, permuted)
-    q = benjamini_hochberg(p)
-    nulls = [benjamini_hochberg(permutation_p(row, permuted)) for row in permuted[:20]]
+    table = weights.table(tested)[[value is not None for value in values]]
+    test = permutation_test(lambda positions: correlations(table, positions), position, rate, repeats, seed)
     means = np.stack([table[position == k].mean(axis=0) for k in range(len(names))])
     trends = [
         WordTrend(
             engine.dictionary.words[int(row)],
             means[:, k].tolist(),
-            float(observed[k]),
-            float(p[k]),
-            float(q[k]),
-            bool(q[k] <= rate),
+            float(test.observed[k]),
+            float(test.p[k]),
+            float(test.q[k]),
+            bool(test.q[k] <= rate),
         )
         for k, row in enumerate(tested)
     ]
@@ -155,7 +176,7 @@ def trace(
         trends,
         len(trends),
         sum(entry.alarm for entry in trends),
-        float(np.mean([(found <= rate).sum() for found in nulls])),
+        test.by_chance,
         bad.rows,
         time.perf_counter() - began,
     )
@@ -187,5 +208,5 @@ def correlations(table: Float, positions: Float) -> Float:
     """
     columns, rows = table - table.mean(axis=0), positions - positions.mean(axis=1, keepdims=True)
     scale = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(columns, axis=0)[None]
-    found: Float = np.divide(rows @ columns, scale, out=np.zeros(scale.shape), where=scale > 1e-12)
-    return found
+    coefficients: Float = np.divide(rows @ columns, scale, out=np.zeros(scale.shape), where=scale > 1e-12)
+    return coefficients

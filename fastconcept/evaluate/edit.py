@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,11 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset, Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
-from ..errors import InputError, MissingDependencyError
+from ..errors import InputError
+from ..pages.document import Report, Table
+from ..pages.plots import bars
 from ..sparse.result import reconstruct
+from .libraries import library
 from .weights import Weights, decompose_dataset, group_values
 
 FloatArray = npt.NDArray[np.float32]
@@ -69,6 +71,28 @@ class EditResult:
     bad: list[BadRow]
     seconds: float
 
+    def report(self, settings: dict[str, object]) -> Report:
+        """The finding in words, the table of probes with its plot, and plain values."""
+        _, plain, edited, null = self.rows
+        verb = "Removing" if self.scale == 0 else f"Scaling by {self.scale:g}"
+        rows = [[row.embeddings, row.target, row.worst, row.nuisance, row.retrained] for row in self.rows]
+        columns = ["embeddings", "target", "worst group", "nuisance", "nuisance, probe trained anew"]
+        series = {"target": [row.target for row in self.rows], "worst group": [row.worst for row in self.rows],
+                  "nuisance": [row.nuisance for row in self.rows]}  # fmt: skip
+        return Report(
+            "edit",
+            "Editing concepts out of embeddings",
+            f"{verb} {', '.join(self.words) or 'words that no code uses'} changes {self.touched:.0%} of {self.count} "
+            f"codes: the nuisance probe goes from {plain.nuisance:.3f} to {edited.nuisance:.3f} (other words: "
+            f"{null.nuisance:.3f}), the target probe from {plain.target:.3f} to {edited.target:.3f}.",
+            {**settings, "folds": self.folds},
+            [Table("Accuracy of linear probes", columns, rows, "Cross-validated; trained on unedited embeddings.")],
+            [("Probes", bars("accuracy", [row.embeddings for row in self.rows], series))],
+            {key: value for key, value in asdict(self).items() if key not in ("bad", "seconds")},
+            self.bad,
+            self.seconds,
+        )
+
 
 def scaled_embeddings(engine: Engine, weights: Weights, rows: npt.NDArray[np.integer], scale: float) -> FloatArray:
     """What codes add up to when some words are scaled: ``norm(norm(C^T w') + mu)``.
@@ -109,7 +133,8 @@ def edit(
 
     Parameters
     ----------
-    engine, dataset
+    engine : Engine
+    dataset : Dataset
         Images or embeddings.
     words : sequence of str
         Words of the dictionary.
@@ -122,8 +147,9 @@ def edit(
     folds : int
         Cross-validation: every accuracy is over items the probe has not seen.
     seed : int
-        Of the folds and the random words.
+        Seed of the folds and of the random words.
     progress : callable
+        Called with (images done, images).
 
     Returns
     -------
@@ -182,10 +208,10 @@ def _folds(
 ) -> npt.NDArray[np.int64]:
     """A fold for every item, the groups of target and nuisance spread evenly."""
     for name, values in (("target", target), ("nuisance", nuisance)):
-        found, counts = np.unique(values, return_counts=True)
-        if len(found) < 2 or counts.min() < folds:
-            told = ", ".join(f"{value}: {count}" for value, count in zip(found, counts, strict=True))
-            raise InputError(f"the {name} needs two values with {folds} items each at least (folds); got {told}")
+        distinct, counts = np.unique(values, return_counts=True)
+        if len(distinct) < 2 or counts.min() < folds:
+            listed = ", ".join(f"{value}: {count}" for value, count in zip(distinct, counts, strict=True))
+            raise InputError(f"the {name} needs two values with {folds} items each at least (folds); got {listed}")
     order = np.random.default_rng(seed).permutation(len(target))
     order = order[np.lexsort((nuisance[order], target[order]))]
     fold = np.empty(len(target), np.int64)
@@ -215,13 +241,6 @@ def _hits(
     hits = np.zeros(len(labels), bool)
     for fold in np.unique(splits):
         held = splits == fold
-        hits[held] = _classifier().fit(train[~held], labels[~held]).predict(test[held]) == labels[held]
+        probe = library("sklearn.linear_model").LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced")
+        hits[held] = probe.fit(train[~held], labels[~held]).predict(test[held]) == labels[held]
     return hits
-
-
-def _classifier() -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise MissingDependencyError("scikit-learn", "evaluate") from None
-    return LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced")

@@ -1,8 +1,12 @@
-"""Null controls: the same engine with one thing taken away that an explanation must depend on."""
+"""Null controls: the same engine with one thing taken away that an explanation must depend on.
+
+A number means something only where it is above that of its null controls: colours, layout and the mere number of words
+can score too. There are three; :func:`apply_control` says what each takes away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
+from ..datasets.dataset import Dataset, embed_all
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.cuda_device import to_host
@@ -107,6 +112,39 @@ def apply_control(engine: Engine, control: str, seed: int = 0) -> Engine:
     if control not in CONTROLS:
         raise InputError(f"control must be one of {', '.join(CONTROLS)}; got {control!r}")
     return NullEngine(engine, control, seed)
+
+
+def under_control(
+    engine: Engine, dataset: Dataset, embeddings: FloatArray, control: str, seed: int
+) -> tuple[Engine, FloatArray]:
+    """An engine under a null control, and the embeddings of a dataset by it.
+
+    Parameters
+    ----------
+    engine, control, seed
+        As for :func:`apply_control`.
+    dataset : Dataset
+    embeddings : (n, d) float32
+        Those of its items by the engine; only ``random-encoder`` embeds images anew.
+
+    Returns
+    -------
+    Engine, (n, d) float32
+    """
+    null = apply_control(engine, control, seed)
+    return null, embed_all(null, dataset).rows if control == "random-encoder" else embeddings
+
+
+def null_columns(measure: str, controls: Iterable[str]) -> list[str]:
+    """Names of the columns that hold a measure of each control, then the differences to it.
+
+    Examples
+    --------
+    >>> null_columns("AUROC", ["random-encoder"])
+    ['AUROC, random encoder', 'over random encoder']
+    """
+    names = [control.replace("-", " ") for control in controls]
+    return [f"{measure}, {name}" for name in names] + [f"over {name}" for name in names]
 
 
 class NullEngine(Engine):

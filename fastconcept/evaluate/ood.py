@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,15 @@ from ..datasets.dataset import Dataset, Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import ConceptError, InputError
-from .bootstrap import interval
-from .metrics import fpr_at_tpr
-from .nulls import NullEngine, apply_control, shuffle
+from ..pages.document import Report, Table
+from ..pages.plots import bars
+from .bootstrap import bootstrap
+from .libraries import library
+from .metrics import auroc, fpr_at_tpr, weighted_auroc
+from .nulls import null_columns, shuffle, under_control
 
 FloatArray = npt.NDArray[np.float32]
+Float = npt.NDArray[np.float64]
 SCORES = ("leaves", "definition", "lemmas", "mcm", "neglabel")
 _NEGATIVES = 1000
 
@@ -36,7 +40,7 @@ class OodRow:
     interval : (low, high)
         95 % bootstrap interval of the AUROC, images of each side resampled.
     null : dict of control to list of AUROC
-        One per seed of the control.
+        One per seed of the null control.
     lift : dict of control to (difference, low, high)
         AUROC minus the mean of the null's over its seeds, images resampled for both alike.
     """
@@ -51,14 +55,14 @@ class OodRow:
 
 @dataclass(frozen=True)
 class OodResult:
-    """Result of :func:`detect`: one row per score.
+    """Result of :func:`ood`: one row per score.
 
     Attributes
     ----------
     inside, outside : str
         Concept below which images are in-distribution; what the others are called.
     counts : (int, int)
-        Images of each side.
+        Numbers of images of each side.
     rows : list of OodRow
     values : dict of score to (scores inside, scores outside)
     bad : list of BadRow
@@ -73,6 +77,61 @@ class OodResult:
     bad: list[BadRow]
     seconds: float
 
+    @property
+    def title(self) -> str:
+        """Both sides, as in ``bird.n.01 / hunting_dog.n.01``."""
+        return f"{self.inside} / {self.outside}"
+
+    def report(self, settings: dict[str, object]) -> Report:
+        """The report of this pair alone; see :func:`report`."""
+        return report([self], settings)
+
+
+def report(results: Sequence[OodResult], settings: dict[str, object]) -> Report:
+    """The report of one or more pairs with the same scores and controls: finding, table, plot, plain values."""
+    first = results[0].rows[0]
+    columns = ["in / out", "images", "score", "AUROC", "95 % interval", "FPR95", *null_columns("AUROC", first.null)]
+    rows = [
+        [
+            pair.title,
+            f"{pair.counts[0]} / {pair.counts[1]}",
+            row.score,
+            row.auroc,
+            f"{row.interval[0]:.3f} to {row.interval[1]:.3f}",
+            row.fpr95,
+            *(f"{np.mean(areas):.3f} ({max(areas):.3f})" for areas in row.null.values()),
+            *row.lift.values(),
+        ]
+        for pair in results
+        for row in pair.rows
+    ]
+    seeds = max(map(len, first.null.values()), default=0)
+    note = f"Positives are in-distribution. Nulls: mean over {seeds} seeds, the highest in brackets."
+    above = sum(all(low > 0 for _, low, _ in pair.rows[0].lift.values()) for pair in results)
+    labels = [pair.title.replace(".n.01", "").replace(".n.02", "") for pair in results]
+    series = {row.score: [pair.rows[k].auroc for pair in results] for k, row in enumerate(results[0].rows)}
+    return Report(
+        "ood",
+        "Out-of-distribution detection",
+        f"Largest leaf similarity is above every null with its whole 95 % interval on {above} of {len(results)} pairs.",
+        settings,
+        [Table("Scores on each pair", columns, rows, note)],
+        [("AUROC by pair and score", bars("AUROC", labels, series))],
+        {
+            "pairs": [
+                {
+                    "inside": pair.inside,
+                    "outside": pair.outside,
+                    "counts": pair.counts,
+                    "rows": [asdict(row) for row in pair.rows],
+                }
+                for pair in results
+            ]
+        },
+        list(dict.fromkeys(row for pair in results for row in pair.bad)),
+        sum(pair.seconds for pair in results),
+    )
+
 
 def scores(
     engine: Engine,
@@ -80,6 +139,7 @@ def scores(
     concept: str,
     names: Sequence[str] = SCORES,
     template: str = "a photo of a {}",
+    words_of: str | None = None,
 ) -> dict[str, FloatArray]:
     """How much images belong below a concept, by several scores; high means in-distribution.
 
@@ -98,7 +158,9 @@ def scores(
         al., arXiv 2211.13445). *neglabel*: softmax mass of L against L and the 1,000 leaves of the bank that are
         farthest from it, at tau (Jiang et al., arXiv 2403.20078; negatives mined from the bank's own leaves).
     template : str
-        Of the lemmas' prompts.
+        Prompt of the lemmas.
+    words_of : str, optional
+        Concept whose words *lemmas* takes, instead of the concept itself.
 
     Returns
     -------
@@ -117,31 +179,23 @@ def scores(
     bank, scale = engine.bank, engine.bundle.manifest.logit_scale
     leaves = bank.leaves(concept)
     near = embeddings @ bank.embeddings[leaves].T
-    found: dict[str, FloatArray] = {}
+    softmax = library("scipy.special").softmax
+    values: dict[str, FloatArray] = {}
     for name in names:
         if name == "leaves":
-            found[name] = near.max(axis=1)
+            values[name] = near.max(axis=1)
         elif name == "definition":
-            found[name] = embeddings @ bank.embeddings[bank.index(concept)]
+            values[name] = embeddings @ bank.embeddings[bank.index(concept)]
         elif name == "lemmas":
-            prompts = _prompts(bank, _named(engine, concept), template)
-            found[name] = (embeddings @ engine.encode_text(prompts).T).max(axis=1)
+            prompts = _prompts(bank, words_of or concept, template)
+            values[name] = (embeddings @ engine.encode_text(prompts).T).max(axis=1)
         elif name == "mcm":
-            found[name] = _softmax(near * np.float32(scale)).max(axis=1)
+            values[name] = softmax(near * np.float32(scale), axis=1).max(axis=1)
         else:
             far = embeddings @ bank.embeddings[negatives(bank, leaves)].T
             both = np.concatenate([near, far], axis=1)
-            found[name] = _softmax(both * np.float32(scale))[:, : len(leaves)].sum(axis=1)
-    return found
-
-
-def _named(engine: Engine, concept: str) -> str:
-    """The concept whose words are used: itself, or under a control the one that stands in its place."""
-    if not isinstance(engine, NullEngine):
-        return concept
-    bank = engine.bank
-    other = int(shuffle(len(bank), engine.seed)[bank.index(concept)])
-    return bank.names[other]
+            values[name] = softmax(both * np.float32(scale), axis=1)[:, : len(leaves)].sum(axis=1)
+    return values
 
 
 def _prompts(bank: ConceptBank, concept: str, template: str) -> list[str]:
@@ -176,13 +230,7 @@ def negatives(bank: ConceptBank, members: npt.NDArray[np.int32], count: int = _N
     return nearest
 
 
-def _softmax(logits: FloatArray) -> FloatArray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share: FloatArray = powers / powers.sum(axis=1, keepdims=True)
-    return share
-
-
-def detect(
+def ood(
     engine: Engine,
     dataset: Dataset,
     inside: str,
@@ -210,10 +258,11 @@ def detect(
     names : sequence of str
         See :func:`scores`.
     nulls, null_seeds : sequence of str, int
-        Controls of :func:`fastconcept.evaluate.nulls.apply_control`, and how many seeds of each.
+        Null controls, see :func:`fastconcept.evaluate.nulls.apply_control`, and the number of seeds of each.
     repeats, seed : int
-        Of the bootstrap.
+        Number of bootstrap samples, and their seed.
     progress : callable
+        Called with (images done, images).
 
     Returns
     -------
@@ -230,26 +279,60 @@ def detect(
     bad = dataset.bad_rows()
     sides, unknown = split(dataset, inside, outside)
     bad.extend(unknown)
-    kept = replace(dataset, items=tuple(item for item in dataset.items if item.name in sides))
+    part = replace(dataset, items=tuple(item for item in dataset.items if item.name in sides))
     if not any(sides.values()) or all(sides.values()):
         empty = "in-distribution" if not any(sides.values()) else "out-of-distribution"
         raise InputError(f"{dataset.name} has no {empty} image for {inside} against {outside or 'everything else'}")
-    items, embeddings, unreadable = embed_all(engine, kept, progress)
+    items, embeddings, unreadable = embed_all(engine, part, progress)
     bad.extend(unreadable)
     within = np.array([sides[item.name] for item in items])
-    found = scores(engine, embeddings, inside, names)
-    empty_scores = _null_scores(engine, kept, embeddings, inside, names, nulls, null_seeds)
-    draws = _Draws.of(within, repeats, seed)
-    rows = [_row(name, values, within, {c: [s[name] for s in seeds] for c, seeds in empty_scores.items()}, draws)
-            for name, values in found.items()]  # fmt: skip
+    values = scores(engine, embeddings, inside, names)
+    null_values: dict[str, list[dict[str, FloatArray]]] = {control: [] for control in nulls}
+    for control in null_values:
+        for null_seed in range(null_seeds):
+            null, images = under_control(engine, part, embeddings, control, null_seed)
+            other = null.bank.names[int(shuffle(len(null.bank), null_seed)[null.bank.index(inside)])]
+            null_values[control].append(scores(null, images, inside, names, words_of=other))
+    rows = []
+    for name in values:
+        null_scores = {control: [each[name] for each in seeds] for control, seeds in null_values.items()}
+        rows.append(_row(name, values[name], null_scores, within, repeats, seed))
     return OodResult(
         inside,
         outside or "everything else",
         (int(within.sum()), int((~within).sum())),
         rows,
-        {name: (values[within], values[~within]) for name, values in found.items()},
+        {name: (each[within], each[~within]) for name, each in values.items()},
         bad.rows,
         time.perf_counter() - began,
+    )
+
+
+def _row(
+    name: str,
+    values: FloatArray,
+    nulls: Mapping[str, list[FloatArray]],
+    within: npt.NDArray[np.bool_],
+    repeats: int,
+    seed: int,
+) -> OodRow:
+    def areas(drawn: Float, others: Float) -> Float:
+        """AUROC, and its difference to the mean of each control over its seeds, in every sample."""
+        ours, *theirs = (
+            np.mean([weighted_auroc(each[within], each[~within], drawn, others) for each in several], axis=0)
+            for several in ([values], *nulls.values())
+        )
+        return np.stack([ours, *(ours - mean for mean in theirs)], axis=1)
+
+    value, low, high = bootstrap(areas, int(within.sum()), int((~within).sum()), repeats=repeats, seed=seed)
+    lifts = list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
+    return OodRow(
+        name,
+        auroc(values[within], values[~within]),
+        fpr_at_tpr(values[within], values[~within]),
+        lifts[0][1:],
+        {control: [auroc(each[within], each[~within]) for each in seeds] for control, seeds in nulls.items()},
+        dict(zip(nulls, lifts[1:], strict=True)),
     )
 
 
@@ -286,65 +369,3 @@ def split(dataset: Dataset, inside: str, outside: str | None) -> tuple[dict[str,
         elif node in ours or theirs is None or node in theirs:
             sides[item.name] = node in ours
     return sides, bad
-
-
-def _null_scores(
-    engine: Engine,
-    dataset: Dataset,
-    embeddings: FloatArray,
-    inside: str,
-    names: Sequence[str],
-    nulls: Sequence[str],
-    null_seeds: int,
-) -> Mapping[str, list[dict[str, FloatArray]]]:
-    found: dict[str, list[dict[str, FloatArray]]] = {}
-    for control in nulls:
-        for seed in range(null_seeds):
-            null = apply_control(engine, control, seed)
-            rows = embed_all(null, dataset).rows if control == "random-encoder" else embeddings
-            found.setdefault(control, []).append(scores(null, rows, inside, names))
-    return found
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """Bootstrap samples: how often each image of a side is drawn in each of them; the first has all of them once."""
-
-    within: npt.NDArray[np.bool_]
-    inside: npt.NDArray[np.float64]
-    outside: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, within: npt.NDArray[np.bool_], repeats: int, seed: int) -> _Draws:
-        generator, counts = np.random.default_rng(seed), []
-        for size in (int(within.sum()), int((~within).sum())):
-            drawn = generator.multinomial(size, np.full(size, 1 / size), repeats).astype(np.float64)
-            counts.append(np.concatenate([np.ones((1, size)), drawn]))
-        return cls(within, counts[0], counts[1])
-
-    def areas(self, values: FloatArray) -> npt.NDArray[np.float64]:
-        """AUROC in every sample, (1 + repeats,); the first is that of the images as they are."""
-        inside, outside = values[self.within], values[~self.within]
-        order = np.argsort(outside)
-        below = np.concatenate([np.zeros((len(self.outside), 1)), self.outside[:, order].cumsum(axis=1)], axis=1)
-        ends = [np.searchsorted(outside[order], inside, side) for side in ("left", "right")]
-        passed = (below[:, ends[0]] + below[:, ends[1]]) / 2
-        areas: npt.NDArray[np.float64] = (passed * self.inside).sum(axis=1) / (len(inside) * len(outside))
-        return areas
-
-
-def _row(
-    name: str,
-    values: FloatArray,
-    within: npt.NDArray[np.bool_],
-    nulls: Mapping[str, list[FloatArray]],
-    draws: _Draws,
-) -> OodRow:
-    ours, areas, lifts = draws.areas(values), {}, {}
-    for control, seeds in nulls.items():
-        theirs = np.stack([draws.areas(scored) for scored in seeds])
-        areas[control] = theirs[:, 0].tolist()
-        difference = ours - theirs.mean(axis=0)
-        lifts[control] = (float(difference[0]), *interval(difference[1:]))
-    false = fpr_at_tpr(values[within], values[~within])
-    return OodRow(name, float(ours[0]), false, interval(ours[1:]), areas, lifts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,13 @@ from ..datasets.dataset import Dataset, Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
-from .bootstrap import paired_bootstrap
+from ..pages.document import Report, Table
+from ..pages.plots import bars
 from .metrics import recall_at
-from .nulls import apply_control
-from .weights import penalty_for
+from .nulls import null_columns
+from .penalties import Embeddings, Ranks, penalty_sweep, top1_lift
 
 FloatArray = npt.NDArray[np.float32]
-Ranks = npt.NDArray[np.int64]
 DEPTHS = (1, 5, 10)
 
 
@@ -51,13 +51,51 @@ class RetrievalRow:
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """Result of :func:`retrieve`."""
+    """Result of :func:`retrieval`.
+
+    Attributes
+    ----------
+    images, captions : int
+        Numbers of images (or embeddings) and of captions.
+    rows : list of RetrievalRow
+        Dense embeddings first, then two rows per penalty.
+    bad : list of BadRow
+    seconds : float
+    """
 
     images: int
     captions: int
     rows: list[RetrievalRow]
     bad: list[BadRow]
     seconds: float
+
+    def report(self, settings: dict[str, object]) -> Report:
+        """The finding in words, the table, a plot of recall@5, and plain values."""
+        dense = self.rows[0]
+        columns = ["embedding", "l1 penalty", "words (l0)", *(f"T→I R@{k}" for k in dense.text_to_image)]
+        columns += [*(f"I→T R@{k}" for k in dense.image_to_text), *null_columns("T→I R@1", dense.null)]
+        rows = [
+            [row.kind, row.l1_penalty, row.l0, *row.text_to_image.values(), *row.image_to_text.values()]
+            + [forward for forward, _ in row.null.values()]
+            + list(row.lift.values())
+            for row in self.rows
+        ]
+        labels = [row.kind if row.l1_penalty is None else f"{row.kind} {row.l1_penalty:g}" for row in self.rows]
+        series = {"text to image R@5": [row.text_to_image[5] for row in self.rows],
+                  "image to text R@5": [row.image_to_text[5] for row in self.rows]}  # fmt: skip
+        return Report(
+            "retrieval",
+            "Text-image retrieval",
+            f"Among {self.images} images and {self.captions} captions, dense embeddings find the image of a caption "
+            f"first in {dense.text_to_image[1]:.1%} and a caption of an image first in {dense.image_to_text[1]:.1%} "
+            "of the cases.",
+            settings,
+            [Table("Recall both ways", columns, rows)],
+            [("Recall@5", bars("recall", labels, series))],
+            {"images": self.images, "captions": self.captions, "rows": [asdict(row) for row in self.rows]},
+            self.bad,
+            self.seconds,
+        )
 
 
 def retrieval_ranks(images: FloatArray, texts: FloatArray, owner: Ranks) -> tuple[Ranks, Ranks]:
@@ -89,7 +127,7 @@ def retrieval_ranks(images: FloatArray, texts: FloatArray, owner: Ranks) -> tupl
     return forward, backward
 
 
-def retrieve(
+def retrieval(
     engine: Engine,
     dataset: Dataset,
     *,
@@ -107,15 +145,15 @@ def retrieve(
     dataset : Dataset
         Items with captions; all captions of an item count as right.
     l1_penalties : sequence of float
-        At each penalty, images alone are decomposed, then images and texts (texts are centred by the
-        dictionary's mean).
+        At each penalty, images alone are decomposed, then images and texts (texts are centred by the dictionary's
+        mean).
     nulls, repeats, seed, progress
-        As for :func:`fastconcept.evaluate.zeroshot.classify`.
+        As for :func:`fastconcept.evaluate.zeroshot.zeroshot`.
 
     Returns
     -------
     RetrievalResult
-        Recall@1, 5 and 10 both ways. An item with several captions is found if one of them is.
+        Recall@1, 5 and 10 both ways. An item with several captions counts if one of them is among the first.
 
     Raises
     ------
@@ -137,53 +175,27 @@ def retrieve(
     bad.extend(unreadable)
     owner = np.repeat(np.arange(len(items)), [len(item.captions) for item in items])
     captions = [caption for item in items for caption in item.captions]
-    texts = engine.encode_text(captions)
-    nulled = {}
-    for control in nulls:
-        null = apply_control(engine, control, seed)
-        pictures = embed_all(null, part).rows if control == "random-encoder" else images
-        nulled[control] = (null, pictures, null.encode_text(captions))
-
-    def row(kind: str, penalty: float | None) -> RetrievalRow:
-        (forward, backward), l0 = _ranks(engine, images, texts, owner, kind, penalty)
-        hits = (forward < 1).astype(np.float64)[:, None]
-        null_recalls, lift = {}, {}
-        for control, (other, pictures, other_texts) in nulled.items():
-            same = penalty
-            if control == "random-vocabulary" and l0 is not None:
-                same = penalty_for(other, pictures, l0)
-            (ahead, back), _ = _ranks(other, pictures, other_texts, owner, kind, same)
-            null_recalls[control] = recall_at(ahead, 1), recall_at(back, 1)
-            misses = (ahead < 1).astype(np.float64)[:, None]
-            lift[control] = paired_bootstrap(hits, misses, owner.tolist(), None, repeats, seed)
-        there, back_again = ({k: recall_at(ranks, k) for k in DEPTHS} for ranks in (forward, backward))
-        return RetrievalRow(kind, penalty, l0, there, back_again, null_recalls, lift)
-
-    rows = [row("dense", None)]
-    rows += [row(kind, penalty) for penalty in l1_penalties for kind in ("decomposed images", "decomposed both")]
+    rows = []
+    for embeddings, controls in penalty_sweep(
+        engine, part, images, lambda any_engine: any_engine.encode_text(captions), l1_penalties, nulls, seed
+    ):
+        kind = "dense" if embeddings.l1_penalty is None else "decomposed images"
+        rows.append(_row(kind, embeddings, controls, owner, repeats, seed))
+        if embeddings.l1_penalty is not None:
+            both = {control: other.with_decomposed_texts() for control, other in controls.items()}
+            words = embeddings.with_decomposed_texts()
+            rows.append(_row("decomposed both", words, both, owner, repeats, seed))
     return RetrievalResult(len(items), len(captions), rows, bad.rows, time.perf_counter() - began)
 
 
-def _ranks(
-    engine: Engine,
-    images: FloatArray,
-    texts: FloatArray,
-    owner: Ranks,
-    kind: str,
-    penalty: float | None,
-) -> tuple[tuple[Ranks, Ranks], float | None]:
-    if penalty is None:
-        return retrieval_ranks(images, texts, owner), None
-    words = engine.decompose(embeddings=images, l1_penalty=penalty)
-    if kind == "decomposed both":
-        texts = decompose_texts(engine, texts, penalty)
-    return retrieval_ranks(words.embeddings, texts, owner), float(words.l0.mean())
-
-
-def decompose_texts(engine: Engine, texts: FloatArray, penalty: float) -> FloatArray:
-    """Reconstructions of text embeddings, centred by the mean of the dictionary: (m, d) float32, unit rows."""
-    from ..sparse.decompose import decompose
-
-    with engine.place:
-        found = decompose(texts, engine.dictionary, engine.dictionary.mean, engine.kernels, l1_penalty=penalty)
-    return found.embeddings
+def _row(
+    kind: str, embeddings: Embeddings, controls: Mapping[str, Embeddings], owner: Ranks, repeats: int, seed: int
+) -> RetrievalRow:
+    forward, backward = retrieval_ranks(embeddings.images, embeddings.texts, owner)
+    null, lift = {}, {}
+    for control, other in controls.items():
+        null_forward, null_backward = retrieval_ranks(other.images, other.texts, owner)
+        null[control] = recall_at(null_forward, 1), recall_at(null_backward, 1)
+        lift[control] = top1_lift(forward, null_forward, owner.tolist(), repeats, seed)
+    recalls = [{k: recall_at(ranks, k) for k in DEPTHS} for ranks in (forward, backward)]
+    return RetrievalRow(kind, embeddings.l1_penalty, embeddings.l0, recalls[0], recalls[1], null, lift)

@@ -112,30 +112,6 @@ def decompose_dataset(
     )
 
 
-def penalty_for(engine: Engine, embeddings: FloatArray, words: float, sample: int = 64, rounds: int = 8) -> float:
-    """The l1 penalty at which embeddings use about so many words on average, by bisection on a few of them.
-
-    Parameters
-    ----------
-    engine : Engine
-    embeddings : (n, d) float32
-    words : float
-        Mean number of words wanted.
-    sample, rounds : int
-        Rows that are tried (the first), and halvings of the interval from 0.01 to 2.
-
-    Returns
-    -------
-    float
-    """
-    low, high = np.log(0.01), np.log(2.0)
-    for _ in range(rounds):
-        middle = (low + high) / 2
-        used = engine.decompose(embeddings=embeddings[:sample], l1_penalty=float(np.exp(middle))).l0.mean()
-        low, high = (middle, high) if used > words else (low, middle)
-    return float(np.exp((low + high) / 2))
-
-
 def group_values(items: Sequence[Item], key: str) -> list[str | None]:
     """What each item says about ``key``.
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset, Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
-from ..errors import InputError
-from .bootstrap import paired_bootstrap
+from ..errors import ConceptError, InputError
+from ..pages.document import Report, Table
+from ..pages.plots import lines
 from .metrics import recall_at, true_ranks
-from .nulls import apply_control
-from .weights import penalty_for
+from .nulls import null_columns
+from .penalties import Embeddings, penalty_sweep, top1_lift
 
 FloatArray = npt.NDArray[np.float32]
 TEMPLATES = ("a photo of a {}",)
@@ -37,7 +40,7 @@ class ZeroShotRow:
     kept : float
         ``top1`` divided by that of the dense embeddings.
     null : dict of control to (l0, top1)
-        The same with a control; for ``random-vocabulary``, which spreads over more words at the same penalty, at
+        The same under a null control; for ``random-vocabulary``, which spreads over more words at the same penalty, at
         about the same number of words.
     lift : dict of control to (difference, low, high)
         Top-1 minus the null's, paired bootstrap over images.
@@ -56,7 +59,18 @@ class ZeroShotRow:
 
 @dataclass(frozen=True)
 class ZeroShotResult:
-    """Result of :func:`classify`: the dense row first, then one row per penalty."""
+    """Result of :func:`zeroshot`.
+
+    Attributes
+    ----------
+    classes, count : int
+        Number of classes, and of images or embeddings.
+    templates : tuple of str
+    rows : list of ZeroShotRow
+        Dense embeddings first, then one row per penalty.
+    bad : list of BadRow
+    seconds : float
+    """
 
     classes: int
     count: int
@@ -64,6 +78,38 @@ class ZeroShotResult:
     rows: list[ZeroShotRow]
     bad: list[BadRow]
     seconds: float
+
+    def report(self, settings: dict[str, object]) -> Report:
+        """The finding in words, the table, accuracy against the number of words, and plain values."""
+        dense, *words = self.rows
+        finding = f"Dense embeddings are right for {dense.top1:.1%} of {self.count} images in {self.classes} classes"
+        if words:
+            closest = min(words, key=lambda row: abs((row.l0 or 0) - 30))
+            finding += f"; at {closest.l0:.1f} words the decomposed ones keep {closest.kept:.0%} of it"
+        columns = ["embedding", "l1 penalty", "words (l0)", "cosine", "top-1", "top-5", "kept of dense"]
+        rows = [
+            [row.kind, row.l1_penalty, row.l0, row.cosine, row.top1, row.top5, row.kept]
+            + [top1 for _, top1 in row.null.values()]
+            + list(row.lift.values())
+            for row in self.rows
+        ]
+        table = Table("Accuracy against the number of words", [*columns, *null_columns("top-1", dense.null)], rows)
+        series = {"top-1": [row.top1 for row in words], "top-5": [row.top5 for row in words],
+                  "cosine": [row.cosine or 0.0 for row in words]}  # fmt: skip
+        for control in dense.null:
+            series[f"top-1, {control.replace('-', ' ')}"] = [row.null[control][1] for row in words]
+        plot = lines("accuracy", "words per image (l0)", [row.l0 or 0 for row in words], series)
+        return Report(
+            "zeroshot",
+            "Zero-shot classification",
+            finding + ".",
+            {**settings, "templates": " | ".join(self.templates)},
+            [table],
+            [("Against the number of words", plot)],
+            {"classes": self.classes, "count": self.count, "rows": [asdict(row) for row in self.rows]},
+            self.bad,
+            self.seconds,
+        )
 
 
 def class_embeddings(engine: Engine, classes: Sequence[str], templates: Sequence[str] = TEMPLATES) -> FloatArray:
@@ -95,9 +141,6 @@ def class_embeddings(engine: Engine, classes: Sequence[str], templates: Sequence
 
 def _words(engine: Engine, label: str) -> tuple[str, str]:
     """First word and definition of a synset; a label that is none stands for itself."""
-    from ..concepts.taxonomy import Taxonomy
-    from ..errors import ConceptError
-
     wordnet = Taxonomy.builtin()
     try:
         meaning = wordnet.resolve(label)
@@ -109,7 +152,7 @@ def _words(engine: Engine, label: str) -> tuple[str, str]:
     return (wordnet.lemmas(meaning.index, spaces=True)[0] if named else label), wordnet.definitions[meaning.index]
 
 
-def classify(
+def zeroshot(
     engine: Engine,
     dataset: Dataset,
     *,
@@ -123,6 +166,8 @@ def classify(
 ) -> ZeroShotResult:
     """Classify by the nearest class prompt, dense and decomposed, over a sweep of penalties.
 
+    The reconstruction ``norm(norm(C^T w) + mu)`` takes the place of the embedding, nothing else changes.
+
     Parameters
     ----------
     engine : Engine
@@ -135,15 +180,15 @@ def classify(
     l1_penalties : sequence of float
         Penalties, as in SpLiCE.
     nulls : sequence of str
-        Controls run beside it.
+        Null controls, see :func:`fastconcept.evaluate.nulls.apply_control`.
     repeats, seed : int
-        Of the bootstrap, and the seed of the controls.
+        Number of bootstrap samples; seed of the bootstrap and of the controls.
     progress : callable
+        Called with (images done, images).
 
     Returns
     -------
     ZeroShotResult
-        The reconstruction ``norm(norm(C^T w) + mu)`` takes the place of the embedding, nothing else changes.
 
     Raises
     ------
@@ -153,60 +198,50 @@ def classify(
     Source: Bhalla et al., arXiv 2402.10376, section 5.
     """
     began = time.perf_counter()
-    chosen = list(classes) if classes is not None else sorted({i.label for i in dataset.items if i.label is not None})
-    index = {name: k for k, name in enumerate(chosen)}
+    names = list(classes) if classes is not None else sorted({i.label for i in dataset.items if i.label is not None})
+    index = {name: k for k, name in enumerate(names)}
     usable, bad = [], dataset.bad_rows()
     for item in dataset.items:
         if item.label in index:
             usable.append(item)
         else:
-            bad.add(item.name, f"its label {item.label!r} is none of the {len(chosen)} classes")
+            bad.add(item.name, f"its label {item.label!r} is none of the {len(names)} classes")
     if not usable:
-        raise InputError(f"no item of {dataset.name} has a label among the {len(chosen)} classes")
+        raise InputError(f"no item of {dataset.name} has a label among the {len(names)} classes")
     part = replace(dataset, items=tuple(usable))
-    items, embeddings, unreadable = embed_all(engine, part, progress)
+    items, images, unreadable = embed_all(engine, part, progress)
     bad.extend(unreadable)
     labels = np.array([index[item.label] for item in items if item.label is not None])
-    prompts = class_embeddings(engine, chosen, templates)
-    null_engines = {control: apply_control(engine, control, seed) for control in nulls}
-    null_rows = {
-        control: embed_all(null, part).rows if control == "random-encoder" else embeddings
-        for control, null in null_engines.items()
-    }
-    null_prompts = {control: class_embeddings(null, chosen, templates) for control, null in null_engines.items()}
-
-    def row(penalty: float | None, dense: float | None) -> ZeroShotRow:
-        ranks, l0, cosine = _ranks(engine, embeddings, prompts, labels, penalty)
-        hits = (ranks < 1).astype(np.float64)[:, None]
-        null, lift = {}, {}
-        for control, other in null_engines.items():
-            same = penalty
-            if control == "random-vocabulary" and l0 is not None:
-                same = penalty_for(other, null_rows[control], l0)
-            theirs, words, _ = _ranks(other, null_rows[control], null_prompts[control], labels, same)
-            null[control] = (words or 0.0, recall_at(theirs, 1))
-            lift[control] = paired_bootstrap(hits, (theirs < 1).astype(np.float64)[:, None], None, None, repeats, seed)
-        top1 = recall_at(ranks, 1)
-        kept = 1.0 if dense is None else top1 / dense if dense else float("nan")
-        kind = "dense" if penalty is None else "decomposed"
-        return ZeroShotRow(kind, penalty, l0, cosine, top1, recall_at(ranks, 5), kept, null, lift)
-
-    rows = [row(None, None)]
-    rows += [row(penalty, rows[0].top1) for penalty in l1_penalties]
-    seconds = time.perf_counter() - began
-    return ZeroShotResult(len(chosen), len(items), tuple(templates), rows, bad.rows, seconds)
+    prompts = partial(class_embeddings, classes=names, templates=templates)
+    rows: list[ZeroShotRow] = []
+    for embeddings, controls in penalty_sweep(engine, part, images, prompts, l1_penalties, nulls, seed):
+        rows.append(_row(embeddings, controls, labels, rows[0].top1 if rows else None, repeats, seed))
+    return ZeroShotResult(len(names), len(items), tuple(templates), rows, bad.rows, time.perf_counter() - began)
 
 
-def _ranks(
-    engine: Engine,
-    embeddings: FloatArray,
-    prompts: FloatArray,
+def _row(
+    embeddings: Embeddings,
+    controls: Mapping[str, Embeddings],
     labels: npt.NDArray[np.int64],
-    penalty: float | None,
-) -> tuple[npt.NDArray[np.int64], float | None, float | None]:
-    """Rank of the right class for every embedding, mean number of words, mean cosine."""
-    if penalty is None:
-        return true_ranks(embeddings @ prompts.T, labels), None, None
-    words = engine.decompose(embeddings=embeddings, l1_penalty=penalty)
-    ranks = true_ranks(words.embeddings @ prompts.T, labels)
-    return ranks, float(words.l0.mean()), float(words.cosine.mean())
+    dense: float | None,
+    repeats: int,
+    seed: int,
+) -> ZeroShotRow:
+    ranks = true_ranks(embeddings.images @ embeddings.texts.T, labels)
+    null, lift = {}, {}
+    for control, other in controls.items():
+        theirs = true_ranks(other.images @ other.texts.T, labels)
+        null[control] = other.l0 or 0.0, recall_at(theirs, 1)
+        lift[control] = top1_lift(ranks, theirs, None, repeats, seed)
+    top1 = recall_at(ranks, 1)
+    return ZeroShotRow(
+        "dense" if dense is None else "decomposed",
+        embeddings.l1_penalty,
+        embeddings.l0,
+        embeddings.cosine,
+        top1,
+        recall_at(ranks, 5),
+        1.0 if dense is None else top1 / dense if dense else float("nan"),
+        null,
+        lift,
+    )

@@ -29,12 +29,12 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "bench": ([load, fastconcept.bench.measure], {"synthetic", "earlier"}),
     "info": ([load], set()),
     "evaluate localize": ([load, localize.localize, Options], DATA | SWEEP | {"smooth"}),
-    "evaluate concepts": ([load, concepts.summarize], DATA),
+    "evaluate concepts": ([load, concepts.concepts], DATA),
     "evaluate edit": ([load, edit.edit], DATA),
-    "evaluate drift": ([load, drift.trace], DATA),
-    "evaluate ood": ([load, ood.detect], DATA | {"pairs"}),
-    "evaluate zeroshot": ([load, zeroshot.classify], DATA),
-    "evaluate retrieval": ([load, retrieval.retrieve], DATA),
+    "evaluate drift": ([load, drift.drift], DATA),
+    "evaluate ood": ([load, ood.ood], DATA | {"pairs"}),
+    "evaluate zeroshot": ([load, zeroshot.zeroshot], DATA),
+    "evaluate retrieval": ([load, retrieval.retrieval], DATA),
 }
 
 # Keywords that need no option: what the command line makes itself, and what nobody has asked to choose.

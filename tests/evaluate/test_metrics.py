@@ -1,13 +1,15 @@
-"""Metrics and statistics against scikit-learn, scipy, and cases counted by hand."""
+"""Metrics and statistics against cases counted by hand, and what they do where their library is not installed."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastconcept.errors import InputError
+from fastconcept.errors import InputError, MissingDependencyError
 from fastconcept.evaluate import bootstrap as statistics
 from fastconcept.evaluate import metrics
 
@@ -15,12 +17,20 @@ scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30)
 
 
 @given(scores, scores)
-def test_auroc_and_fpr_are_those_of_scikit_learn(positive: list[int], negative: list[int]) -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
-    truth, values = [1] * len(positive) + [0] * len(negative), positive + negative
-    assert metrics.auroc(positive, negative) == pytest.approx(sklearn.roc_auc_score(truth, values))
-    false, true, _ = sklearn.roc_curve(truth, values, drop_intermediate=False)
-    assert metrics.fpr_at_tpr(positive, negative) == pytest.approx(false[np.argmax(true >= 0.95 - 1e-9)])
+def test_auroc_and_fpr_are_what_they_say(positive: list[int], negative: list[int]) -> None:
+    above = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    assert metrics.auroc(positive, negative) == pytest.approx(np.mean(above))
+    passed = [t for t in positive if np.mean(np.array(positive) >= t) >= 0.95 - 1e-9]
+    assert metrics.fpr_at_tpr(positive, negative) == pytest.approx(np.mean(np.array(negative) >= max(passed)))
+
+
+def test_areas_of_bootstrap_samples_are_those_of_the_drawn_scores() -> None:
+    generator = np.random.default_rng(0)
+    positive, negative = (generator.integers(0, 6, size).astype(np.float32) for size in (10, 15))
+    drawn, others = (generator.multinomial(n, np.full(n, 1 / n), 20) for n in (10, 15))
+    areas = metrics.weighted_auroc(positive, negative, drawn.astype(float), others.astype(float))
+    for area, mine, theirs in zip(areas, drawn, others, strict=True):
+        assert area == pytest.approx(metrics.auroc(np.repeat(positive, mine), np.repeat(negative, theirs)))
 
 
 def test_scores_must_be_there_and_finite() -> None:
@@ -45,9 +55,15 @@ def test_a_model_that_scores_all_alike_is_never_right() -> None:
 
 
 def test_cases_of_one_image_are_drawn_together() -> None:
-    drawn = statistics.resamples(["a", "b", "a", "b", "c"], 200, seed=1)
-    assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, 1] == drawn[:, 3]).all()
-    assert (drawn[:, 0] + drawn[:, 1] + drawn[:, 4] == 3).all() and len(np.unique(drawn[:, 4])) > 1
+    generator = np.random.default_rng(1)
+    images = generator.random((40, 1)) < 0.5
+    once = statistics.paired_bootstrap(images * 1.0, np.zeros((40, 1)))
+    thrice = np.repeat(images * 1.0, 3, axis=0)
+    together = statistics.paired_bootstrap(thrice, np.zeros((120, 1)), np.repeat(np.arange(40), 3).tolist())
+    apart = statistics.paired_bootstrap(thrice, np.zeros((120, 1)))
+    assert together == pytest.approx(once) and apart[0] == pytest.approx(once[0])
+    assert apart[2] - apart[1] < 0.8 * (once[2] - once[1])
+    assert statistics.paired_bootstrap(thrice, np.zeros((120, 1)), ["one image"] * 120) == pytest.approx([once[0]] * 3)
 
 
 def test_the_paired_interval_covers_a_known_difference() -> None:
@@ -65,13 +81,50 @@ def test_the_threshold_is_chosen_for_each_method_anew() -> None:
     assert statistics.paired_bootstrap(ours, theirs)[0] == 0.0
 
 
-def test_false_discoveries_are_controlled_as_scipy_does() -> None:
-    scipy = pytest.importorskip("scipy.stats")
-    p = np.random.default_rng(0).random(50) ** 2
-    np.testing.assert_allclose(statistics.benjamini_hochberg(p), scipy.false_discovery_control(p))
+def test_samples_are_resampled_apart_and_columns_together() -> None:
+    one, two = np.random.default_rng(0).standard_normal((2, 30, 3))
+    one[:, 2], two[:, 2] = one[:, 0], two[:, 0]
+
+    def difference(drawn: np.ndarray, others: np.ndarray) -> np.ndarray:
+        assert (drawn.sum(axis=1) == 30).all() and (others.sum(axis=1) == 30).all()
+        return drawn @ one / 30 - others @ two / 30
+
+    value, low, high = statistics.bootstrap(difference, 30, 30, repeats=500)
+    np.testing.assert_allclose(value, one.mean(axis=0) - two.mean(axis=0))
+    assert (low < value).all() and (value < high).all()
+    assert (low[0], high[0]) == pytest.approx((low[2], high[2]))
+    spread = np.sqrt((one.var(axis=0, ddof=1) + two.var(axis=0, ddof=1)) / 30)
+    np.testing.assert_allclose(high - low, 2 * 1.96 * spread, rtol=0.15)
+    np.testing.assert_array_equal(low, statistics.bootstrap(difference, 30, 30, repeats=500)[1])
+    single = statistics.bootstrap(lambda drawn, others: drawn @ one[:1] - others @ two / 30, 1, 30, repeats=50)
+    assert (single[1] < single[2]).all()  # a sample of one stays as it is
 
 
-def test_permutation_p_of_a_null_is_spread_evenly() -> None:
-    draws = np.random.default_rng(0).standard_normal((1001, 2000))
-    p = statistics.permutation_p(draws[0], draws[1:])
-    assert abs((p <= 0.1).mean() - 0.1) < 0.03 and p.min() > 0
+def test_a_permutation_test_finds_what_depends_on_the_labels_and_no_more() -> None:
+    labels = np.repeat([0.0, 1.0], 40)
+    values = np.random.default_rng(0).standard_normal((80, 50))
+    values[:, 7] += 2 * labels
+
+    def slope(drawn: np.ndarray) -> np.ndarray:
+        return (drawn - 0.5) @ values / 40
+
+    test = statistics.permutation_test(slope, labels, repeats=999)
+    np.testing.assert_allclose(test.observed, slope(labels[None])[0])
+    assert test.p[7] == pytest.approx(1 / 1000) and np.flatnonzero(test.q <= 0.05).tolist() == [7]
+    others = np.delete(test.p, 7)
+    assert abs((others <= 0.5).mean() - 0.5) < 0.2 and others.min() > 0
+    assert (test.q >= test.p).all() and 0 <= test.by_chance < 0.5
+
+
+def test_a_permutation_test_of_a_few_items_takes_every_order() -> None:
+    values = np.arange(4.0)[:, None]
+    test = statistics.permutation_test(lambda drawn: (drawn - 1.5) @ values, np.arange(4.0))
+    assert test.p[0] == pytest.approx(2 / 24)
+
+
+@pytest.mark.parametrize("package", ["scipy", "sklearn"])
+def test_what_is_not_installed_is_named_with_its_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = {"scipy": "scipy", "sklearn": "scikit-learn"}[package]
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=rf'{name} is not installed.*"fastconcept\[evaluate\]"'):
+        statistics.paired_bootstrap(np.eye(3), np.eye(3)) if package == "scipy" else metrics.auroc([1], [0])
