@@ -19,18 +19,17 @@ def teacher_bundle(options: Any) -> Path | None:
         return None
     target = CACHE / "teacher"
     if not (target / "manifest.json").is_file():
-        from fastconcept.export.build import export_bundle
+        from fastconcept.export import Contents, export_open_clip
 
         reference = options.shared / "reference"
         target.parent.mkdir(parents=True, exist_ok=True)
-        export_bundle(
-            f"local-dir:{options.teacher}",
-            target,
+        contents = Contents(
             words=reference / "physical_objects.txt",
             vocabulary=reference / "splice/laion.txt",
             mean_images=options.shared / "data/dev/images",
             mean_limit=300,
         )
+        export_open_clip(f"local-dir:{options.teacher}", target, contents=contents)
     return target
 
 
@@ -41,14 +40,15 @@ def random_vit_b_32() -> Path:
         import open_clip
         import torch
 
-        from fastconcept.export.clip import export_image, load_clip
+        from fastconcept.export.clip import load_clip
+        from fastconcept.export.onnx import write_image_tower
 
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             torch.manual_seed(0)
             config = open_clip.get_model_config("ViT-B-32")
             model = load_clip(_local_checkpoint(open_clip.create_model("ViT-B-32"), config, Path(folder)))
-            export_image(model, Path(folder) / "image_encoder.onnx")
+            write_image_tower(model, Path(folder) / "image_encoder.onnx")
             (Path(folder) / "image_encoder.onnx").rename(target)
     return target
 

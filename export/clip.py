@@ -1,43 +1,20 @@
-"""open_clip models: loading one, and writing its two towers as ONNX."""
+"""Loads a model of open_clip."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
 from ..errors import ExportError, MissingDependencyError
+from .model import Model, row_width, unit_rows
+from .onnx import quiet
 
 if TYPE_CHECKING:
     import torch
 
-OPSET = 18
-_MAX_INLINE_BYTES = 1_800_000_000  # a protobuf message ends at 2 GB; larger weights go beside the model
-_EPSILON = 1e-12  # of the norm; a zero row stays zero instead of becoming NaN
 
-
-@dataclass(frozen=True)
-class ClipModel:
-    """A loaded open_clip model with what its bundle needs to know."""
-
-    name: str  # without the path of a local directory, which says nothing elsewhere
-    pretrained: str | None
-    model: Any  # torch.nn.Module in evaluation mode, float32, on the CPU
-    tokenizer: Any
-    preprocess: Preprocess
-    transform: Any  # open_clip's own evaluation transform, from a PIL image to a tensor
-    context_length: int
-    embedding_dim: int
-    logit_scale: float  # as a factor, not its logarithm
-    dynamic_text: bool  # the text tower is exact at any length up to the context length
-
-
-def load_clip(model: str, pretrained: str | None = None) -> ClipModel:
+def load_clip(model: str, pretrained: str | None = None) -> Model:
     """Load an open_clip model with its weights.
 
     Parameters
@@ -49,7 +26,7 @@ def load_clip(model: str, pretrained: str | None = None) -> ClipModel:
 
     Returns
     -------
-    ClipModel
+    Model
 
     Raises
     ------
@@ -69,7 +46,7 @@ def load_clip(model: str, pretrained: str | None = None) -> ClipModel:
     if has_schema and pretrained:
         raise ExportError(f"{model} brings its own weights; leave --pretrained {pretrained} out")
     try:
-        with _quiet():
+        with quiet():
             network, _, transform = open_clip.create_model_and_transforms(
                 model, pretrained=pretrained, require_pretrained=True, force_quick_gelu=quick_gelu
             )
@@ -83,20 +60,20 @@ def load_clip(model: str, pretrained: str | None = None) -> ClipModel:
     network.eval()
     context_length = int(getattr(tokenizer, "context_length", None) or network.context_length)
     preprocess = _preprocess(open_clip.get_model_preprocess_cfg(network))
-    with torch.inference_mode():
-        row = network.encode_image(torch.zeros(1, 3, *preprocess.size))
-        logit_scale = float(network.logit_scale.exp())
-    return ClipModel(
+    image, (text, dynamic) = unit_rows(network, "encode_image"), text_tower(network)
+    return Model(
         name=f"local-dir:{Path(model.partition(':')[2]).resolve().name}" if model.startswith("local-dir:") else model,
         pretrained=None if has_schema else Path(pretrained or "").name,
-        model=network,
+        image=image,
+        text=text,
+        original_text=unit_rows(network, "encode_text"),
         tokenizer=tokenizer,
         preprocess=preprocess,
         transform=transform,
         context_length=context_length,
-        embedding_dim=int(row.shape[-1]),
-        logit_scale=logit_scale,
-        dynamic_text=_causal_text(network) is not None,
+        embedding_dim=row_width(f"the image tower of {model}", image, torch.zeros(1, 3, *preprocess.size)),
+        logit_scale=float(network.logit_scale.detach().exp()),
+        dynamic_text=dynamic,
     )
 
 
@@ -116,19 +93,6 @@ def _check_name(open_clip: Any, model: str, pretrained: str | None) -> bool:
     configured = bool(open_clip.get_model_config(model).get("quick_gelu", False))
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     return configured or bool(tag and tag.get("quick_gelu", False))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep chatter of other packages off the terminal; what fails raises."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _preprocess(config: dict[str, Any]) -> Preprocess:
@@ -167,36 +131,25 @@ def _causal_text(network: Any) -> Any:
     return tower if getattr(tower, "attn_mask", None) is not None else None
 
 
-def image_module(clip: ClipModel) -> torch.nn.Module:
-    """The image tower as a module from pixels (batch, 3, h, w) to unit rows."""
+def text_tower(network: torch.nn.Module) -> tuple[torch.nn.Module, bool]:
+    """The text tower of an open_clip model, from tokens (batch, length) to unit rows (batch, d).
+
+    Returns
+    -------
+    module : torch.nn.Module
+    dynamic : bool
+        True: the module is exact at any length up to the context length; False: only at the context length.
+    """
     import torch
 
-    class ImageTower(torch.nn.Module):
+    tower = _causal_text(network)
+    if tower is None:
+        return unit_rows(network, "encode_text"), False
+
+    class CausalText(torch.nn.Module):
+        """What open_clip's tower computes, with positions and mask cut to the length of the tokens."""
+
         def __init__(self) -> None:
-            super().__init__()
-            self.clip = clip.model
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.normalize(self.clip.encode_image(pixels), dim=-1, eps=_EPSILON)
-
-    return ImageTower().eval()
-
-
-def text_module(clip: ClipModel) -> torch.nn.Module:
-    """The text tower as a module from tokens (batch, length) to unit rows; any length where that is exact."""
-    import torch
-
-    class TextTower(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.clip = clip.model
-
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            rows = self.clip.encode_text(tokens)
-            return torch.nn.functional.normalize(rows, dim=-1, eps=_EPSILON)
-
-    class CausalTextTower(torch.nn.Module):
-        def __init__(self, tower: Any) -> None:
             super().__init__()
             self.tower = tower
             self.pooling = getattr(tower, "text_pool_type", None) or tower.pool_type
@@ -215,81 +168,7 @@ def text_module(clip: ClipModel) -> torch.nn.Module:
             pooled = tower.ln_final(hidden[torch.arange(tokens.shape[0]), position])
             projection = tower.text_projection
             if isinstance(projection, torch.nn.Linear):
-                pooled = projection(pooled)
-            elif projection is not None:
-                pooled = pooled @ projection
-            return torch.nn.functional.normalize(pooled, dim=-1, eps=_EPSILON)
+                return projection(pooled)
+            return pooled if projection is None else pooled @ projection
 
-    tower = _causal_text(clip.model)
-    return (TextTower() if tower is None else CausalTextTower(tower)).eval()
-
-
-def export_image(clip: ClipModel, path: Path) -> list[str]:
-    """Write the image tower: float32 pixels (batch, 3, h, w) to unit rows (batch, d).
-
-    Returns
-    -------
-    list of str
-        Names of the files written: the model, and its weights where they do not fit into it.
-
-    Raises
-    ------
-    ExportError
-        If the architecture has an operation that ONNX cannot say.
-    """
-    import torch
-
-    example = torch.zeros(2, 3, *clip.preprocess.size)
-    return _export(image_module(clip), example, path, "pixels", {0: "batch"})
-
-
-def export_text(clip: ClipModel, path: Path) -> list[str]:
-    """Write the text tower: int64 tokens (batch, length) to unit rows (batch, d); see :func:`export_image`."""
-    import torch
-
-    length = min(8, clip.context_length) if clip.dynamic_text else clip.context_length
-    example = torch.ones(2, length, dtype=torch.int64)
-    axes = {0: "batch", 1: "length"} if clip.dynamic_text else {0: "batch"}
-    return _export(text_module(clip), example, path, "tokens", axes)
-
-
-def _export(module: torch.nn.Module, example: torch.Tensor, path: Path, name: str, axes: dict[int, str]) -> list[str]:
-    """One module with one input and one output to one ONNX file."""
-    import torch
-
-    dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is a fused operator that ONNX does not know
-    try:
-        with torch.inference_mode(), _quiet():
-            program = torch.onnx.export(
-                module,
-                (example,),
-                input_names=[name],
-                output_names=["embeddings"],
-                dynamic_shapes=(dynamic,),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-    except Exception as error:
-        raise ExportError(f"the tower of {name} cannot be written as ONNX: {error}") from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-    _forget_origins(program.model)
-    weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
-    external = weights > _MAX_INLINE_BYTES
-    program.save(str(path), external_data=external)
-    return [path.name, f"{path.name}.data"] if external else [path.name]
-
-
-def _forget_origins(model: Any) -> None:
-    """Remove the stack traces that the exporter leaves: they hold paths of this machine."""
-    model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    for node in model.graph.all_nodes():
-        node.metadata_props.clear()
-        for value in node.outputs:
-            value.metadata_props.clear()
-    for value in [*model.graph.inputs, *model.graph.initializers.values()]:
-        value.metadata_props.clear()
+    return unit_rows(CausalText()), True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,16 @@ from ..encoders.onnx import ImageEncoder, TextEncoder
 from ..encoders.preprocess import preprocess_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError
-from .clip import ClipModel
+from .model import Model
+from .tokenizer import original_tokens
+
+if TYPE_CHECKING:
+    import torch
 
 MIN_COSINE = 0.99999  # of float32 embeddings, over every image and every text
 MIN_IMAGES, MIN_TEXTS = 64, 256
 _BATCH = 16
+_SAME = 1e-6  # no coordinate of unit rows differs by more: nothing could be told apart by them
 _EDGE_TEXTS = (
     "",
     " ",
@@ -133,7 +138,7 @@ def parity_texts(extra: Sequence[str] = (), count: int = MIN_TEXTS, seed: int = 
 
 
 def measure_parity(
-    clip: ClipModel,
+    model: Model,
     image_encoder: ImageEncoder,
     text_encoder: TextEncoder,
     images: Sequence[npt.NDArray[np.uint8]],
@@ -143,10 +148,10 @@ def measure_parity(
 
     Parameters
     ----------
-    clip : ClipModel
-        The original, run by torch with open_clip's own transform and tokenizer.
+    model : Model
+        The original, run by torch with its own transform and tokenizer.
     image_encoder, text_encoder
-        The exported, run as a bundle runs them.
+        The exported towers, run as a bundle runs them.
     images : sequence of (H, W, 3) uint8
     texts : sequence of str
 
@@ -154,26 +159,34 @@ def measure_parity(
     -------
     dict
         ``images`` and ``texts``: count, min_cosine, max_abs_difference from string or picture to embedding;
-        ``preprocessing``: max_abs_difference of the encoder's input; ``tokens_equal``; ``min_cosine`` of all.
+        ``preprocessing``: max_abs_difference of the encoder's input, None where the model has no transform of its own;
+        ``tokens_equal``; ``min_cosine`` of all.
+
+    Raises
+    ------
+    ExportError
+        If the model's transform or a tower fails, or all its images or texts get the same embedding.
     """
-    pixels, ours, theirs = 0.0, [], []
+    difference, ours, theirs = 0.0, [], []
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
-        exact, row = _torch_images(clip, batch)
-        prepared = np.stack([preprocess_image(image, clip.preprocess) for image in batch])
-        pixels = max(pixels, float(np.abs(prepared - exact).max()))
+        prepared = np.stack([preprocess_image(image, model.preprocess) for image in batch])
+        original = prepared if model.transform is None else _transformed(model, batch)
+        difference = max(difference, float(np.abs(prepared - original).max()))
         ours.append(image_encoder.encode(prepared))
-        theirs.append(row)
-    image_report = _compare(np.concatenate(ours), np.concatenate(theirs))
-    tokens, rows = _torch_texts(clip, texts)
-    text_report = _compare(text_encoder.encode(texts), rows)
-    tokenizer = text_encoder.tokenizer
+        theirs.append(_rows(f"the image tower of {model.name}", model.image, original))
+    image_report = _compare("image", np.concatenate(ours), np.concatenate(theirs))
+    tokens = original_tokens(model.tokenizer, texts, model.context_length)
+    name, batches = f"the text tower of {model.name}", range(0, len(tokens), _BATCH)
+    rows = np.concatenate([_rows(name, model.original_text, tokens[at : at + _BATCH]) for at in batches])
+    alone = 1 if model.dynamic_text else None  # in company a short text would be padded, as in the original
+    text_report = _compare("text", text_encoder.encode(texts, batch_tokens=alone), rows)
     return {
         "min_cosine": min(image_report["min_cosine"], text_report["min_cosine"]),
         "images": image_report,
         "texts": text_report,
-        "tokens_equal": _same_tokens(tokenizer, tokens, texts),
-        "preprocessing": {"max_abs_difference": pixels},
+        "tokens_equal": _same_tokens(text_encoder.tokenizer, tokens, texts),
+        "preprocessing": {"max_abs_difference": None if model.transform is None else difference},
     }
 
 
@@ -189,10 +202,12 @@ def check_parity(report: dict[str, Any], min_cosine: float = MIN_COSINE) -> None
                 f"is below {min_cosine} (max difference {part['max_abs_difference']:.2e})"
             )
     if not report["tokens_equal"]:
-        raise ExportError("the exported tokenizer gives other tokens than open_clip's; please report the model")
+        raise ExportError("the exported tokenizer gives other tokens than the original; please report the model")
 
 
-def _compare(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> dict[str, Any]:
+def _compare(kind: str, ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> dict[str, Any]:
+    if len(theirs) > 1 and float(np.ptp(theirs, axis=0).max()) < _SAME:
+        raise ExportError(f"the model gives every {kind} the same embedding; are its weights loaded?")
     left, right = ours.astype(np.float64), theirs.astype(np.float64)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return {
@@ -202,30 +217,35 @@ def _compare(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> 
     }
 
 
-def _torch_images(
-    clip: ClipModel, images: Sequence[npt.NDArray[np.uint8]]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Input and unit rows as open_clip makes them."""
-    import torch
+def _transformed(model: Model, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    """Pixels (n, 3, h, w) as the model's own transform makes them."""
     from PIL import Image
 
-    with torch.inference_mode():
-        pixels = torch.stack([clip.transform(Image.fromarray(image)) for image in images])
-        return pixels.numpy(), clip.model.encode_image(pixels, normalize=True).numpy()
+    assert model.transform is not None
+    try:
+        pixels = np.stack([np.asarray(model.transform(Image.fromarray(image)), np.float32) for image in images])
+    except Exception as error:  # the model's own code raises anything
+        raise ExportError(f"the transform of {model.name} fails: {error}") from error
+    if pixels.shape[1:] != (3, *model.preprocess.size):
+        expected = (3, *model.preprocess.size)
+        raise ExportError(f"the transform of {model.name} returns {pixels.shape[1:]}, expected {expected}")
+    return pixels
 
 
-def _torch_texts(clip: ClipModel, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Tokens and unit rows as open_clip makes them, always at the full context length."""
+def _rows(name: str, tower: torch.nn.Module, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Unit rows of a batch from torch."""
     import torch
 
-    with torch.inference_mode():
-        tokens = clip.tokenizer(list(texts))
-        rows = [clip.model.encode_text(part, normalize=True) for part in tokens.split(_BATCH)]
-        return tokens.numpy(), torch.cat(rows).numpy()
+    try:
+        with torch.inference_mode():
+            rows: npt.NDArray[np.float32] = tower(torch.from_numpy(inputs)).numpy()
+    except Exception as error:  # a model's own code raises anything
+        raise ExportError(f"{name} fails on a batch of shape {inputs.shape}: {error}") from error
+    return rows
 
 
 def _same_tokens(tokenizer: Tokenizer, tokens: npt.NDArray[np.int64], texts: Sequence[str]) -> bool:
-    """Whether our rows, padded to the full length, are open_clip's."""
+    """Whether our rows, padded to the full length, are the original's."""
     ours = tokenizer(texts)
     if ours.shape[1] > tokens.shape[1]:
         return False

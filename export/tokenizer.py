@@ -1,26 +1,76 @@
-"""From open_clip's tokenizers to a ``tokenizer.json`` for the ``tokenizers`` package."""
+"""From the tokenizer of a model to a ``tokenizer.json`` for the ``tokenizers`` package.
+
+Four kinds are known: open_clip's; a fast tokenizer of ``transformers``; a ``tokenizers.Tokenizer``; and the path of a
+``tokenizer.json``, which :func:`read_tokenizer` makes into the third kind.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import ExportError
 
 _START, _END = "<start_of_text>", "<end_of_text>"
 _CLEANERS = {"_clean_lower": "lower", "_clean_whitespace": "whitespace", "_clean_canonicalize": "canonicalize"}
+_OPEN_CLIP = ("SimpleTokenizer", "HFTokenizer", "SigLipTokenizer")
+_LONGEST = 65536  # tokens; transformers writes 10^30 where a tokenizer has no limit
+
+
+def read_tokenizer(tokenizer: Any) -> Any:
+    """The tokenizer itself where a path is given, else what was given.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be read, or the object is none of the kinds above.
+    """
+    import tokenizers
+
+    if not isinstance(tokenizer, (str, os.PathLike)):
+        _kind(tokenizer)
+        return tokenizer
+    try:
+        return tokenizers.Tokenizer.from_file(os.fspath(tokenizer))
+    except Exception as error:  # the package raises bare Exception
+        raise ExportError(f"{os.fspath(tokenizer)} is not a readable tokenizer.json: {error}") from None
+
+
+def default_context_length(tokenizer: Any) -> int | None:
+    """Most tokens of a text by the tokenizer's own account, or None where it does not say."""
+    if _kind(tokenizer) == "tokenizers":
+        length = (tokenizer.truncation or {}).get("max_length")
+    else:
+        length = getattr(tokenizer, "context_length", None) or getattr(tokenizer, "model_max_length", None)
+    return int(length) if length is not None and 2 <= length <= _LONGEST else None
+
+
+def original_tokens(tokenizer: Any, texts: Sequence[str], context_length: int) -> npt.NDArray[np.int64]:
+    """Token ids (n, context_length) as the tokenizer itself returns them."""
+    kind = _kind(tokenizer)
+    if kind == "open_clip":
+        ids = tokenizer(list(texts), context_length)
+    elif kind == "transformers":
+        ids = tokenizer(list(texts), padding="max_length", truncation=True, max_length=context_length)["input_ids"]
+    else:
+        ids = [encoding.ids for encoding in _padded(tokenizer, context_length).encode_batch(list(texts))]
+    return np.asarray(ids, np.int64)
 
 
 def convert_tokenizer(tokenizer: Any, path: Path) -> str:
-    """Write an open_clip tokenizer as ``tokenizer.json``.
+    """Write a tokenizer as ``tokenizer.json``.
 
     Parameters
     ----------
-    tokenizer : open_clip tokenizer
-        What ``open_clip.get_tokenizer`` returns: a ``SimpleTokenizer`` (the byte-pair encoding of CLIP), or an
-        ``HFTokenizer`` or ``SigLipTokenizer`` around a fast tokenizer of ``transformers``.
+    tokenizer : object
+        Of one of the kinds above.
     path : Path
         File to write.
 
@@ -34,16 +84,45 @@ def convert_tokenizer(tokenizer: Any, path: Path) -> str:
     ExportError
         If the tokenizer has a mode that a ``tokenizer.json`` cannot reproduce exactly.
     """
-    kind = type(tokenizer).__name__
-    if kind == "SimpleTokenizer":
+    kind, clean = _kind(tokenizer), "none"
+    if type(tokenizer).__name__ == "SimpleTokenizer":
         clean = _simple_clean(tokenizer)
-        path.write_text(json.dumps(_clip_document(tokenizer), ensure_ascii=False), encoding="utf-8")
-    elif kind in ("HFTokenizer", "SigLipTokenizer"):
-        clean = "canonicalize" if kind == "SigLipTokenizer" else _CLEANERS[tokenizer.clean_fn.__name__]
-        path.write_text(_hugging_face_document(tokenizer), encoding="utf-8")
+        text = json.dumps(_clip_document(tokenizer), ensure_ascii=False)
+    elif kind == "open_clip":
+        siglip = type(tokenizer).__name__ == "SigLipTokenizer"
+        clean = "canonicalize" if siglip else _CLEANERS[tokenizer.clean_fn.__name__]
+        text = _hugging_face_document(tokenizer)
+    elif kind == "transformers":
+        tokenizer(["the first call tells the fast tokenizer how to pad"], padding=True)
+        text = str(tokenizer.backend_tokenizer.to_str())
     else:
-        raise ExportError(f"tokenizers of the class {kind} cannot be exported; please report the model")
+        text = str(tokenizer.to_str())
+    path.write_text(text, encoding="utf-8")
     return clean
+
+
+def _kind(tokenizer: Any) -> str:
+    import tokenizers
+
+    if type(tokenizer).__name__ in _OPEN_CLIP:
+        return "open_clip"
+    if hasattr(tokenizer, "backend_tokenizer"):
+        return "transformers"
+    if isinstance(tokenizer, tokenizers.Tokenizer):
+        return "tokenizers"
+    raise ExportError(
+        f"tokenizers of the class {type(tokenizer).__name__} cannot be exported; give one of open_clip, a fast "
+        "tokenizer of transformers, a tokenizers.Tokenizer or the path of a tokenizer.json"
+    )
+
+
+def _padded(tokenizer: Any, context_length: int) -> Any:
+    """A copy that returns ``context_length`` ids a text, padded as the original pads, by default with 0."""
+    copy = type(tokenizer).from_str(tokenizer.to_str())
+    padding = {"pad_id": 0} | (tokenizer.padding or {}) | {"length": context_length}
+    copy.enable_padding(**padding)
+    copy.enable_truncation(context_length)
+    return copy
 
 
 def _simple_clean(tokenizer: Any) -> str:

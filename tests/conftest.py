@@ -26,7 +26,8 @@ _EXPORT_SOURCES = (
     "export/*.py",
     "fastconcept/bundle.py",
     "fastconcept/encoders/*.py",
-    *(f"fastconcept/concepts/{room}.py" for room in ("bank", "dictionary", "embeddings", "storage")),
+    *(f"fastconcept/concepts/{room}.py" for room in ("bank", "embeddings", "storage")),
+    "fastconcept/sparse/dictionary.py",
 )
 _TINY_MODEL = {
     "embed_dim": 32,
@@ -111,7 +112,7 @@ def _cached_export(name: str, model: str, chosen: dict[str, Any]) -> Path:
     """Export into ``.cache`` unless the same code has exported the same model there before."""
     from fastconcept.bundle import sha256_of
     from fastconcept.errors import ExportError
-    from fastconcept.export.build import export_bundle
+    from fastconcept.export import Contents, export_open_clip
 
     sources = [path for pattern in _EXPORT_SOURCES for path in sorted(ROOT.glob(pattern))]
     checkpoint = sorted(Path(model.removeprefix("local-dir:")).glob("open_clip_*"))
@@ -122,7 +123,7 @@ def _cached_export(name: str, model: str, chosen: dict[str, Any]) -> Path:
     if not target.is_dir():
         target.parent.mkdir(exist_ok=True)
         try:
-            export_bundle(model, target, **chosen)
+            export_open_clip(model, target, contents=Contents(**chosen))
         except ExportError:
             if not target.is_dir():  # else a run beside this one was faster
                 raise

@@ -32,12 +32,9 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Turn an open_clip model into a bundle (needs the extra named export)."""
-    from fastconcept.export.build import export_bundle
+    from fastconcept.export import Contents, export_open_clip
 
-    bundle = export_bundle(
-        model,
-        out,
-        pretrained=pretrained,
+    contents = Contents(
         words=words,
         roots=[root.strip() for root in roots.split(",") if root.strip()] if roots else None,
         synsets=synsets,
@@ -50,8 +47,9 @@ def command(
         image_mean=image_mean,
         image_mean_name=image_mean_name,
         wordnet=wordnet,
-        compact=compact,
-        overwrite=overwrite,
+    )
+    bundle = export_open_clip(
+        model, out, pretrained=pretrained, contents=contents, compact=compact, overwrite=overwrite
     )
     manifest = bundle.manifest
     if as_json:

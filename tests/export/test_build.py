@@ -18,33 +18,40 @@ from fastconcept.concepts.bank import ConceptBank
 from fastconcept.encoders.onnx import TextEncoder
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import BundleError, ConceptError, ExportError
-from fastconcept.export import build
+from fastconcept.export import Contents, build, export_open_clip, staging, writer
 from fastconcept.export.banks import DEFAULT_ROOTS, plan_banks, safe_name
-from fastconcept.export.build import export_bundle
-from fastconcept.export.clip import ClipModel, load_clip
+from fastconcept.export.clip import load_clip
+from fastconcept.export.model import Model
 from fastconcept.sparse.dictionary import Dictionary
 
 pytest.importorskip("open_clip")
 
 
 @pytest.fixture(scope="module")
-def clip(tiny_checkpoint: str) -> ClipModel:
+def clip(tiny_checkpoint: str) -> Model:
     return load_clip(tiny_checkpoint)
 
 
 @pytest.fixture
-def quick(clip: ClipModel, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bundle]:
+def quick(clip: Model, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bundle]:
     """An export whose towers and parity are taken from a finished one; the rest is real."""
     monkeypatch.setattr(build, "load_clip", lambda model, pretrained: clip)
-    monkeypatch.setattr(build, "export_image", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
-    monkeypatch.setattr(build, "export_text", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
+    monkeypatch.setattr(writer, "write_image_tower", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
+    monkeypatch.setattr(writer, "write_text_tower", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
     monkeypatch.setattr(
-        build, "convert_tokenizer", lambda _, path: shutil.copy(tiny_bundle / path.name, path) and "lower"
+        writer, "convert_tokenizer", lambda _, path: shutil.copy(tiny_bundle / path.name, path) and "lower"
     )
     report = json.loads((tiny_bundle / "parity.json").read_text())
-    monkeypatch.setattr(build, "measure_parity", lambda *arguments: dict(report))
+    monkeypatch.setattr(writer, "measure_parity", lambda *arguments: dict(report))
     small: dict[str, Any] = {"roots": ["cat.n.01"], "vocabulary_size": 5}
-    return lambda **options: export_bundle("tiny", tmp_path / "out", **small | options)
+
+    def export(overwrite: bool = False, min_cosine: float | None = None, **contents: Any) -> Bundle:
+        chosen = Contents(**small | contents)
+        return export_open_clip(
+            "tiny", tmp_path / "out", contents=chosen, overwrite=overwrite, min_cosine=min_cosine, progress=False
+        )
+
+    return export
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -94,14 +101,14 @@ def test_an_interrupted_export_leaves_nothing(
     from PIL import Image
 
     Image.new("RGB", (40, 40)).save(photos / "black.png")
-    real = getattr(build._Export, stage)
+    real = getattr(writer.BundleWriter, stage)
 
-    def fail(self: build._Export, *arguments: Any) -> None:
+    def fail(self: writer.BundleWriter, *arguments: Any) -> None:
         real(self, *arguments)
         assert any(path.name.startswith(".out.partial-") for path in tmp_path.iterdir())
         raise error
 
-    monkeypatch.setattr(build._Export, stage, fail)
+    monkeypatch.setattr(writer.BundleWriter, stage, fail)
     with pytest.raises(type(error)):
         quick(mean_images=photos)
     assert leftovers(tmp_path) == ["photos"]
@@ -110,7 +117,7 @@ def test_an_interrupted_export_leaves_nothing(
 def test_termination_leaves_nothing(
     quick: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build._Export, "write_bank", lambda self, plan: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(writer.BundleWriter, "write_bank", lambda self, plan: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit):
         quick()
@@ -128,7 +135,7 @@ def test_a_failing_last_step_puts_the_old_bundle_back(
             raise OSError("disk full")
         replace(source, target)
 
-    monkeypatch.setattr(build.os, "replace", fail)
+    monkeypatch.setattr(staging.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         quick(overwrite=True, vocabulary_size=6)
     assert leftovers(tmp_path) == ["out"] and (tmp_path / "out/manifest.json").read_bytes() == old
@@ -159,7 +166,7 @@ def test_what_is_there_is_not_overwritten_unasked(quick: Callable[..., Bundle], 
 
 def test_a_parent_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="does not exist"):
-        export_bundle("ViT-B-32", tmp_path / "absent" / "out", pretrained="openai")
+        export_open_clip("ViT-B-32", tmp_path / "absent" / "out", pretrained="openai")
 
 
 def test_the_same_export_gives_the_same_bytes(quick: Callable[..., Bundle]) -> None:
@@ -180,13 +187,13 @@ def test_a_flipped_byte_is_found(quick: Callable[..., Bundle]) -> None:
 def test_weights_beside_an_encoder_are_verified_with_it(
     quick: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = build.export_text
+    write = writer.write_text_tower
 
-    def with_weights(clip: ClipModel, path: Path) -> None:
+    def with_weights(clip: Model, path: Path) -> None:
         write(clip, path)
         path.with_name(f"{path.name}.data").write_bytes(b"weights")
 
-    monkeypatch.setattr(build, "export_text", with_weights)
+    monkeypatch.setattr(writer, "write_text_tower", with_weights)
     bundle = quick()
     assert "text_encoder.onnx.data" in bundle.manifest.files
     (bundle.path / "text_encoder.onnx.data").write_bytes(b"weightz")

@@ -14,8 +14,10 @@ from fastconcept.bundle import Bundle, Preprocess
 from fastconcept.encoders.onnx import TextEncoder, create_session
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import ExportError, MissingDependencyError
-from fastconcept.export import clip as towers
-from fastconcept.export.clip import ClipModel, load_clip
+from fastconcept.export import clip as open_clips
+from fastconcept.export import onnx as towers
+from fastconcept.export.clip import load_clip
+from fastconcept.export.model import Model
 
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
@@ -42,11 +44,11 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], bool]] = {  # name -> changes to 
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_checkpoint: str) -> ClipModel:
+def tiny(tiny_checkpoint: str) -> Model:
     return load_clip(tiny_checkpoint)
 
 
-def test_what_a_bundle_needs_to_know(tiny: ClipModel) -> None:
+def test_what_a_bundle_needs_to_know(tiny: Model) -> None:
     assert (tiny.name, tiny.pretrained) == ("local-dir:tiny", None)
     assert (tiny.embedding_dim, tiny.context_length, tiny.dynamic_text) == (32, 77, True)
     assert tiny.logit_scale == pytest.approx(1 / 0.07)
@@ -60,44 +62,44 @@ def test_text_towers_of_every_kind(name: str, write_checkpoint: Callable[..., st
     assert clip.dynamic_text is dynamic
     tokens = clip.tokenizer(TEXTS)
     with torch.inference_mode():
-        expected = clip.model.encode_text(tokens, normalize=True)
-        torch.testing.assert_close(towers.text_module(clip)(tokens), expected, rtol=0, atol=1e-6)
+        expected = clip.original_text.tower.encode_text(tokens, normalize=True)
+        torch.testing.assert_close(clip.text(tokens), expected, rtol=0, atol=1e-6)
         if dynamic:
             length = int((tokens[1] != 0).sum())
-            short = towers.text_module(clip)(tokens[:2, :length])
+            short = clip.text(tokens[:2, :length])
             torch.testing.assert_close(short, expected[:2], rtol=0, atol=1e-6)
 
 
 def test_a_fixed_length_tower_as_onnx(write_checkpoint: Callable[..., str], tmp_path: Path) -> None:
     changes, _ = ARCHITECTURES["both directions"]
     clip = load_clip(write_checkpoint(tmp_path / "model", changes))
-    assert towers.export_text(clip, tmp_path / "text.onnx") == ["text.onnx"]
+    assert towers.write_text_tower(clip, tmp_path / "text.onnx") == ["text.onnx"]
     session = create_session(tmp_path / "text.onnx")
     assert session.get_inputs()[0].shape[1] == 77
     tokens = clip.tokenizer(TEXTS)
     with torch.inference_mode():
-        expected = clip.model.encode_text(tokens, normalize=True).numpy()
+        expected = clip.original_text.tower.encode_text(tokens, normalize=True).numpy()
     np.testing.assert_allclose(session.run(None, {"tokens": tokens.numpy()})[0], expected, atol=1e-6)
 
 
-def test_any_length_and_any_batch_agree_with_torch(tiny: ClipModel, tiny_bundle: Path) -> None:
+def test_any_length_and_any_batch_agree_with_torch(tiny: Model, tiny_bundle: Path) -> None:
     session = create_session(tiny_bundle / "text_encoder.onnx")
     assert all(isinstance(axis, str) for axis in session.get_inputs()[0].shape)
     tokens = tiny.tokenizer(TEXTS[:2])
     with torch.inference_mode():
-        expected = tiny.model.encode_text(tokens, normalize=True).numpy()
+        expected = tiny.original_text.tower.encode_text(tokens, normalize=True).numpy()
     for length in (7, 8, 20, 77):
         for count in (1, 2):
             rows = session.run(None, {"tokens": tokens[:count, :length].numpy()})[0]
             np.testing.assert_allclose(rows, expected[:count], atol=1e-6)
 
 
-def test_a_text_alone_is_the_text_in_company(tiny: ClipModel, tiny_bundle: Path) -> None:
+def test_a_text_alone_is_the_text_in_company(tiny: Model, tiny_bundle: Path) -> None:
     tokenizer = Tokenizer(tiny_bundle / "tokenizer.json", 77)
     encoder = TextEncoder(tiny_bundle / "text_encoder.onnx", tokenizer, 32)
     together = encoder.encode(TEXTS, batch_tokens=10_000)
     with torch.inference_mode():
-        expected = tiny.model.encode_text(tiny.tokenizer(TEXTS), normalize=True).numpy()
+        expected = tiny.original_text.tower.encode_text(tiny.tokenizer(TEXTS), normalize=True).numpy()
     np.testing.assert_allclose(together, expected, atol=1e-6)
     for text, row in zip(TEXTS, together, strict=True):
         np.testing.assert_allclose(encoder.encode([text])[0], row, atol=1e-6)
@@ -114,23 +116,23 @@ def test_the_graph_is_modern_and_tells_nothing_of_this_machine(tiny_bundle: Path
             assert trace.encode() not in content
 
 
-def test_the_same_model_gives_the_same_bytes(tiny: ClipModel, tiny_bundle: Path, tmp_path: Path) -> None:
-    towers.export_text(tiny, tmp_path / "text.onnx")
+def test_the_same_model_gives_the_same_bytes(tiny: Model, tiny_bundle: Path, tmp_path: Path) -> None:
+    towers.write_text_tower(tiny, tmp_path / "text.onnx")
     assert (tmp_path / "text.onnx").read_bytes() == (tiny_bundle / "text_encoder.onnx").read_bytes()
 
 
 def test_weights_too_large_for_one_file(
-    tiny: ClipModel, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Model, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(towers, "_MAX_INLINE_BYTES", 1000)
-    assert towers.export_text(tiny, tmp_path / "text.onnx") == ["text.onnx", "text.onnx.data"]
+    assert towers.write_text_tower(tiny, tmp_path / "text.onnx") == ["text.onnx", "text.onnx.data"]
     assert (tmp_path / "text.onnx").stat().st_size < 500_000
     tokens = {"tokens": tiny.tokenizer(TEXTS).numpy()}
     inline = create_session(tiny_bundle / "text_encoder.onnx").run(None, tokens)[0]
     np.testing.assert_array_equal(create_session(tmp_path / "text.onnx").run(None, tokens)[0], inline)
 
 
-def test_the_fast_path_is_left_as_it_was(tiny: ClipModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_path_is_left_as_it_was(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
         assert not torch.backends.mha.get_fastpath_enabled()
         raise RuntimeError("no such operator")
@@ -138,7 +140,7 @@ def test_the_fast_path_is_left_as_it_was(tiny: ClipModel, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.onnx, "export", fail)
     before = torch.backends.mha.get_fastpath_enabled()
     with pytest.raises(ExportError, match="no such operator"):
-        towers.export_image(tiny, Path("unused.onnx"))
+        towers.write_image_tower(tiny, Path("unused.onnx"))
     assert torch.backends.mha.get_fastpath_enabled() is before
 
 
@@ -169,10 +171,10 @@ def test_a_directory_without_weights(write_checkpoint: Callable[..., str], tmp_p
 
 
 def test_weights_choose_their_activation() -> None:
-    assert towers._check_name(open_clip, "ViT-B-32", "openai")
-    assert not towers._check_name(open_clip, "ViT-B-32", "laion2b_s34b_b79k")
-    assert towers._check_name(open_clip, "roberta-ViT-B-32", "laion2b_s12b_b32k")
-    assert towers._check_name(open_clip, "ViT-B-32-quickgelu", "weights.pt")
+    assert open_clips._check_name(open_clip, "ViT-B-32", "openai")
+    assert not open_clips._check_name(open_clip, "ViT-B-32", "laion2b_s34b_b79k")
+    assert open_clips._check_name(open_clip, "roberta-ViT-B-32", "laion2b_s12b_b32k")
+    assert open_clips._check_name(open_clip, "ViT-B-32-quickgelu", "weights.pt")
 
 
 @pytest.mark.parametrize("package", ["torch", "open_clip"])
@@ -184,9 +186,9 @@ def test_without_the_export_extra(package: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_preprocessing_as_open_clip_means_it() -> None:
     given = {"mean": 0.5, "std": [0.2, 0.3, 0.4], "interpolation": "bilinear", "resize_mode": None}
-    assert towers._preprocess({"size": 8, **given}) == Preprocess((8, 8), (0.5,) * 3, (0.2, 0.3, 0.4), "bilinear")
-    assert towers._preprocess({"size": [8, 9], **given}).interpolation == "bicubic"  # open_clip ignores it there
-    squashed = towers._preprocess({"size": (8, 9), **given, "resize_mode": "squash", "fill_color": 7})
+    assert open_clips._preprocess({"size": 8, **given}) == Preprocess((8, 8), (0.5,) * 3, (0.2, 0.3, 0.4), "bilinear")
+    assert open_clips._preprocess({"size": [8, 9], **given}).interpolation == "bicubic"  # open_clip ignores it there
+    squashed = open_clips._preprocess({"size": (8, 9), **given, "resize_mode": "squash", "fill_color": 7})
     assert (squashed.interpolation, squashed.resize_mode, squashed.fill_color) == ("bilinear", "squash", 7)
 
 

@@ -15,14 +15,15 @@ from fastconcept.bundle import Bundle
 from fastconcept.encoders.onnx import ImageEncoder, TextEncoder
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import ExportError
-from fastconcept.export.clip import ClipModel, load_clip
+from fastconcept.export.clip import load_clip
+from fastconcept.export.model import Model, unit_rows
 from fastconcept.export.parity import MIN_COSINE, check_parity, measure_parity, parity_images, parity_texts
 
 pytest.importorskip("open_clip")
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_checkpoint: str) -> ClipModel:
+def tiny(tiny_checkpoint: str) -> Model:
     return load_clip(tiny_checkpoint)
 
 
@@ -70,7 +71,7 @@ def test_tolerances(report: dict[str, Any]) -> None:
         check_parity(report, min_cosine=1.1)
 
 
-def test_another_model_is_noticed(tiny: ClipModel, tiny_bundle: Path) -> None:
+def test_another_model_is_noticed(tiny: Model, tiny_bundle: Path) -> None:
     import torch
 
     tokenizer = Tokenizer(tiny_bundle / "tokenizer.json", 77)
@@ -79,11 +80,12 @@ def test_another_model_is_noticed(tiny: ClipModel, tiny_bundle: Path) -> None:
     images, texts = parity_images(4), ["a dog", "a cat"]
     same = measure_parity(tiny, *encoders, images, texts)
     assert same["min_cosine"] > 0.999999 and same["tokens_equal"]
-    other = copy.deepcopy(tiny.model)
+    other = copy.deepcopy(tiny.original_text.tower)
     with torch.no_grad():
         other.visual.proj *= torch.linspace(0.8, 1.2, 32)
         other.text_projection *= torch.linspace(0.8, 1.2, 32)
-    changed = measure_parity(replace(tiny, model=other), *encoders, images, texts)
+    images_and_texts = {"image": unit_rows(other, "encode_image"), "original_text": unit_rows(other, "encode_text")}
+    changed = measure_parity(replace(tiny, **images_and_texts), *encoders, images, texts)
     assert changed["images"]["min_cosine"] < 0.999 and changed["texts"]["min_cosine"] < 0.999
     raw = Tokenizer(tiny_bundle / "tokenizer.json", 77, clean="none")
     uncleaned = TextEncoder(tiny_bundle / "text_encoder.onnx", raw, 32)

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconcept.bundle import MANIFEST, Bundle, sha256_of
 from fastconcept.engine import Engine
-from fastconcept.export.build import export_bundle
+from fastconcept.export import Contents, export_open_clip
 from fastconcept.sparse.dictionary import Dictionary
 
 from .photos import pack_photos
@@ -51,9 +51,8 @@ def build(shared: Path, checkpoint: Path = CHECKPOINT, target: Path = SHIPPED, m
         for i in sorted(chosen.tolist()):
             name, data = every[i]
             (photos / f"{name}.jpg").write_bytes(data)
-        made = export_bundle(
-            f"local-dir:{checkpoint}", target, synsets=concepts, mean_images=photos, compact=True, overwrite=True
-        )
+        contents = Contents(synsets=concepts, mean_images=photos)
+        made = export_open_clip(f"local-dir:{checkpoint}", target, contents=contents, compact=True, overwrite=True)
     extra = _write_words(made)
     manifest = dataclasses.replace(
         made.manifest,

@@ -1,0 +1,150 @@
+"""A CLIP-like model in torch, with what its bundle needs to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..bundle import Preprocess
+from ..errors import ExportError, MissingDependencyError
+from .tokenizer import default_context_length, read_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+_EPSILON = 1e-12  # of the norm; a zero row stays zero instead of becoming NaN
+
+
+@dataclass(frozen=True)
+class Model:
+    """Two towers, a tokenizer and the preprocessing of one model; the towers are float32 and on the CPU."""
+
+    name: str  # as the manifest says it
+    pretrained: str | None
+    image: torch.nn.Module  # normalised pixels (n, 3, h, w) to unit rows (n, d)
+    text: torch.nn.Module  # token ids (n, length) int64 to unit rows (n, d)
+    original_text: torch.nn.Module  # the same at the full context length, before anything was rewritten for export
+    tokenizer: Any  # see fastconcept.export.tokenizer
+    preprocess: Preprocess
+    transform: Callable[[Any], Any] | None  # the model's own preprocessing, from a Pillow image to (3, h, w)
+    context_length: int
+    embedding_dim: int
+    logit_scale: float  # as a factor, not its logarithm
+    dynamic_text: bool  # the text tower is exact at any length up to the context length
+
+
+def import_torch() -> Any:
+    """The module ``torch``.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingDependencyError("torch", "export") from None
+    return torch
+
+
+def unit_rows(tower: torch.nn.Module, method: str = "forward") -> torch.nn.Module:
+    """A module that returns the rows of a tower divided by their norms.
+
+    Parameters
+    ----------
+    tower : torch.nn.Module
+        One tensor in, rows (n, d) out.
+    method : str
+        The tower's method to call, for a module that holds both towers.
+    """
+    import torch
+
+    class UnitRows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = tower
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(getattr(self.tower, method)(inputs), dim=-1, eps=_EPSILON)
+
+    return UnitRows().eval()
+
+
+def from_towers(
+    image: torch.nn.Module,
+    text: torch.nn.Module,
+    tokenizer: Any,
+    preprocess: Preprocess,
+    name: str,
+    context_length: int | None,
+    text_length: str,
+    logit_scale: float,
+    transform: Callable[[Any], Any] | None,
+) -> Model:
+    """A model of two separate towers; parameters and errors as for :func:`fastconcept.export.build.export_model`."""
+    torch = import_torch()
+    if text_length not in ("fixed", "dynamic"):
+        raise ExportError(f"text_length must be fixed or dynamic, got {text_length!r}")
+    tokenizer = read_tokenizer(tokenizer)
+    length = context_length or default_context_length(tokenizer)
+    if length is None:
+        raise ExportError("the tokenizer does not say how many tokens a text may have; give context_length")
+    images, texts = unit_rows(image), unit_rows(text)
+    dim = row_width(f"the image tower of {name}", images, torch.zeros(2, 3, *preprocess.size))
+    width = row_width(f"the text tower of {name}", texts, torch.ones(2, length, dtype=torch.int64))
+    if width != dim:
+        raise ExportError(f"{name}: the image tower returns rows of {dim}, the text tower rows of {width}")
+    return Model(
+        name=name,
+        pretrained=None,
+        image=images,
+        text=texts,
+        original_text=texts,
+        tokenizer=tokenizer,
+        preprocess=preprocess,
+        transform=transform,
+        context_length=length,
+        embedding_dim=dim,
+        logit_scale=logit_scale,
+        dynamic_text=text_length == "dynamic",
+    )
+
+
+def row_width(name: str, tower: torch.nn.Module, example: torch.Tensor) -> int:
+    """Run a tower once and return the width of its rows.
+
+    Parameters
+    ----------
+    name : str
+        What error messages call the tower.
+    tower : torch.nn.Module
+    example : torch.Tensor
+        A batch that the tower takes.
+
+    Raises
+    ------
+    ExportError
+        If the tower cannot run on float32 tensors on the CPU, does not return a matrix with a row per example, or
+        returns numbers that are not finite.
+    """
+    import torch
+
+    for label, tensor in [*tower.named_parameters(), *tower.named_buffers()]:
+        if tensor.device.type != "cpu" or (tensor.is_floating_point() and tensor.dtype != torch.float32):
+            raise ExportError(
+                f"{name}: {label} is {tensor.dtype} on {tensor.device}; towers are exported in float32 from the CPU, "
+                "so call .float().cpu() first"
+            )
+    try:
+        with torch.inference_mode():
+            rows = tower(example)
+    except Exception as error:  # a model's own code raises anything
+        raise ExportError(f"{name} fails on a batch of shape {tuple(example.shape)}: {error}") from error
+    if not isinstance(rows, torch.Tensor) or rows.ndim != 2 or len(rows) != len(example):
+        shape = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
+        raise ExportError(f"{name} must return a tensor ({len(example)}, d) for {len(example)} examples, got {shape}")
+    if not bool(torch.isfinite(rows).all()):
+        raise ExportError(f"{name} returns numbers that are not finite; are its weights complete?")
+    return int(rows.shape[1])

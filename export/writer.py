@@ -1,0 +1,187 @@
+"""Writes the files of a bundle into a directory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle import MANIFEST, Manifest, sha256_of
+from ..concepts.storage import write_tensors
+from ..encoders.onnx import ImageEncoder, TextEncoder
+from ..encoders.preprocess import load_image
+from ..encoders.tokenizer import Tokenizer
+from ..errors import ImageError
+from ..sparse.dictionary import Dictionary
+from .banks import BankPlan
+from .compact import compact as compact_encoder
+from .contents import Plan
+from .mean import compute_image_mean, read_image_mean
+from .model import Model
+from .onnx import write_image_tower, write_text_tower
+from .parity import check_parity, measure_parity, parity_images, parity_texts
+from .progress import Stages
+from .staging import sync
+from .tokenizer import convert_tokenizer
+
+IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"
+IMAGE_MEAN, PARITY = "image_mean.safetensors", "parity.json"
+_log = logging.getLogger(__name__)
+_PARITY_PHOTOS = 32  # of mean_images, beside the synthetic pictures
+_PACKAGES = ("fastconcept", "torch", "open_clip_torch", "timm", "onnx", "onnxruntime", "tokenizers", "ftfy", "regex")
+
+
+class BundleWriter:
+    """The files of one bundle; the methods are called in the order in which they stand here.
+
+    Parameters
+    ----------
+    model : Model
+    folder : Path
+        An empty directory.
+    stages : Stages
+        Progress.
+    num_threads : int, optional
+        Threads of ONNX Runtime.
+    compact : bool
+        Store weights in 16 bits and token tables in 8.
+    """
+
+    def __init__(self, model: Model, folder: Path, stages: Stages, num_threads: int | None, compact: bool) -> None:
+        self.model, self.folder, self.stages, self.num_threads = model, folder, stages, num_threads
+        self.compact = compact
+        self.banks: dict[str, str] = {}
+        self.dictionaries: dict[str, str] = {}
+        self.parity: dict[str, Any] = {}
+        self.clean = "none"
+
+    def write_encoders(self) -> None:
+        model, folder = self.model, self.folder
+        with self.stages.stage("image encoder"):
+            write_image_tower(model, folder / IMAGE_ENCODER)
+            if self.compact:
+                compact_encoder(folder / IMAGE_ENCODER)
+            self.image_encoder = ImageEncoder(folder / IMAGE_ENCODER, model.embedding_dim, num_threads=self.num_threads)
+        with self.stages.stage("text encoder"):
+            write_text_tower(model, folder / TEXT_ENCODER)
+            if self.compact:
+                compact_encoder(folder / TEXT_ENCODER)
+            self.clean = convert_tokenizer(model.tokenizer, folder / TOKENIZER)
+            tokenizer = Tokenizer(folder / TOKENIZER, model.context_length, self.clean, model.dynamic_text)
+            self.text_encoder = TextEncoder(
+                folder / TEXT_ENCODER, tokenizer, model.embedding_dim, num_threads=self.num_threads
+            )
+
+    def write_parity(self, texts: Sequence[str], photos: Sequence[Path], min_cosine: float) -> None:
+        with self.stages.stage("parity with torch"):
+            images = [*parity_images(), *_readable(photos, _PARITY_PHOTOS)]
+            report = measure_parity(self.model, self.image_encoder, self.text_encoder, images, parity_texts(texts))
+            report["tolerance"] = {"min_cosine": min_cosine}
+            check_parity(report, min_cosine)
+            (self.folder / PARITY).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            self.parity = report
+
+    def write_contents(self, plan: Plan) -> None:
+        for bank in plan.banks:
+            self.write_bank(bank)
+        if plan.words:
+            self.write_dictionary(plan.dictionary, plan.words)
+        if plan.photos:
+            self.write_image_mean(plan.photos)
+        elif plan.image_mean:
+            mean = read_image_mean(plan.image_mean, self.model.embedding_dim, plan.image_mean_name).mean
+            self.save_tensors(IMAGE_MEAN, {"mean": mean})
+
+    def write_bank(self, plan: BankPlan) -> None:
+        with self.stages.stage(f"concept bank {plan.name}") as advance:
+            embeddings = self.text_encoder.encode(plan.texts, progress=advance)
+            self.banks[plan.name] = f"banks/{plan.name}.safetensors"
+            (self.folder / "banks").mkdir(exist_ok=True)
+            plan.bank(embeddings).save(self.folder / self.banks[plan.name], half=self.compact)
+
+    def write_dictionary(self, name: str, words: Sequence[str]) -> None:
+        with self.stages.stage(f"dictionary {name}") as advance:
+            embeddings = self.text_encoder.encode(words, progress=advance)
+            self.dictionaries[name] = f"dictionaries/{name}.safetensors"
+            (self.folder / "dictionaries").mkdir(exist_ok=True)
+            dictionary = Dictionary.from_embeddings(words, embeddings)
+            dictionary.save(self.folder / self.dictionaries[name], half=self.compact)
+
+    def write_image_mean(self, photos: Sequence[Path]) -> None:
+        with self.stages.stage("image mean") as advance:
+            found = compute_image_mean(self.image_encoder, self.model.preprocess, photos, advance)
+            if found.skipped:
+                _log.warning("%d of %d images cannot be read and were left out", found.skipped, len(photos))
+            counts = {"images": str(found.images), "skipped": str(found.skipped)}
+            self.save_tensors(IMAGE_MEAN, {"mean": found.mean}, counts)
+
+    def save_tensors(
+        self, name: str, tensors: dict[str, npt.NDArray[np.float32]], metadata: dict[str, str] | None = None
+    ) -> None:
+        write_tensors(self.folder / name, tensors, metadata or {})
+
+    def write_manifest(self, licences: tuple[str, ...]) -> None:
+        """Checksums of everything, made durable before the bundle gets its name."""
+        model = self.model
+        with self.stages.stage("checksums"):
+            files = {}
+            for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+                files[path.relative_to(self.folder).as_posix()] = (sha256_of(path), path.stat().st_size)
+                sync(path)
+            manifest = Manifest(
+                model=model.name,
+                pretrained=model.pretrained,
+                embedding_dim=model.embedding_dim,
+                context_length=model.context_length,
+                logit_scale=model.logit_scale,
+                preprocess=model.preprocess,
+                image_encoder=IMAGE_ENCODER,
+                text_encoder=TEXT_ENCODER,
+                tokenizer=TOKENIZER,
+                tokenizer_clean=self.clean,
+                text_length="dynamic" if model.dynamic_text else "fixed",
+                image_mean=IMAGE_MEAN if IMAGE_MEAN in files else None,
+                banks=self.banks,
+                dictionaries=self.dictionaries,
+                files=files,
+                parity=_summary(self.parity),
+                licences=licences,
+                created_with=_versions(),
+            )
+            (self.folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+            sync(self.folder / MANIFEST)
+
+
+def _readable(photos: Sequence[Path], limit: int) -> Iterator[npt.NDArray[np.uint8]]:
+    for path in photos[:limit]:
+        try:
+            yield load_image(path)
+        except ImageError:
+            continue
+
+
+def _summary(report: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest repeats of the parity report."""
+    return {
+        "min_cosine": report["min_cosine"],
+        "max_abs_difference": max(report[kind]["max_abs_difference"] for kind in ("images", "texts")),
+        "images": report["images"]["count"],
+        "texts": report["texts"]["count"],
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

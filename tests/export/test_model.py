@@ -1,0 +1,210 @@
+"""The door for models that open_clip does not know: two modules, a tokenizer and the preprocessing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconcept as fc
+from fastconcept.bundle import Bundle
+from fastconcept.errors import ExportError
+from fastconcept.export import Contents, Preprocess, export_model
+from fastconcept.export.clip import load_clip
+from fastconcept.export.model import Model
+from fastconcept.export.tokenizer import default_context_length, original_tokens, read_tokenizer
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("open_clip")
+tokenizers = pytest.importorskip("tokenizers")
+
+PREPROCESS = Preprocess((16, 24), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+FEW = Contents(roots=["cat.n.01"], vocabulary_size=5)
+
+
+class Pixels(torch.nn.Module):
+    """A convolution and a mean: rows of 8, not of unit length."""
+
+    def __init__(self, dim: int = 8) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = torch.nn.Conv2d(3, dim, 5, stride=2)
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, pixels: Any) -> Any:
+        return self.dropout(self.convolution(pixels).relu().mean((2, 3)))
+
+
+class Tokens(torch.nn.Module):
+    """A bag of tokens and a bias; the padding does not count where ``pad`` is given."""
+
+    def __init__(self, vocabulary: int, dim: int = 8, pad: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = torch.nn.Embedding(vocabulary, dim, padding_idx=pad)
+
+    def forward(self, tokens: Any) -> Any:
+        return self.table(tokens).sum(1) + 1
+
+
+@pytest.fixture(scope="module")
+def word_tokenizer() -> Any:
+    """Words of a small vocabulary; ids 0 and 1 are the padding and everything unknown."""
+    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "a", "cat", "dog", "the", "of", "person"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+@pytest.fixture
+def export(word_tokenizer: Any, tmp_path: Path) -> Callable[..., Bundle]:
+    """A model of the simplest layout; options replace its parts."""
+    usual: dict[str, Any] = {
+        "image": Pixels(),
+        "text": Tokens(8, pad=0),
+        "tokenizer": word_tokenizer,
+        "preprocess": PREPROCESS,
+        "name": "bag of words",
+        "context_length": 12,
+        "contents": FEW,
+        "progress": False,
+    }
+    return lambda **options: export_model(out=tmp_path / "out", **usual | options)
+
+
+def test_a_model_of_your_own_becomes_an_engine(export: Callable[..., Bundle]) -> None:
+    bundle = export(licences=["yours alone"], logit_scale=20.0)
+    manifest = bundle.manifest
+    assert (manifest.model, manifest.pretrained, manifest.embedding_dim) == ("bag of words", None, 8)
+    assert (manifest.context_length, manifest.text_length, manifest.logit_scale) == (12, "fixed", 20.0)
+    assert (manifest.tokenizer_clean, manifest.preprocess) == ("none", PREPROCESS)
+    assert manifest.licences[0] == "yours alone" and "WordNet" in manifest.licences[1]
+    report = json.loads((bundle.path / "parity.json").read_text())
+    assert report["images"]["count"] >= 64 and report["texts"]["count"] >= 256
+    assert report["min_cosine"] > 0.999999 and report["tokens_equal"]
+    assert report["preprocessing"] == {"max_abs_difference": None}
+    engine = fc.Engine(bundle)
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    assert engine.explain(pixels, ["cat.n.01", "a dog"], stride=32).maps.shape[0] == 2
+    table = Tokens(8, pad=0).table.weight.detach().numpy()
+    expected = table[2] + table[4] + 1
+    np.testing.assert_allclose(engine.encode_text(["A dog"])[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_a_tower_that_ignores_padding_takes_short_texts(export: Callable[..., Bundle]) -> None:
+    bundle = export(text_length="dynamic")
+    assert bundle.manifest.text_length == "dynamic" and bundle.manifest.parity["min_cosine"] > 0.999999
+    with pytest.raises(ExportError, match="texts: min cosine"):
+        export(text_length="dynamic", text=Tokens(8), overwrite=True)
+
+
+def test_the_models_own_transform_is_compared_with(export: Callable[..., Bundle]) -> None:
+    from fastconcept.encoders.preprocess import preprocess_image
+
+    def exact(picture: Any) -> Any:
+        return preprocess_image(np.asarray(picture), PREPROCESS)
+
+    report = json.loads((export(transform=exact).path / "parity.json").read_text())
+    assert report["preprocessing"] == {"max_abs_difference": 0.0}
+    with pytest.raises(ExportError, match="images: min cosine"):
+        export(transform=lambda picture: exact(picture)[::-1], overwrite=True)
+    for transform, message in ((lambda _: 1 / 0, "division by zero"), (lambda _: np.zeros((3, 8, 8)), r"\(3, 8, 8\)")):
+        with pytest.raises(ExportError, match=message):
+            export(transform=transform, overwrite=True)
+
+
+def test_towers_that_cannot_be_exported(export: Callable[..., Bundle], tmp_path: Path) -> None:
+    broken = Pixels()
+    with torch.no_grad():
+        broken.convolution.weight[0] = float("nan")
+    for options, message in (
+        ({"image": Pixels(7)}, "rows of 7, the text tower rows of 8"),
+        ({"image": Pixels().half()}, r"convolution.weight is torch.float16 on cpu.*call \.float\(\)\.cpu\(\)"),
+        ({"image": torch.nn.Conv2d(3, 8, 5)}, r"must return a tensor \(2, d\)"),
+        ({"image": Tokens(8)}, "the image tower of bag of words fails"),
+        ({"image": broken}, "not finite; are its weights complete"),
+        ({"text": Tokens(2, pad=1)}, "the same embedding|fails|index out of range"),
+        ({"text_length": "long"}, "fixed or dynamic"),
+        ({"context_length": None}, "give context_length"),
+        ({"tokenizer": "absent.json"}, r"absent\.json is not a readable"),
+        ({"tokenizer": len}, "a fast tokenizer of transformers"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            export(**options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_embedding_for_everything_is_no_parity(export: Callable[..., Bundle]) -> None:
+    dead = Pixels()
+    with torch.no_grad():
+        dead.convolution.weight.zero_()
+        dead.convolution.bias.fill_(1.0)
+    with pytest.raises(ExportError, match="every image the same embedding"):
+        export(image=dead)
+
+
+def test_tokenizers_of_every_kind(word_tokenizer: Any, tiny_checkpoint: str, tmp_path: Path) -> None:
+    texts = ["a cat", "the dog of a person " * 9]
+    expected = [[2, 3, 0, 0, 0, 0], [5, 4, 6, 2, 7, 5]]
+    word_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for tokenizer in (word_tokenizer, read_tokenizer(tmp_path / "tokenizer.json")):
+        assert original_tokens(tokenizer, texts, 6).tolist() == expected
+        assert default_context_length(tokenizer) is None and tokenizer.padding is None
+    limited = read_tokenizer(tmp_path / "tokenizer.json")
+    limited.enable_truncation(6)
+    limited.enable_padding(pad_id=1)
+    assert default_context_length(limited) == 6
+    assert original_tokens(limited, texts, 6).tolist() == [[2, 3, 1, 1, 1, 1], expected[1]]
+    clip = load_clip(tiny_checkpoint)
+    assert default_context_length(clip.tokenizer) == 77
+    np.testing.assert_array_equal(original_tokens(clip.tokenizer, texts, 77), clip.tokenizer(texts).numpy())
+
+
+def test_open_clip_and_the_general_door_write_the_same(tiny_checkpoint: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    clip: Model = load_clip(tiny_checkpoint)
+    network = clip.original_text.tower
+    bundle = export_model(
+        image=clip.image,
+        text=clip.text,
+        tokenizer=clip.tokenizer,
+        preprocess=clip.preprocess,
+        transform=clip.transform,
+        text_length="dynamic",
+        logit_scale=float(network.logit_scale.exp()),
+        out=tmp_path / "out",
+        name="local-dir:tiny",
+        contents=FEW,
+    )
+    manifest, original = bundle.manifest, Bundle(tiny_bundle).manifest
+    assert manifest.parity["min_cosine"] > 0.999999
+    for field in ("model", "embedding_dim", "context_length", "logit_scale", "preprocess", "tokenizer_clean"):
+        assert getattr(manifest, field) == getattr(original, field)
+    assert manifest.files["tokenizer.json"] == original.files["tokenizer.json"]
+
+
+def test_a_clip_model_of_transformers(word_tokenizer: Any, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="the example is for transformers' CLIPModel")
+    from examples.hugging_face import export_clip_model, read_preprocess
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": 8, "max_position_embeddings": 12, "eos_token_id": 2, "bos_token_id": 1}
+    vision = {**sizes, "image_size": 32, "patch_size": 8}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    torch.manual_seed(0)
+    clip = transformers.CLIPModel(config).eval()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=word_tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=12
+    )
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    bundle = export_clip_model(clip, tokenizer, read_preprocess(processor), tmp_path / "out", "tiny", FEW)
+    assert bundle.manifest.parity["min_cosine"] > 0.99999 and bundle.manifest.context_length == 12
+    rows = fc.Engine(bundle).encode_text(["a cat"])
+    with torch.inference_mode():
+        ids = torch.from_numpy(original_tokens(tokenizer, ["a cat"], 12))
+        expected = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
+    np.testing.assert_allclose(rows, torch.nn.functional.normalize(expected, dim=-1).numpy(), atol=1e-5)
