@@ -28,9 +28,6 @@ ConceptsOption = Annotated[
     list[str],
     typer.Option("--concepts", "-c", metavar="CONCEPT", help="Synset, wnid, word or phrase; may be repeated."),
 ]
-L1PenaltiesOption = Annotated[
-    list[str], typer.Option("--l1-penalties", "--l1", metavar="NUMBERS", help="Penalties to try, with commas.")
-]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)]
 
 

@@ -59,8 +59,9 @@ def _spellings(command: Any) -> set[str]:
     return {name.removeprefix("--").replace("-", "_") for name in names}
 
 
-def test_every_verb_is_judged() -> None:
+def test_every_verb_is_judged_and_answers_in_json() -> None:
     assert set(COMMANDS) - {"export"} == set(VERBS)
+    assert all("json" in _spellings(command) for command in COMMANDS.values())
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -8,23 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InputError
-from ..evaluate import localize as localization
-from ..evaluate import summaries
-from ..evaluate import sweep as localization_sweep
-from ..evaluate.patch_maps import Reading
-from ..saliency.explain import Options
-from ..saliency.patches import WORKING_SIZE
-from . import output
-from .data import NullsOption, SharedRunWithObjects
-from .options import patch_options, split
-from .verb import Answer, Shared, verb
+from ...errors import InputError
+from ...evaluate import localize as localization
+from ...evaluate import summaries
+from ...evaluate import sweep as localization_sweep
+from ...evaluate.patch_maps import Reading
+from ...saliency.explain import Options
+from ...saliency.patches import WORKING_SIZE
+from .. import output
+from ..options import patch_options, split
+from ..verb import Answer, Shared, verb
+from .run import NullsOption, SharedRunWithObjects
 
 _sweep = partial(typer.Option, rich_help_panel="Sweep")
 
 
 @verb
-def localize(
+def command(
     run: SharedRunWithObjects,
     patches: Annotated[dict[str, Any], Shared(patch_options, score="log-rank")],
     protocol: Annotated[str, typer.Option(help="wsol, on the whole image, or convis, on its central square.")] = "wsol",

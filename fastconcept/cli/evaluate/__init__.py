@@ -1,0 +1,18 @@
+"""``fastconcept evaluate VERB DATA``: the experiments of the papers on any labelled images; one file per verb."""
+
+from __future__ import annotations
+
+import typer
+
+from . import concepts, drift, edit, localize, ood, retrieval, zeroshot
+
+app = typer.Typer(
+    help="Run an experiment on labelled images, next to controls that an honest method must beat.", no_args_is_help=True
+)
+app.command("localize")(localize.command)
+app.command("ood")(ood.command)
+app.command("zeroshot")(zeroshot.command)
+app.command("retrieval")(retrieval.command)
+app.command("concepts")(concepts.command)
+app.command("edit")(edit.command)
+app.command("drift")(drift.command)

@@ -1,0 +1,46 @@
+"""``fastconcept evaluate zeroshot``: how well do dense and decomposed embeddings classify?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import InputError
+from ...evaluate.zeroshot import zeroshot
+from .. import output
+from ..options import split
+from ..verb import Answer, verb
+from .run import L1PenaltiesOption, NullsOption, SharedRun
+
+
+@verb
+def command(
+    run: SharedRun,
+    classes: Annotated[Path | None, typer.Option(help="Text file of class names, one a line.")] = None,
+    templates: Annotated[
+        list[str], typer.Option(metavar="TEXT", help="Prompt with {} or {definition}; may be repeated.")
+    ] = ["a photo of a {}"],
+    l1_penalties: L1PenaltiesOption = ["0.05,0.1,0.15,0.2,0.25,0.35"],
+    nulls: NullsOption = ["random-vocabulary,shuffled-definitions"],
+) -> Answer:
+    """How well do dense and decomposed embeddings classify?"""
+    with output.progress_bar("zeroshot") as progress:
+        result = zeroshot(
+            run.engine,
+            run.dataset,
+            classes=None if classes is None else _lines(classes),
+            templates=templates,
+            l1_penalties=split(l1_penalties, float, "--l1-penalties"),
+            nulls=split(nulls, str, "--nulls"),
+            seed=run.seed,
+            progress=progress,
+        )
+    return run.answer(result.report(run.settings))
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"no file of class names at {path}")
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
