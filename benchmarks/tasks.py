@@ -71,7 +71,7 @@ class BundleSpec:
 def runs(data: str, work: Path, spec: BundleSpec, known: Container[str] | None = None) -> dict[str, list[str]]:
     """Name to arguments of ``fastconcept evaluate``; sample sizes say how long a run may take, not what works best.
 
-    Of the words to be edited those are left out that are not `known`, the words of the bundle's dictionary.
+    Words to edit that are not among `known`, the words of the bundle's dictionary, are left out.
     """
     grid = ["--wsol-steps", "64", "--cache", str(work / "patches"), "--nulls"]
     usual = ["--stride", str(spec.stride), *grid, "shuffled-definitions,random-encoder"]
@@ -167,9 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
                     code = run([*command, "-o", str(folder)])
                 if code:
                     sys.exit(f"{printed.getvalue()}\n{spec.name}: {name} failed")
-            found = sorted(folder.glob("*.json"))
-            if found:
-                reports[spec.name][name] = found[0]
+            for report in folder.glob("*.json"):
+                reports[spec.name][name] = report
     tasks_page.write(chosen.results, reports, commands)
     if chosen.docs is not None:
         last = chosen.bundle[-1].name

@@ -65,10 +65,10 @@ def to_unit(boxes: npt.ArrayLike, region: tuple[float, float, float, float]) -> 
     """
     corner, size = np.array(region[:2] * 2, np.float64), np.array([region[2] - region[0], region[3] - region[1]] * 2)
     unit = np.clip((np.asarray(boxes, np.float64).reshape(-1, 4) - corner) / size, 0, 1)
-    kept: Float = unit[(unit[:, 2] > unit[:, 0]) & (unit[:, 3] > unit[:, 1])]
-    if not len(kept):
+    inside: Float = unit[(unit[:, 2] > unit[:, 0]) & (unit[:, 3] > unit[:, 1])]
+    if not len(inside):
         raise InputError(f"no box reaches into the part of the image that is looked at, {region}")
-    return kept
+    return inside
 
 
 def convis_curves(cells: npt.NDArray[np.floating], truth: Float, parts: Sequence[str] = PARTS) -> Float:
@@ -101,11 +101,11 @@ def convis_curves(cells: npt.NDArray[np.floating], truth: Float, parts: Sequence
     ordered = np.sort(cells, axis=None)
     counts = cells.size - np.searchsorted(ordered, CONVIS_THRESHOLDS, side="left")
     _, first, which = np.unique(counts, return_index=True, return_inverse=True)
-    found = find_components(cells[None] >= CONVIS_THRESHOLDS[first, None, None], values=cells)
-    best, fits = iou(found.boxes, targets).max(axis=1), np.zeros((len(parts), len(first)))
+    components = find_components(cells[None] >= CONVIS_THRESHOLDS[first, None, None], values=cells)
+    best, fits = iou(components.boxes, targets).max(axis=1), np.zeros((len(parts), len(first)))
     for row, part in zip(fits, parts, strict=True):
-        chosen = found.chosen(part)
-        row[found.owners[chosen]] = best[chosen]
+        chosen = components.chosen(part)
+        row[components.owners[chosen]] = best[chosen]
     curves: Float = fits[:, which]
     return curves
 
@@ -144,12 +144,12 @@ def wsol_curves(cells: npt.NDArray[np.floating], truth: Float, steps: int = 256)
     inclusive[:, 2:] += 1
     highest, apart = int(levels.max()), 256 // steps
     tried = np.arange(0, max(highest, 1), apart)
-    found = find_components(levels[None] > tried[:, None, None].astype(np.uint8), diagonal=True)
-    ends = np.minimum(found.boxes[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
-    fits = iou(np.concatenate([found.boxes[:, :2], ends], axis=1), inclusive).max(axis=1)
-    chosen, largest, best = found.chosen(), np.zeros(len(tried)), np.zeros(len(tried))
-    largest[found.owners[chosen]] = fits[chosen]
-    np.maximum.at(best, found.owners, fits)
+    components = find_components(levels[None] > tried[:, None, None].astype(np.uint8), diagonal=True)
+    ends = np.minimum(components.boxes[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
+    fits = iou(np.concatenate([components.boxes[:, :2], ends], axis=1), inclusive).max(axis=1)
+    chosen, largest, best = components.chosen(), np.zeros(len(tried)), np.zeros(len(tried))
+    largest[components.owners[chosen]] = fits[chosen]
+    np.maximum.at(best, components.owners, fits)
     which = np.minimum(np.arange(256) // apart, len(tried) - 1)
     reached = np.arange(256) < highest
     return np.where(reached, largest[which], 0.0), np.where(reached, best[which], 0.0)

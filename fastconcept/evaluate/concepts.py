@@ -76,8 +76,10 @@ class ConceptsResult:
     compared : (str, str) or None
     differences : list of WordDifference
         By falling size of the effect.
-    tested, found, found_null : int
-        Words tested; words with q <= 0.05; the mean of that number when groups are assigned at random.
+    tested, differing : int
+        Number of words tested, and of those with q <= 0.05.
+    differing_by_chance : float
+        Mean of that number when items are assigned to groups at random.
     bad : list of BadRow
     seconds : float
     """
@@ -89,8 +91,8 @@ class ConceptsResult:
     compared: tuple[str, str] | None
     differences: list[WordDifference]
     tested: int
-    found: int
-    found_null: float
+    differing: int
+    differing_by_chance: float
     bad: list[BadRow]
     seconds: float
 
@@ -113,7 +115,7 @@ class ConceptsResult:
         plots = [("All items", weights)]
         if self.compared:
             one, two = self.compared
-            finding += f" {one} and {two} differ in {self.found} of {self.tested} words at q <= 0.05."
+            finding += f" {one} and {two} differ in {self.differing} of {self.tested} words at q <= 0.05."
             tables.append(self._difference_table(one, two))
             series = {name: [d.means[k] for d in self.differences] for k, name in enumerate(self.compared)}
             plots.append((f"{one} and {two}", bars("difference", [d.word for d in self.differences], series)))
@@ -125,8 +127,8 @@ class ConceptsResult:
     def _difference_table(self, one: str, two: str) -> Table:
         rows = [[d.word, *d.means, (d.difference, d.low, d.high), d.effect, d.p, d.q] for d in self.differences]
         columns = ["word", f"mean, {one}", f"mean, {two}", "difference [95 %]", "effect (d)", "p", "q"]
-        note = f"{self.tested} words tested; with random groups {self.found_null:.1f} on average have q <= 0.05."
-        return Table(f"{one} minus {two}", columns, rows, note)
+        by_chance = f"with random groups {self.differing_by_chance:.1f} on average have q <= 0.05."
+        return Table(f"{one} minus {two}", columns, rows, f"{self.tested} words tested; {by_chance}")
 
 
 def concepts(
@@ -158,7 +160,7 @@ def concepts(
     repeats, seed : int
         Number of bootstrap samples and of permutations, and their seed.
     top : int
-        Words kept per group, and differences kept.
+        Number of words per group, and of differences, in the result.
     progress : callable
         Called with (images done, images).
 

@@ -35,7 +35,7 @@ class ProbeRow:
     nuisance : float
         Accuracy on the nuisance label of the probe trained on the unedited.
     retrained : float
-        Accuracy on the nuisance label of a probe trained on these very embeddings: what is still there to be found.
+        Accuracy on the nuisance label of a probe trained on these very embeddings: what they still say.
     """
 
     embeddings: str
@@ -154,14 +154,14 @@ def edit(
     Returns
     -------
     EditResult
-        Its last row is the null: as many other words, drawn from those the codes use most, are scaled instead.
+        Its last row is the null control: as many other words, drawn from those the codes use most, are scaled instead.
 
     Raises
     ------
     ConceptError
         If a word is not in the dictionary.
     InputError
-        If no word is given, or a label has fewer than two values or too few items of one.
+        If there is no word, or a label has fewer than two values or too few items of one.
     MissingDependencyError
         If scikit-learn is not installed.
 

@@ -61,8 +61,8 @@ def pixel_average_precision(histograms: npt.ArrayLike) -> Float:
     array([1. , 0.5])
     """
     counted = np.asarray(histograms, np.float64)[..., ::-1].cumsum(axis=-1)
-    background, found = counted[..., 0, :], counted[..., 1, :]
-    precision = np.divide(found, found + background, out=np.ones_like(found), where=found + background > 0)
-    total = np.where(found[..., -1:] > 0, found[..., -1:], np.nan)
-    area: Float = (precision * np.diff(found / total, prepend=0.0, axis=-1)).sum(axis=-1)
+    background, objects = counted[..., 0, :], counted[..., 1, :]
+    precision = np.divide(objects, objects + background, out=np.ones_like(objects), where=objects + background > 0)
+    total = np.where(objects[..., -1:] > 0, objects[..., -1:], np.nan)
+    area: Float = (precision * np.diff(objects / total, prepend=0.0, axis=-1)).sum(axis=-1)
     return area

@@ -76,7 +76,7 @@ def decompose_dataset(
     engine, dataset, progress
         See :func:`fastconcept.datasets.dataset.embed`.
     l1_penalty : float, optional
-        Default 0.25 where ``l0`` is not given.
+        Default 0.25, unless ``l0`` is set.
     l0 : int, optional
         Number of words instead.
 
@@ -95,9 +95,9 @@ def decompose_dataset(
         if not batch:
             continue
         with engine.place:
-            found = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
+            words = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
         items += batch
-        parts.append((found.codes, rows, found.cosine))
+        parts.append((words.codes, rows, words.cosine))
     if not items:
         raise InputError(f"no item of {dataset.name} could be read; the first: {bad.rows[:1]}")
     lengths = np.concatenate([np.diff(codes.indptr) for codes, _, _ in parts])
@@ -150,4 +150,4 @@ def group_values(items: Sequence[Item], key: str) -> list[str | None]:
         return known[label]
 
     labels = [item.box_labels if kind == "has" else (item.label,) for item in items]
-    return ["yes" if any(belongs(label) for label in given if label) else "no" for given in labels]
+    return ["yes" if any(belongs(label) for label in several if label) else "no" for several in labels]

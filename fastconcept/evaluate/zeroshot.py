@@ -37,7 +37,7 @@ class ZeroShotRow:
     l0, cosine : float or None
         Mean number of words, and mean cosine between the reconstruction and the embedding.
     top1, top5 : float
-    kept : float
+    retention : float
         ``top1`` divided by that of the dense embeddings.
     null : dict of control to (l0, top1)
         The same under a null control; for ``random-vocabulary``, which spreads over more words at the same penalty, at
@@ -52,7 +52,7 @@ class ZeroShotRow:
     cosine: float | None
     top1: float
     top5: float
-    kept: float
+    retention: float
     null: dict[str, tuple[float, float]]
     lift: dict[str, tuple[float, float, float]]
 
@@ -85,10 +85,10 @@ class ZeroShotResult:
         finding = f"Dense embeddings are right for {dense.top1:.1%} of {self.count} images in {self.classes} classes"
         if words:
             closest = min(words, key=lambda row: abs((row.l0 or 0) - 30))
-            finding += f"; at {closest.l0:.1f} words the decomposed ones keep {closest.kept:.0%} of it"
-        columns = ["embedding", "l1 penalty", "words (l0)", "cosine", "top-1", "top-5", "kept of dense"]
+            finding += f"; at {closest.l0:.1f} words the decomposed ones keep {closest.retention:.0%} of it"
+        columns = ["embedding", "l1 penalty", "words (l0)", "cosine", "top-1", "top-5", "part of dense"]
         rows = [
-            [row.kind, row.l1_penalty, row.l0, row.cosine, row.top1, row.top5, row.kept]
+            [row.kind, row.l1_penalty, row.l0, row.cosine, row.top1, row.top5, row.retention]
             + [top1 for _, top1 in row.null.values()]
             + list(row.lift.values())
             for row in self.rows

@@ -111,6 +111,6 @@ def test_localisation_in_the_short_table(
     assert measures[-1].value == best and dict(measures[-1].nulls).keys() == {
         "first row of the sweep", "random concept", "shuffled definitions"
     }  # fmt: skip
-    told = tasks_page.against_the_bars("tiny", runs)
+    told = tasks_page.against_the_goals("tiny", runs)
     assert len(told) == 2 and all(line.startswith("tiny, localize-small, 12 objects") for line in told)
     capsys.readouterr()

@@ -77,7 +77,7 @@ def test_zeroshot_dense_decomposed_and_null(planted: Engine, write_rows: Rows) -
     data = write_rows(codes, noise=0.05, label=["cat"] * 30 + ["dog"] * 30 + ["car"] * 29 + ["ship"])
     found = zeroshot(planted, data, classes=["cat", "dog", "car"], l1_penalties=(0.1, 1.5), repeats=200)
     dense, fine, coarse = found.rows
-    assert dense.top1 == fine.top1 == 1.0 and fine.kept == 1.0 and found.count == 89
+    assert dense.top1 == fine.top1 == 1.0 and fine.retention == 1.0 and found.count == 89
     assert 2 <= fine.l0 < 4 and coarse.l0 < 1.01 < fine.l0 and coarse.cosine < fine.cosine
     assert fine.null["shuffled-definitions"][1] == 0.0
     assert fine.lift["shuffled-definitions"] == pytest.approx((1.0, 1.0, 1.0))
@@ -125,7 +125,7 @@ def test_concepts_of_groups_and_their_difference(planted: Engine, write_rows: Ro
     assert everything.words[0][0] == "cat" and [w for w, _ in beach.words[:2]] == ["cat", "sand"]
     words = {entry.word: entry for entry in found.differences}
     assert words["sand"].low > 0 > words["grass"].high and words["sand"].q < 0.05 and words["sand"].effect > 3
-    assert found.found >= 2 and found.found_null < 0.5
+    assert found.differing >= 2 and found.differing_by_chance < 0.5
     single = planted.decompose(embeddings=data.embeddings, l1_penalty=0.1)
     mean = np.mean([dict(single[k].top())["sand"] for k in range(40, 80)])
     assert words["sand"].means[0] == pytest.approx(mean)
