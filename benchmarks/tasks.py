@@ -63,7 +63,8 @@ class BundleSpec:
         first, *rest = text.split(",")
         name, _, path = first.partition("=")
         numbers = dict(part.split("=", 1) for part in rest if "=" in part)
-        if not name or len(numbers) != len(rest) or numbers.keys() - {"photos", "scenes", "stride"}:
+        known = numbers.keys() <= {"photos", "scenes", "stride"} and all(map(str.isdigit, numbers.values()))
+        if not name or len(numbers) != len(rest) or not known:
             raise argparse.ArgumentTypeError(f"NAME[=DIR][,photos=N][,scenes=N][,stride=N] is needed, got {text!r}")
         return cls(name, path or (None if name == BUILT_IN else name), **{k: int(v) for k, v in numbers.items()})
 
