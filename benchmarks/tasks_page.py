@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fastconcept.environment import environment
-from fastconcept.pages.document import Table, html_page, html_table, markdown_table, show
+from fastconcept.pages.shell import html_page
+from fastconcept.pages.tables import Table, show
 
 Run = Mapping[str, Any]  # the JSON document of one report
 Null = tuple[str, Any]  # name of a null control, and its value or (difference, low, high)
@@ -216,10 +217,10 @@ def write(
     table = side_by_side(bundles)
     goals = [line for bundle, runs in bundles.items() for line in against_the_goals(bundle, runs)]
     listed = [line for bundle in lines for line in lines[bundle].values()]
-    text = ["# What the papers do with it", introduction, "## Side by side", markdown_table(table), table.note]
+    text = ["# What the papers do with it", introduction, "## Side by side", table.to_markdown(), table.note]
     text += ["## Against the goals", "\n".join(f"* {line}" for line in goals)]
     text += ["## Commands", "```console\n" + "\n".join(f"$ {line}" for line in listed) + "\n```"]
-    body = [f"<h1>What the papers do with it</h1><p>{introduction}</p><div class=wide>{html_table(table)}</div>"]
+    body = [f"<h1>What the papers do with it</h1><p>{introduction}</p><div class=wide>{table.to_html()}</div>"]
     body += [f"<p class=soft>{table.note}</p>", *(f"<p>{line}</p>" for line in goals)]
     for bundle, runs in reports.items():
         for name, path in runs.items():

@@ -12,8 +12,9 @@ from ..datasets.dataset import Dataset, Progress, silent
 from ..datasets.items import BadRow, BadRows
 from ..engine import Engine
 from ..errors import InputError
-from ..pages.document import Report, Table
+from ..pages.document import Report
 from ..pages.plots import lines
+from ..pages.tables import Table
 from .bootstrap import permutation_test
 from .weights import decompose_dataset, group_values
 

@@ -13,8 +13,9 @@ from ..datasets.dataset import Dataset, Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
-from ..pages.document import Report, Table
+from ..pages.document import Report
 from ..pages.plots import bars
+from ..pages.tables import Table
 from ..sparse.result import reconstruct
 from .libraries import library
 from .weights import Weights, decompose_dataset, group_values

@@ -15,8 +15,9 @@ from ..datasets.dataset import Dataset, Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import ConceptError, InputError
-from ..pages.document import Report, Table
+from ..pages.document import Report
 from ..pages.plots import bars
+from ..pages.tables import Table
 from .bootstrap import bootstrap
 from .libraries import library
 from .metrics import auroc, fpr_at_tpr, weighted_auroc

@@ -13,8 +13,9 @@ from ..datasets.dataset import Dataset, Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
-from ..pages.document import Report, Table
+from ..pages.document import Report
 from ..pages.plots import bars
+from ..pages.tables import Table
 from .metrics import recall_at
 from .nulls import null_columns
 from .penalties import Embeddings, Ranks, penalty_sweep, top1_lift

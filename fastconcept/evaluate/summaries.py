@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..pages.document import Report, Table
+from ..pages.document import Report
 from ..pages.plots import bars
+from ..pages.tables import Table
 from .localize import OURS, Localization
 from .sweep import SweepRow
 

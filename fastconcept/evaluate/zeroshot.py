@@ -15,8 +15,9 @@ from ..datasets.dataset import Dataset, Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import ConceptError, InputError
-from ..pages.document import Report, Table
+from ..pages.document import Report
 from ..pages.plots import lines
+from ..pages.tables import Table
 from .metrics import recall_at, true_ranks
 from .nulls import null_columns
 from .penalties import Embeddings, penalty_sweep, top1_lift

@@ -1,143 +1,182 @@
-"""Plots as inline SVG: grouped bars and lines, legible on light and dark pages, without any plotting library."""
+"""Plots of reports: bars and lines, drawn by matplotlib as SVG that reads well on light and dark pages.
+
+A plot is data until a page is written, so results without a page need no matplotlib.
+"""
 
 from __future__ import annotations
 
 import html
+import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import MissingDependencyError
 
 COLOURS = ("#5662d6", "#e0763a", "#2a9d7f", "#b8478c", "#7a8194", "#c9a227")
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 300, 52, 16, 38, 56
+_INK = "#010203"  # stands for the page's own text colour until the SVG is finished
+_WIDTH = 7.6  # inches of 72 units
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text, in the page's own font
+    "svg.hashsalt": "fastconcept",
+    "text.parse_math": False,
+    "font.size": 9.5,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.spines.bottom": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", extra: str = "") -> str:
-    shown = html.escape(text)
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="t" {extra}>{shown}</text>'
+@dataclass(frozen=True)
+class Plot:
+    """A plot that is yet to be drawn.
 
-
-def _ticks(high: float) -> list[float]:
-    """Four to seven round numbers from 0 to at least ``high``.
-
-    Examples
-    --------
-    >>> [round(tick, 2) for tick in _ticks(0.93)], len(_ticks(0.0))
-    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 2)
+    Attributes
+    ----------
+    title : str
+        A description for readers who cannot see it.
+    draw : callable
+        Draws it on matplotlib's Axes.
+    names : tuple of str
+        The series; with one alone there is no legend.
+    height : float
+        Inches.
     """
-    if high <= 0:
-        return [0.0, 1.0]
-    raw = high / 5
-    size = 10 ** math.floor(math.log10(raw))
-    step = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= raw - 1e-12)
-    return [step * k for k in range(math.ceil(high / step - 1e-9) + 1)]
+
+    title: str
+    draw: Callable[[Any], None] = field(repr=False)
+    names: tuple[str, ...]
+    height: float = 3.2
+
+    def svg(self) -> str:
+        """One ``<svg>`` element: the same bytes for the same data, nothing fetched, text in the page's colour.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        try:
+            import matplotlib  # type: ignore[import-not-found, unused-ignore]
+            from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:
+            raise MissingDependencyError("matplotlib", "evaluate") from None
+        stream = io.StringIO()
+        with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # signs that its own font lacks; the page's font shows them
+            figure = Figure(figsize=(_WIDTH, self.height), layout="constrained")
+            axes = figure.add_subplot()
+            axes.tick_params(length=0)
+            axes.grid(axis="y", color="#80808040", clip_on=False)
+            axes.set_axisbelow(True)
+            self.draw(axes)
+            if len(self.names) > 1:
+                figure.legend(loc="outside upper left", ncols=min(len(self.names), 4), frameon=False)
+            figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        return _inline(stream.getvalue(), self.title)
 
 
-def _frame(title: str, ticks: Sequence[float], names: Sequence[str], bottom: float) -> list[str]:
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {bottom:.0f}" role="img" aria-label="{html.escape(title)}" class="plot">']
-    base, span = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
-    for tick in ticks:
-        y = base - span * tick / ticks[-1]
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-        parts.append(_text(_LEFT - 8, y + 4, f"{tick:.4g}", "end"))
-    x = float(_LEFT)
-    for k, name in enumerate(names if len(names) > 1 else ()):
-        colour = COLOURS[k % len(COLOURS)]
-        parts.append(f'<rect x="{x:.0f}" y="10" width="11" height="11" rx="2" fill="{colour}"/>')
-        parts.append(_text(x + 16, 20, name, "start"))
-        x += 34 + 7.2 * len(name)
-    return parts
-
-
-def bars(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
+def bars(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> Plot:
     """Grouped vertical bars from zero.
 
     Parameters
     ----------
     title : str
-        For readers who cannot see it.
+        A description for readers who cannot see it.
     labels : sequence of k str
     series : mapping of name to k numbers
-        Not negative; nan is left out.
+        Not negative; nan leaves a gap.
 
     Returns
     -------
-    str
-        One ``<svg>`` element.
+    Plot
 
     Examples
     --------
-    >>> bars("accuracy", ["a", "b"], {"ours": [0.5, 1.0]}).count("<rect")
-    2
+    >>> bars("accuracy", ["a", "b"], {"ours": [0.5, 1.0]}).names
+    ('ours',)
     """
-    values = [value for row in series.values() for value in row if not math.isnan(value)]
-    ticks = _ticks(max(values, default=0.0))
-    tilted = max(map(len, labels), default=0) * 7.2 * len(labels) > _WIDTH - _LEFT - _RIGHT
     longest = max(map(len, labels), default=0)
-    parts = _frame(title, ticks, list(series), _HEIGHT + (max(0.0, min(longest, 40) * 3.7 - 30) if tilted else 0))
-    base, span = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
-    step = (_WIDTH - _LEFT - _RIGHT) / max(len(labels), 1)
-    width = min(40.0, 0.8 * step / max(len(series), 1))
-    for k, (name, row) in enumerate(series.items()):
-        for i, value in enumerate(row):
-            if math.isnan(value):
-                continue
-            x = _LEFT + step * (i + 0.5) + width * (k - len(series) / 2)
-            tall = span * value / ticks[-1]
-            shown = html.escape(f"{labels[i]}, {name}: {value:.3f}")
-            parts.append(
-                f'<rect x="{x:.1f}" y="{base - tall:.1f}" width="{width - 1.5:.1f}" rx="2" '
-                f'height="{max(tall, 0.5):.1f}" fill="{COLOURS[k % len(COLOURS)]}"><title>{shown}</title></rect>'
-            )
-    for i, label in enumerate(labels):
-        x, y = _LEFT + step * (i + 0.5), base + 18.0
-        turn = f'transform="rotate(-32 {x:.1f} {y:.1f})"' if tilted else ""
-        parts.append(_text(x + (6 if tilted else 0), y, label[:40], "end" if tilted else "middle", turn))
-    return "".join([*parts, "</svg>"])
+    tilted = longest * len(labels) > 90
+    width = min(0.8 / max(len(series), 1), 0.08 * max(len(labels), 1))  # of the space for a label
+
+    def draw(axes: Any) -> None:
+        for k, (name, values) in enumerate(series.items()):
+            shown = [(i, value) for i, value in enumerate(values) if not math.isnan(value)]
+            places = [i + width * (k - (len(series) - 1) / 2) for i, _ in shown]
+            colour = COLOURS[k % len(COLOURS)]
+            drawn = axes.bar(places, [v for _, v in shown], 0.94 * width, color=colour, label=name, clip_on=False)
+            for bar, (i, value) in zip(drawn, shown, strict=True):
+                bar.set_gid(f"{labels[i]}, {name}: {value:.3f}")
+        axes.set_xlim(-0.6, max(len(labels), 1) - 0.4)
+        axes.set_xticks(range(len(labels)), [label[:40] for label in labels])
+        if tilted:
+            axes.tick_params("x", rotation=32)
+            for label in axes.get_xticklabels():
+                label.set(horizontalalignment="right", rotation_mode="anchor")
+        _from_zero(axes, series)
+
+    return Plot(title, draw, tuple(series), 3.2 + (min(longest, 40) * 0.04 if tilted else 0))
 
 
-def lines(title: str, x_name: str, x: Sequence[float], series: Mapping[str, Sequence[float]]) -> str:
+def lines(title: str, x_name: str, x: Sequence[float], series: Mapping[str, Sequence[float]]) -> Plot:
     """Lines with a mark at every point, over numbers.
 
     Parameters
     ----------
     title, x_name : str
+        A description for readers who cannot see it, and what ``x`` is.
     x : sequence of k numbers
     series : mapping of name to k numbers
-        Not negative.
+        Not negative; nan leaves a gap.
 
     Returns
     -------
-    str
-        One ``<svg>`` element.
+    Plot
 
     Examples
     --------
-    >>> lines("accuracy", "words", [1, 2, 3], {"ours": [0.5, 0.7, 0.8]}).count("<circle")
-    3
+    >>> lines("accuracy", "words", [1, 2, 3], {"ours": [0.5, 0.7, 0.8]}).title
+    'accuracy'
     """
-    ticks = _ticks(max((value for row in series.values() for value in row if not math.isnan(value)), default=0.0))
-    parts = _frame(title, ticks, list(series), _HEIGHT)
-    base, span = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
-    low, high = min(x, default=0.0), max(x, default=1.0)
-    wide = _WIDTH - _LEFT - _RIGHT - 24
 
-    def place(value: float) -> float:
-        return _LEFT + 12 + wide * ((value - low) / (high - low) if high > low else 0.5)
+    def draw(axes: Any) -> None:
+        for k, (name, values) in enumerate(series.items()):
+            colour = COLOURS[k % len(COLOURS)]
+            axes.plot(x, values, color=colour, label=name, linewidth=2, clip_on=False)
+            for a, b in zip(x, values, strict=True):
+                if not math.isnan(b):
+                    axes.plot(a, b, "o", color=colour, gid=f"{name}: {b:.3f} at {a:.4g}", clip_on=False)
+        axes.set_xlabel(x_name)
+        axes.xaxis.get_major_locator().set_params(integer=all(float(value).is_integer() for value in x))
+        _from_zero(axes, series)
 
-    for k, (name, row) in enumerate(series.items()):
-        points = [
-            (place(a), base - span * b / ticks[-1], a, b) for a, b in zip(x, row, strict=True) if not math.isnan(b)
-        ]
-        colour = COLOURS[k % len(COLOURS)]
-        path = " ".join(f"{left:.1f},{top:.1f}" for left, top, _, _ in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        for left, top, a, b in points:
-            shown = html.escape(f"{name}: {b:.3f} at {a:.4g}")
-            mark = f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4" fill="{colour}"><title>{shown}</title></circle>'
-            parts.append(mark)
-    shown_last = -1e9
-    for value in sorted(set(x)):
-        if place(value) - shown_last > 34:
-            parts.append(_text(place(value), base + 18, f"{value:.4g}"))
-            shown_last = place(value)
-    parts.append(_text(_LEFT + wide / 2, base + 42, x_name))
-    return "".join([*parts, "</svg>"])
+    return Plot(title, draw, tuple(series))
+
+
+def _from_zero(axes: Any, series: Mapping[str, Sequence[float]]) -> None:
+    axes.set_ylim(0, max((v for values in series.values() for v in values if v > 0), default=1.0))
+
+
+def _inline(svg: str, title: str) -> str:
+    """The ``<svg>`` element of a file, to stand in a page: no ids that clash, names of marks as tooltips."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)  # it would style the whole page
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)
+    svg = re.sub(r"\s*<g id=\"[\w.]+\"/>", "", svg)
+    svg = re.sub(r"<g id=([\"'])(?:\w+_\d+|matplotlib\.\w+)\1>", "<g>", svg)
+    svg = re.sub(r"<g id=([\"'])(.*?)\1>", r"<g><title>\2</title>", svg)
+    return svg.replace(_INK, "currentColor").replace(
+        "<svg ", f'<svg class="plot" role="img" aria-label="{html.escape(title)}" ', 1
+    )

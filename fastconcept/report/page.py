@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..concepts.taxonomy import Taxonomy
-from ..pages.document import html_page
+from ..pages.shell import html_page
 from ..saliency.result import ConceptMap
 from .sight import Level, Sight
 
@@ -22,24 +22,6 @@ _TITLES = {
     "thing": ("Things", "the concepts nearest to the whole image"),
     "elsewhere": ("Elsewhere", "concepts that win some patches without being near the whole image"),
 }
-_STYLE = """
-.sight{border-top:1px solid var(--line);padding-top:28px;margin-top:44px}.sight:first-of-type{border:0;margin-top:20px}
-.top{display:grid;grid-template-columns:minmax(240px,400px) 1fr;gap:32px;align-items:start}
-@media(max-width:720px){.top{grid-template-columns:1fr}}
-.top>img{width:100%;border-radius:12px;display:block}
-.row{display:flex;gap:16px;overflow-x:auto;padding:4px 2px 10px}
-figure{margin:0;flex:0 0 auto;width:232px;background:var(--card);border:1px solid var(--line);border-radius:12px;
-overflow:hidden}figure img{width:100%;height:180px;object-fit:contain;background:#0c0d12;display:block}
-figcaption{padding:9px 12px 12px;font-size:14px;line-height:1.4}figcaption b{display:block;font-size:15.5px}
-figcaption .d{color:var(--soft);display:-webkit-box;-webkit-line-clamp:2;-webkit-box-orient:vertical;overflow:hidden;
-min-height:2.8em}.meter{height:5px;border-radius:3px;background:var(--line);margin-top:8px}
-.meter i{display:block;height:5px;border-radius:3px;background:var(--accent)}
-h3 small{font-weight:400;margin-left:8px}
-.words{display:grid;grid-template-columns:auto 1fr auto;gap:3px 12px;align-items:center;font-size:15px}
-.words .b{height:13px;border-radius:4px;background:var(--accent)}.words .w{text-align:right}
-.words .v{color:var(--soft);font-variant-numeric:tabular-nums;font-size:13px}
-td.d{white-space:normal;color:var(--soft);min-width:240px}
-"""
 
 
 def page(sights: Sequence[Sight], model: str, skipped: Sequence[tuple[str, str]] = ()) -> str:
@@ -63,7 +45,7 @@ def page(sights: Sequence[Sight], model: str, skipped: Sequence[tuple[str, str]]
     lost = "".join(f"<li><code>{html.escape(n)}</code>: {html.escape(why)}</li>" for n, why in skipped)
     note = f"<p class=soft>{len(skipped)} files were skipped:</p><ul>{lost}</ul>" if skipped else ""
     body = "".join(_section(sight, len(sights) > 1) for sight in sights)
-    return html_page(f"{title} · fastconcept", head + note + body, _STYLE)
+    return html_page(f"{title} · fastconcept", head + note + body, "report.css")
 
 
 def _section(sight: Sight, named: bool) -> str:
@@ -99,7 +81,7 @@ def _words(sight: Sight) -> str:
         for word, weight in found
     )
     told = f"{sight.words.l0} words say it with cosine {sight.words.cosine:.2f}"
-    return f"<h3 style='margin-top:0'>In words <small class=soft>{told}</small></h3><div class=words>{rows}</div>"
+    return f"<h3>In words <small class=soft>{told}</small></h3><div class=words>{rows}</div>"
 
 
 def _level(level: Level) -> str:
