@@ -81,6 +81,7 @@ VERBS: dict[str, tuple[object, ...]] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_gives_one_document_and_three_files(ask: Ask, photos: Path, tmp_path: Path, verb: str) -> None:
+    pytest.importorskip("matplotlib")
     document = ask("evaluate", verb, photos, *VERBS[verb], "-o", tmp_path / "out")
     assert document["task"] == verb and document["finding"] and document["seconds"] >= 0
     assert document == json.loads((tmp_path / f"out/{verb}.json").read_text())
@@ -147,6 +148,7 @@ def test_a_report_of_a_directory(ask: Ask, photos: Path, tmp_path: Path) -> None
 
 
 def test_tables_for_people(photos: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     verb = ["evaluate", "zeroshot", str(photos), "--l1", "0.2", "--bundle", str(tiny_bundle), "-o", str(tmp_path / "o")]
     assert run(verb) == 0
     shown = capsys.readouterr().out
