@@ -99,9 +99,12 @@ def cuda_extensions() -> list[Extension]:
 
 
 compile_flags, link_flags = cpu_flags()
-EXPORT = find_packages(include=["export", "export.*"])  # a folder of the top level, installed as fastconcept.export
+# A folder of the top level, installed as fastconcept.export. The link fastconcept/export shows it under that name to
+# mypy, import-linter, pytest and editors; packaging goes without links, which archives and installers may lose.
+EXPORT = find_packages(include=["export", "export.*"])
+ROOMS = find_packages(include=["fastconcept", "fastconcept.*"], exclude=["fastconcept.export*"])
 setup(
-    packages=[*find_packages(include=["fastconcept", "fastconcept.*"]), *(f"fastconcept.{name}" for name in EXPORT)],
+    packages=[*ROOMS, *(f"fastconcept.{name}" for name in EXPORT)],
     ext_modules=[
         *cuda_extensions(),
         Pybind11Extension(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,16 @@ def run(options: Any) -> list[dict[str, Any]]:
     boxes = convis_boxes()[:: 40 if options.quick else 1].copy()
     image = np.random.default_rng(0).integers(0, 256, (480, 480, 3), dtype=np.uint8)
     out, theirs = (np.empty((len(boxes), 3, *SIZE), np.float32) for _ in range(2))
-    functions = {
+    functions: dict[str, Callable[[], Any]] = {
         "ours": lambda: cpu.resize_patches(image, boxes, SIZE, MEAN, STD, out=out),
         "Pillow loop": lambda: pillow_loop(image, boxes, theirs),
     }
+    results = {"ours": out, "Pillow loop": theirs}
     torchvision = torchvision_loop(image, boxes)
     if torchvision is not None:
+        results["torchvision antialias"] = torchvision
         functions["torchvision antialias"] = lambda: torchvision_loop(image, boxes)
     times = medians_ms(functions, 1 if options.quick else 5)
-    results = {"ours": out, "torchvision antialias": torchvision}
     levels = 255 * STD[:, None, None]
     ours_off = float(np.abs((out - theirs) * levels).max())
     return [
@@ -71,7 +73,7 @@ def run(options: Any) -> list[dict[str, Any]]:
             "peer_ms": times[peer],
             "ratio": times[peer] / times["ours"],
             "max_abs_diff": ours_off,
-            "peer_max_abs_diff": float(np.abs((results.get(peer, theirs) - theirs) * levels).max()),
+            "peer_max_abs_diff": float(np.abs((results[peer] - theirs) * levels).max()),
         }
         for peer in functions
         if peer != "ours"

@@ -111,7 +111,7 @@ def single(options: Any) -> list[dict[str, Any]]:
     count, turns = (3, 1) if options.quick else (12, 3)
     rows = []
     for name, (words, targets) in problems(options, count).items():
-        preparation, prepared = timed(partial(cpu.Dictionary, words))
+        preparation, prepared = timed(partial(cpu.prepare_dictionary, words))
         for penalty in PENALTIES:
             solvers: dict[str, Callable[[int], Any]] = {
                 "ours": lambda i, words=prepared, z=targets, penalty=penalty: cpu.nnlasso(words, z[i : i + 1], penalty)
@@ -123,9 +123,9 @@ def single(options: Any) -> list[dict[str, Any]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # convergence of a peer shows in its gap
                 for _ in range(turns):
-                    for solver, solve in solvers.items():
-                        timed(partial(solve, 0))
-                        runs = [clock(partial(solve, i)) for i in range(count)]
+                    for solver, solve_one in solvers.items():
+                        timed(partial(solve_one, 0))
+                        runs = [clock(partial(solve_one, i)) for i in range(count)]
                         times[solver] += [elapsed for elapsed, _ in runs]
                         answers[solver] = [answer for _, answer in runs]
             median = {solver: float(np.median(values)) for solver, values in times.items()}
@@ -142,7 +142,7 @@ def single(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def screening(prepared: cpu.Dictionary, targets: Rows, product: Rows) -> dict[str, Any]:
+def screening(prepared: Any, targets: Rows, product: Rows) -> dict[str, Any]:
     """One 16-bit product with the dictionary, listing what passes, beside the same product by BLAS, listing nothing."""
     least = PENALTIES[1] / 2
     times = medians_ms(
@@ -203,7 +203,7 @@ def batch(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def bisect(prepared: cpu.Dictionary, target: Rows, words: int) -> SparseCodes:
+def bisect(prepared: Any, target: Rows, words: int) -> SparseCodes:
     """The code of so many words by halving an interval of penalties, each solve warm from the last: the other way."""
     low, high = 0.0, 2 * float((prepared.rows @ target[0]).max())
     codes = cpu.nnlasso(prepared, target, high / 2)

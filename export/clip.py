@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,19 +100,24 @@ def _preprocess(config: dict[str, Any]) -> Preprocess:
     """open_clip's ``preprocess_cfg`` as a bundle holds it."""
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    mean, std = ((float(v),) * 3 if isinstance(v, (int, float)) else tuple(v) for v in (config["mean"], config["std"]))
     mode = config.get("resize_mode") or "shortest"
     bilinear = config.get("interpolation") == "bilinear"
     if mode == "shortest" and height != width:
         bilinear = False  # open_clip resizes with its default there, whatever the configuration says
     return Preprocess(
         size=(height, width),
-        mean=tuple(float(value) for value in mean),
-        std=tuple(float(value) for value in std),
+        mean=_per_channel(config["mean"]),
+        std=_per_channel(config["std"]),
         interpolation="bilinear" if bilinear else "bicubic",
         resize_mode=mode,
         fill_color=int(config.get("fill_color") or 0),
     )
+
+
+def _per_channel(value: float | Sequence[float]) -> tuple[float, float, float]:
+    """One number for red, green and blue each."""
+    red, green, blue = (value,) * 3 if isinstance(value, (int, float)) else value
+    return float(red), float(green), float(blue)
 
 
 def _causal_text(network: Any) -> Any:

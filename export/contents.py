@@ -43,7 +43,7 @@ class Contents:
     --------
     >>> plan = Contents(roots=["cat.n.01"], vocabulary_size=3).plan()
     >>> plan.banks[0].name, plan.words
-    ('roots-cat', ('person', 'group', 'way'))
+    ('roots-cat', ('person', 'group', 'man'))
     """
 
     words: str | Path | None = None

@@ -14,7 +14,7 @@ MIN_MEAN_COSINE = 0.9995
 MIN_COSINE = 0.999
 MIN_MAP_SPEARMAN = 0.99
 
-Rows = npt.NDArray[np.floating]
+Rows = npt.NDArray[Any]  # of floating-point numbers
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,11 @@ def compare_concepts(
     """
     from fastconcept.kernels import cpu
 
-    ranks = [cpu.subtree_ranks(rows, bank, indptr, indices).ranks for rows in (expected, found)]
+    ranks = [np.asarray(cpu.subtree_ranks(rows, bank, indptr, indices).ranks) for rows in (expected, found)]
     left = np.arange(len(expected))
     cells = np.stack([left, 0 * left, left + 1, 0 * left + 1], axis=1)
-    maps = [cpu.saliency_maps(each, cells, np.ones(len(left)), (1, len(left))).maps for each in ranks]
+    weights, shape = np.ones(len(left)), (1, len(left))
+    maps = [np.asarray(cpu.saliency_maps(each, cells, weights, shape).maps) for each in ranks]
     return compare(expected, found, (ranks[0], ranks[1], len(bank)), (maps[0], maps[1]))
 
 

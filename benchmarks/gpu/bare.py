@@ -29,4 +29,4 @@ def pytest_configure() -> None:
 
         absent = Absent("fastconcept.kernels.cpu")
         sys.modules[absent.__name__] = absent
-        fastconcept.kernels.cpu = absent  # type: ignore[attr-defined]
+        fastconcept.kernels.cpu = absent
