@@ -18,6 +18,12 @@ from fastconcept.sparse.dictionary import Dictionary
 WORDS = ["cat", "dog", "lion", "car", "water", "grass", "sand", "night", "snow", "rain", "tree", "house"]
 
 
+def mixed(count: int, **words: float) -> list[dict[str, float]]:
+    """The same code ``count`` times with weights that vary a little."""
+    generator = np.random.default_rng(count)
+    return [{word: weight * generator.uniform(0.8, 1.2) for word, weight in words.items()} for _ in range(count)]
+
+
 class PlantedTexts:
     """A text is the sum of the directions of the words in it."""
 
