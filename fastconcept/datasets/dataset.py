@@ -1,45 +1,33 @@
-"""Data laid out in the usual ways, read as one list of items; pixels are read later, one image at a time.
-
-The layouts themselves are in :mod:`fastconcept.datasets.layouts` and :mod:`fastconcept.datasets.embedding_files`.
-"""
+"""Data laid out in one of the usual ways, read as one list of items; pixels are read later, one image at a time."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders.preprocess import preprocess_image
-from ..engine import Engine
-from ..errors import ImageError, InputError
+from ..errors import InputError
 from .items import BadRow, BadRows, Item
-
-FloatArray = npt.NDArray[np.float32]
-Progress = Callable[[int, int], object]
-
-
-def silent(done: int, total: int) -> None:
-    """The progress callback that shows nothing."""
+from .layouts import read_layout
+from .masks import Mask
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Items, the rows that could not be read, and embeddings where the dataset holds them instead of images.
+    """Items, the rows that could not be used, and embeddings where the dataset holds them instead of images.
 
     Attributes
     ----------
     name : str
-        Of the file or directory.
+        Name of the file or directory.
     layout : str
-        Which layout it was read as.
+        Name of the layout it was read as.
     items : tuple of Item
     bad : tuple of BadRow
         Rows that could not be used when it was opened.
@@ -71,14 +59,12 @@ class Dataset:
         InputError
             If none does.
         """
-        kept = tuple(i for i in self.items if all(fnmatchcase(i.value(k) or "", p) for k, p in patterns.items()))
-        if not kept:
-            told = ", ".join(f"{key}={pattern}" for key, pattern in patterns.items())
-            raise InputError(f"no item of {self.name} matches {told}; there are: {', '.join(self._keys())}")
-        return replace(self, items=kept)
-
-    def _keys(self) -> list[str]:
-        return sorted({"label", *(key for item in self.items for key in item.attributes)})
+        items = tuple(i for i in self.items if all(fnmatchcase(i.value(k) or "", p) for k, p in patterns.items()))
+        if not items:
+            wanted = ", ".join(f"{key}={pattern}" for key, pattern in patterns.items())
+            keys = sorted({"label", *(key for item in self.items for key in item.attributes)})
+            raise InputError(f"no item of {self.name} matches {wanted}; there are: {', '.join(keys)}")
+        return replace(self, items=items)
 
     def only(self, names: Container[str]) -> Dataset:
         """The items of these names.
@@ -88,10 +74,10 @@ class Dataset:
         InputError
             If there is none.
         """
-        kept = tuple(item for item in self.items if item.name in names)
-        if not kept:
+        items = tuple(item for item in self.items if item.name in names)
+        if not items:
             raise InputError(f"{self.name} has none of the items asked for; names look like {self.items[0].name!r}")
-        return replace(self, items=kept)
+        return replace(self, items=items)
 
     def with_objects(self) -> Dataset:
         """The items that have boxes or masks.
@@ -101,15 +87,15 @@ class Dataset:
         InputError
             If there is none.
         """
-        kept = tuple(item for item in self.items if item.boxes or item.masks)
-        if not kept:
+        items = tuple(item for item in self.items if item.boxes or item.masks)
+        if not items:
             raise InputError(f"no item of {self.name} has a box or a mask")
-        return replace(self, items=kept)
+        return replace(self, items=items)
 
     def sample(self, count: int, seed: int = 0) -> Dataset:
-        """At most ``count`` items, drawn without replacement, in their order; ``-count`` gives all but these.
+        """At most ``count`` items, drawn without replacement, in their order; ``-count`` gives all the others.
 
-        What is chosen on a sample is thus judged on items that had no part in the choice.
+        So a setting that was chosen on a sample can be judged on items that had no part in the choice.
 
         Raises
         ------
@@ -123,7 +109,7 @@ class Dataset:
         return replace(self, items=tuple(self.items[i] for i in sorted(drawn.tolist())))
 
     def relabelled(self, names: Mapping[str, str]) -> Dataset:
-        """Labels and box labels replaced by what they stand for; a label that is not named stays as it is."""
+        """The same items with labels replaced by what they stand for; a label that is not named stays as it is."""
 
         def rename(item: Item) -> Item:
             label = names.get(item.label, item.label) if item.label is not None else None
@@ -132,6 +118,15 @@ class Dataset:
             return replace(item, label=label, box_labels=box_labels, masks=masks)
 
         return replace(self, items=tuple(map(rename, self.items)))
+
+    def with_masks(self, folder: Path) -> Dataset:
+        """The same items with masks of their label from a directory that mirrors the data: cat/1.png for cat/1.jpg."""
+
+        def masked(item: Item) -> Item:
+            path = (folder / item.name).with_suffix(".png")
+            return replace(item, masks=(Mask(item.label or "", path),)) if path.is_file() else item
+
+        return replace(self, items=tuple(map(masked, self.items)))
 
 
 def open_dataset(
@@ -150,11 +145,11 @@ def open_dataset(
         directory with ``annotations.json``, or such a file: COCO, or a list of records; a ``.csv`` of
         ``path,label[,x0,y0,x1,y1]``; or embeddings: ``.npy``, ``.npz``, ``.parquet``.
     images : path, optional
-        Where the images of an annotation file are; by default beside it.
+        Directory of the images of an annotation file; by default its own.
     masks : path, optional
-        A directory of masks (PNG) that mirrors the images: ``cat/1.png`` for ``cat/1.jpg``.
+        Directory of masks (PNG) that mirrors the images: ``cat/1.png`` for ``cat/1.jpg``.
     strict : bool
-        Stop at the first bad row instead of counting it, now and when the images are read.
+        Whether the first bad row is an error, now and when the images are read.
 
     Returns
     -------
@@ -163,37 +158,31 @@ def open_dataset(
     Raises
     ------
     InputError
-        If there is nothing there, the layout is none of these, or no row is usable.
+        If nothing is there, the layout is none of these, or no row is usable.
     """
-    from . import embedding_files, layouts
-
-    source, bad = Path(path), BadRows(strict=strict)
-    folder = Path(images) if images is not None else None
+    source = Path(path)
     if not source.exists():
         raise InputError(f"no dataset at {source}; give a directory, a .json, a .csv or a file of embeddings")
     if masks is not None and not Path(masks).is_dir():
         raise InputError(f"no directory of masks at {masks}")
-    embeddings = None
-    if source.is_dir():
-        layout, items = layouts.read_directory(source, bad)
-    elif source.suffix == ".json":
-        layout, items = layouts.read_json(source, folder, bad)
-    elif source.suffix == ".csv":
-        layout, items = "csv", layouts.read_csv(source, folder, bad)
-    elif source.suffix in (".npy", ".npz", ".parquet"):
-        layout, (items, embeddings) = source.suffix[1:], embedding_files.read(source)
-    else:
-        raise InputError(f"{source} is not a layout that is known; give a directory, .json, .csv, .npy, .npz, .parquet")
+    layout, rows, embeddings = read_layout(source, None if images is None else Path(images))
+    items, bad = [], BadRows(strict=strict)
+    for row in rows:
+        if isinstance(row, BadRow):
+            bad.extend([row])
+        else:
+            items.append(row)
     if not items:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in bad.rows[:3])
         raise InputError(f"{source} has no usable row as {layout}{': ' + reasons if reasons else ''}")
+    dataset = Dataset(source.name, layout, tuple(items), tuple(bad.rows), embeddings, strict)
     if masks is not None:
-        items = layouts.add_masks(items, Path(masks))
-    return Dataset(source.name, layout, tuple(items), tuple(bad.rows), embeddings, strict)
+        return dataset.with_masks(Path(masks))
+    return dataset.with_masks(source / "segmentations") if layout == "cub" else dataset
 
 
 def read_label_names(path: str | os.PathLike[str]) -> dict[str, str]:
-    """A JSON object that says which concept each label stands for.
+    """Read a JSON object that says which concept each label stands for.
 
     Raises
     ------
@@ -207,91 +196,3 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[str, str]:
     if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
         raise InputError(f"{path} must be one JSON object of label: concept")
     return names
-
-
-class Embedded(NamedTuple):
-    """The embeddings of some items, and the items that have none.
-
-    Attributes
-    ----------
-    items : list of n Item
-    rows : (n, d) float32, unit rows
-    bad : list of BadRow
-        Items that could not be read.
-    """
-
-    items: list[Item]
-    rows: FloatArray
-    bad: list[BadRow]
-
-
-def embed(
-    engine: Engine, dataset: Dataset, progress: Progress = silent, batch_size: int | None = None
-) -> Iterator[Embedded]:
-    """Embeddings batch by batch: of images as they are decoded, or the dataset's own rows, made unit length.
-
-    Yields
-    ------
-    Embedded
-        Every item is in one batch, readable or not; the rows of a batch may be none.
-
-    Raises
-    ------
-    InputError
-        If the dataset's own rows are not as wide as the model's, or the dataset is strict and an item is bad.
-    """
-    size = batch_size or engine.image_encoder.batch_size
-    read = _pixels if dataset.embeddings is None else _rows
-    for start in range(0, len(dataset), size):
-        batch = read(engine, dataset, dataset.items[start : start + size])
-        dataset.bad_rows().extend(batch.bad)  # an error if the dataset is strict
-        yield batch
-        progress(min(start + size, len(dataset)), len(dataset))
-
-
-def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> Embedded:
-    """All batches of :func:`embed` as one.
-
-    Raises
-    ------
-    InputError
-        If no item could be read; and as :func:`embed`.
-    """
-    items, rows, bad = zip(*embed(engine, dataset, progress), strict=True)
-    whole = Embedded(list(chain(*items)), np.concatenate(rows), list(chain(*bad)))
-    if not whole.items:
-        raise InputError(f"no item of {dataset.name} could be read; the first: {whole.bad[:1]}")
-    return whole
-
-
-def _pixels(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
-    readable, pixels, bad = [], [], []
-    for item in items:
-        try:
-            image = engine.load_image(item.image or item.name)
-        except ImageError as error:
-            bad.append(BadRow(item.name, str(error)))
-            continue
-        readable.append(item)
-        pixels.append(preprocess_image(image, engine.bundle.manifest.preprocess))
-    rows = (
-        engine.image_encoder.encode(np.stack(pixels))
-        if pixels
-        else np.empty((0, engine.bundle.manifest.embedding_dim), np.float32)
-    )
-    return Embedded(readable, rows, bad)
-
-
-def _rows(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
-    assert dataset.embeddings is not None
-    width, columns = engine.bundle.manifest.embedding_dim, dataset.embeddings.shape[1]
-    if columns != width:
-        raise InputError(f"{dataset.name} has embeddings of {columns} columns, the model's have {width}")
-    values = np.asarray(dataset.embeddings[[item.row for item in items]], np.float64)
-    lengths = np.linalg.norm(values, axis=1)
-    usable = np.isfinite(lengths) & (lengths > 0)
-    readable = [item for item, good in zip(items, usable, strict=True) if good]
-    bad = [
-        BadRow(i.name, "its embedding is zero or not finite") for i, good in zip(items, usable, strict=True) if not good
-    ]
-    return Embedded(readable, (values[usable] / lengths[usable, None]).astype(np.float32), bad)

@@ -1,4 +1,4 @@
-"""Embeddings that were computed elsewhere: ``.npy``, ``.npz`` (never pickled) and, with pyarrow, ``.parquet``."""
+"""Embeddings computed elsewhere: ``.npy``, ``.npz`` (never pickled) and, with pyarrow, ``.parquet``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .items import Item
 
 
 def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
-    """Rows of embeddings with their labels and attributes.
+    """Items with their labels and attributes, and the (n, d) embeddings of which each is a row.
 
     Parameters
     ----------
     path : Path
-        ``.npy``: (n, d) floats. ``.npz``: an array ``embeddings`` (n, d), optionally ``label`` (or ``labels``) and
-        any other arrays of n numbers or strings. ``.parquet``: a column ``embedding`` of lists, optionally ``label``
-        and others.
+        A ``.npy`` of (n, d) floats; a ``.npz`` with an array ``embeddings`` (n, d), optionally ``label`` or ``labels``
+        and other arrays of n numbers or strings; or a ``.parquet`` with a column ``embedding`` of lists, optionally
+        ``label`` and others.
 
     Raises
     ------
@@ -32,8 +32,8 @@ def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
     columns = _parquet(path) if path.suffix == ".parquet" else _numpy(path)
     rows = columns.pop("embeddings", None)
     if rows is None or rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        found = "none" if rows is None else f"{rows.dtype} {rows.shape}"
-        raise InputError(f"{path}: embeddings must be floats of shape (n, d), found {found}")
+        content = "none" if rows is None else f"{rows.dtype} {rows.shape}"
+        raise InputError(f"{path}: embeddings must be floats of shape (n, d), found {content}")
     labels = columns.pop("label", columns.pop("labels", None))
     if labels is not None and labels.shape != (len(rows),):
         raise InputError(f"{path}: labels of shape {labels.shape} for {len(rows)} embeddings")

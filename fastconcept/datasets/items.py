@@ -20,21 +20,21 @@ class Item:
     Attributes
     ----------
     name : str
-        What reports call it: its path below the dataset.
+        Name in reports: its path below the dataset.
     image : Path or None
-        None where the dataset holds embeddings.
+        The image file; None where the dataset holds embeddings.
     label : str or None
     boxes : tuple of (x0, y0, x1, y1)
-        In pixels of the image, ends exclusive.
+        Boxes of objects in pixels of the image, ends exclusive.
     box_labels : tuple of str
-        One per box; the item's own label where the layout gives none.
+        One label per box; the item's own where the layout gives none.
     captions : tuple of str
     masks : tuple of Mask
-        Of labels; objects may have a box, a mask, or both.
+        Masks of objects, each with its label. An object may have a box, a mask, or both.
     attributes : mapping of str to str
         Everything else the layout says: further columns, a split, a time.
     row : int
-        Row of the dataset's embeddings, where it holds them.
+        Row of the dataset's embeddings; -1 where it holds none.
     """
 
     name: str
@@ -53,16 +53,16 @@ class Item:
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be used: what reports call it, and the reason."""
+    """A row that cannot be used: its name in reports, and the reason."""
 
     name: str
     reason: str
 
 
 class BadRows:
-    """The bad rows that one task meets, each of them once; or, if ``strict``, an error at the first.
+    """Bad rows as a task meets them, each once; with ``strict`` the first is an error.
 
-    It belongs to the task that makes it, which hands ``rows`` on with its result.
+    A task makes its own and returns ``rows`` with its result.
 
     Parameters
     ----------
@@ -80,8 +80,13 @@ class BadRows:
 
     def __init__(self, rows: Iterable[BadRow] = (), strict: bool = False) -> None:
         self.strict = strict
-        self.rows: list[BadRow] = []
+        self._rows: dict[BadRow, None] = {}  # in order, and quick to look up
         self.extend(rows)
+
+    @property
+    def rows(self) -> list[BadRow]:
+        """The rows so far, in the order in which they were met."""
+        return list(self._rows)
 
     def add(self, name: str, reason: str) -> None:
         """Note a bad row.
@@ -91,12 +96,11 @@ class BadRows:
         InputError
             If ``strict``.
         """
-        self.extend([BadRow(name, reason)])
+        if self.strict:
+            raise InputError(f"{name}: {reason} (without --strict such rows are counted and skipped)")
+        self._rows.setdefault(BadRow(name, reason))
 
     def extend(self, rows: Iterable[BadRow]) -> None:
         """Note several bad rows; see :meth:`add`."""
         for row in rows:
-            if self.strict:
-                raise InputError(f"{row.name}: {row.reason} (without --strict such rows are counted and skipped)")
-            if row not in self.rows:
-                self.rows.append(row)
+            self.add(*row)

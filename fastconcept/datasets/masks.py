@@ -26,16 +26,17 @@ _LONGEST_OUTLINE = 800_000  # pixels; pycocotools takes memory for five points i
 
 @dataclass(frozen=True)
 class Mask:
-    """Where the objects of one label are.
+    """Where the objects of one label are, as the file says it.
 
     Attributes
     ----------
     label : str
     source : Path, list or dict
-        A picture of the same shape as the image; or, as in COCO, a list of polygons ``[x0, y0, x1, y1, ...]``, or
-        ``{"size": [height, width], "counts": run lengths}``, the counts as a list or as the text of pycocotools.
+        A picture as large as the image; or, as in COCO, a list of polygons ``[x0, y0, x1, y1, ...]``, or
+        ``{"size": [height, width], "counts": run lengths}``, with the counts as a list or as pycocotools writes them.
     ignored : bool
-        A crowd: its pixels are neither object nor background, unless another mask of the label claims them.
+        Whether it covers a crowd, whose pixels are neither object nor background unless another mask of the label
+        claims them.
     """
 
     label: str
@@ -50,10 +51,10 @@ def read_mask(mask: Mask, height: int, width: int, load: Callable[[Path], npt.ND
     ----------
     mask : Mask
     height, width : int
-        Of the image, in pixels.
+        Size of the image in pixels.
     load : callable
-        Reads a picture, path to (H, W, 3) uint8. The object is where it is at least half as bright as its brightest
-        pixel, so that masks of 0 and 1, of 0 and 255, and votes (CUB-200-2011) all mean what they say.
+        Reader of pictures, from a path to (H, W, 3) uint8. The object is where a picture is at least half as bright as
+        its brightest pixel; this suits masks of 0 and 1, of 0 and 255, and the votes of CUB-200-2011.
 
     Returns
     -------
@@ -101,8 +102,8 @@ def run_lengths(counts: object, height: int, width: int) -> Bool:
     Parameters
     ----------
     counts : list of int, or str
-        Lengths of the runs; or the same as text, five bits a character, from the third run on as the difference to
-        the run before the last (pycocotools).
+        Lengths of the runs; or the same as text of pycocotools: five bits a character, from the fourth run on the
+        difference from the run two before.
     height, width : int
 
     Returns

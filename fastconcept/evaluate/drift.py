@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow, BadRows
 from ..engine import Engine
 from ..errors import InputError

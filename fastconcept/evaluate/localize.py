@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
-from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
-from ..datasets.dataset import Dataset, embed_all
+from ..datasets.dataset import Dataset
+from ..datasets.embed import embed_all
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.cuda_device import to_host

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
-from ..datasets.dataset import Dataset, Progress, embed_all, silent
+from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import ConceptError, InputError

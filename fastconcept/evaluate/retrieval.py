@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.dataset import Dataset, Progress, embed_all, silent
+from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError

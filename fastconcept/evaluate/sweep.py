@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.dataset import Dataset, Progress, silent
+from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, silent
 from ..engine import Engine
 from ..errors import InputError
 from ..saliency.explain import Options

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..concepts.taxonomy import Taxonomy
-from ..datasets.dataset import Dataset, Progress, embed, silent
+from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, embed, silent
 from ..datasets.items import BadRow, Item
 from ..engine import Engine
 from ..errors import ConceptError, InputError
@@ -74,7 +75,7 @@ def decompose_dataset(
     Parameters
     ----------
     engine, dataset, progress
-        See :func:`fastconcept.datasets.dataset.embed`.
+        See :func:`fastconcept.datasets.embed.embed`.
     l1_penalty : float, optional
         Default 0.25, unless ``l0`` is set.
     l0 : int, optional

@@ -154,12 +154,12 @@ def find_images(paths: Sequence[str]) -> list[str]:
     """
     from pathlib import Path
 
-    from ..datasets.layouts import IMAGE_ENDINGS
+    from ..datasets.images import IMAGE_SUFFIXES
 
     found: list[str] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += [str(p) for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_ENDINGS and p.is_file()]
+            found += [str(p) for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         else:
             found.append(str(path))
     if not found:

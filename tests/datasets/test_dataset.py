@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import fastconcept as fc
-from fastconcept.datasets.dataset import embed, embed_all, open_dataset, read_label_names
+from fastconcept.datasets.dataset import open_dataset, read_label_names
+from fastconcept.datasets.embed import embed, embed_all
 from fastconcept.datasets.masks import Mask
 from fastconcept.engine import Engine
 from fastconcept.errors import InputError, MissingDependencyError
@@ -138,6 +139,30 @@ def test_csv_with_and_without_a_header(tmp_path: Path) -> None:
         and first.masks == (Mask("dog", tmp_path / "x/m.png"),)
     )
     assert second.label is None and second.value("year") == "2004"
+
+
+def test_records_and_what_they_get_wrong(tmp_path: Path) -> None:
+    records = [
+        {
+            "file": "a.png",
+            "synset": "dog.n.01",
+            "boxes": [[1, 2, 3, 4], [5, 5, 5, 9]],
+            "captions": ["a dog"],
+            "year": 7,
+        },
+        {"path": "b.png", "boxes": [[1, 2, 3, 4]], "box_synsets": ["cat.n.01", "dog.n.01"]},
+        {"file": "c.png", "boxes": 7},
+        {"file": "d.png", "captions": "a dog"},
+        {"label": "dog"},
+        "e.png",
+    ]
+    (tmp_path / "annotations.json").write_text(json.dumps(records))
+    dataset = open_dataset(tmp_path)
+    (item,) = dataset.items
+    assert (item.label, item.boxes, item.box_labels) == ("dog.n.01", ((1, 2, 3, 4),), ("dog.n.01",))
+    assert (item.captions, item.attributes, item.image) == (("a dog",), {"w": "7"}, tmp_path / "a.png")
+    assert [name for name, _ in dataset.bad] == ["a.png", "b.png", "c.png", "d.png", "record 4", "record 5"]
+    assert open_dataset(tmp_path, images=tmp_path / "x").items[0].image == tmp_path / "x/a.png"
 
 
 @pytest.mark.parametrize(

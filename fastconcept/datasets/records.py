@@ -1,0 +1,110 @@
+"""Rows of one image each, or of one object each: a list of JSON records, or a table of comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .boxes import read_box
+from .items import BadRow, Item
+from .masks import Mask
+
+_KEYS = {"file", "path", "label", "synset", "boxes", "box_labels", "box_synsets", "captions", "mask"}
+
+
+def read_records(records: Sequence[Any], folder: Path) -> Iterator[Item | BadRow]:
+    """One image a record: ``file``, and optionally ``label``, ``boxes``, ``box_labels``, ``captions``, ``mask``.
+
+    ``path``, ``synset`` and ``box_synsets`` are other names for the same. Every further string or number is an
+    attribute.
+    """
+    for number, record in enumerate(records):
+        name = record.get("file", record.get("path")) if isinstance(record, dict) else None
+        if not isinstance(name, str):
+            yield BadRow(f"record {number}", "has no 'file'")
+            continue
+        label, captions, mask = (
+            record.get("label", record.get("synset")),
+            record.get("captions", []),
+            record.get("mask"),
+        )
+        corners = record.get("boxes", [])
+        labels = record.get("box_labels", record.get("box_synsets"))
+        if not isinstance(corners, list) or not isinstance(captions, list) or not isinstance(labels or [], list):
+            yield BadRow(name, "has boxes, labels of boxes or captions that are not a list")
+            continue
+        labels = [label or ""] * len(corners) if labels is None else labels
+        if len(labels) != len(corners):
+            yield BadRow(name, f"has {len(corners)} boxes but {len(labels)} labels of boxes")
+            continue
+        boxes = []
+        for values, box_label in zip(corners, labels, strict=True):
+            try:
+                boxes.append((read_box(values), str(box_label)))
+            except InputError as error:
+                yield BadRow(name, str(error))
+        yield Item(
+            name,
+            folder / name,
+            None if label is None else str(label),
+            boxes=tuple(box for box, _ in boxes),
+            box_labels=tuple(box_label for _, box_label in boxes),
+            captions=tuple(map(str, captions)),
+            masks=(Mask(str(label or ""), folder / mask),) if isinstance(mask, str) else (),
+            attributes={k: str(v) for k, v in record.items() if k not in _KEYS and isinstance(v, (str, int, float))},
+        )
+
+
+def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
+    """Rows ``path,label[,x0,y0,x1,y1]``, with or without a header; rows of one path are one image.
+
+    With a header, ``caption`` and ``mask`` are known too and any further column is an attribute.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as comma-separated values.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from None
+    header, first = ["path", "label", "x0", "y0", "x1", "y1"], 0
+    if rows and "path" in rows[0]:
+        header, first = rows[0], 1
+    items: dict[str, Item] = {}
+    for number, row in enumerate(rows[first:], start=first + 1):
+        cells = {key: value.strip() for key, value in zip(header, row, strict=False) if value.strip()}
+        try:
+            item = _item_of(cells, folder)
+        except InputError as error:
+            yield BadRow(f"{path.name} line {number}", str(error))
+        else:
+            items[item.name] = _joined(items[item.name], item) if item.name in items else item
+    yield from items.values()
+
+
+def _item_of(cells: dict[str, str], folder: Path) -> Item:
+    if "path" not in cells:
+        raise InputError("has no path")
+    name, label = cells.pop("path"), cells.pop("label", None)
+    edges = [cells.pop(edge) for edge in ("x0", "y0", "x1", "y1") if edge in cells]
+    boxes = (read_box(edges),) if edges else ()
+    captions = (cells.pop("caption"),) if "caption" in cells else ()
+    masks = (Mask(label or "", folder / cells.pop("mask")),) if "mask" in cells else ()
+    return Item(name, folder / name, label, boxes, (label or "",) * len(boxes), captions, masks, cells)
+
+
+def _joined(item: Item, other: Item) -> Item:
+    return replace(
+        item,
+        boxes=item.boxes + other.boxes,
+        box_labels=item.box_labels + other.box_labels,
+        captions=item.captions + other.captions,
+        masks=item.masks + other.masks,
+    )
