@@ -11,10 +11,14 @@ from PIL import Image
 from benchmarks.models import random_units, random_vit_b_32, teacher_bundle
 from fastconcept import kernels
 from fastconcept.bundle import Preprocess
+from fastconcept.encoders.image_tower import ImageTower
 from fastconcept.encoders.onnx import ImageEncoder
 from fastconcept.encoders.preprocess import preprocess_image
-from fastconcept.saliency.explain import Options, explain_image
+from fastconcept.saliency.explain import explain
+from fastconcept.saliency.layout import Layout
+from fastconcept.saliency.reading import Reading
 from fastconcept.saliency.targets import Target
+from fastconcept.timings import Timings
 
 STAGES = ("decode", "preprocess", "ranks", "maps")  # everything but the encoder
 
@@ -56,18 +60,17 @@ def measure(
 ) -> dict[str, Any]:
     """One row: our job and the reference's on one image, one concept."""
     image = photograph()
-    backend = kernels.backend("cpu")
-    options = Options(fit="crop", sizes=(128, 64), stride=64 if quick else 16)
+    tower = ImageTower(encoder, config, kernels.backend("cpu"))
+    layout = Layout(fit="crop", stride=64 if quick else 16)
     target = Target("bird.n.01", "bird.n.01", "", members)
-    whole = encoder.encode(preprocess_image(image, config)[None])
-    explain_image(image, [target], bank, whole, encoder, config, Options(sizes=(128,), stride=128), backend)  # warm up
+    explain(image, [target], bank, tower, Layout(sizes=(128,), stride=128))  # warm up
     patches = 60 if quick else 1800
     began = time.perf_counter()
     expected = reference_job(image, encoder, config, bank, members, patches)
     reference_ms = (time.perf_counter() - began) * 1e3
-    timings: dict[str, float] = {}
+    timings = Timings()
     began = time.perf_counter()
-    seen = explain_image(image, [target], bank, whole, encoder, config, options, backend, None, timings)
+    seen = explain(image, [target], bank, tower, layout, Reading("rank"), timings)
     ours_ms = (time.perf_counter() - began) * 1e3
     overhead = sum(timings.get(stage, 0.0) for stage in STAGES)
     return {

@@ -1,31 +1,71 @@
-"""fastconcept explains what a CLIP model sees, in words, in real time.
+"""fastconcept explains what a CLIP model sees, in words.
 
 >>> import fastconcept as fc
->>> engine = fc.load("path/to/bundle")                            # doctest: +SKIP
+>>> engine = fc.load()                                               # doctest: +SKIP
+>>> engine.concepts("cat.jpg", top=10)                               # doctest: +SKIP
 >>> seen = engine.explain("cat.jpg", ["feline.n.01", "a red ball"])  # doctest: +SKIP
->>> words = engine.decompose("cat.jpg", l1_penalty=0.25)          # doctest: +SKIP
+>>> words = engine.decompose("cat.jpg", l1_penalty=0.25)             # doctest: +SKIP
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "__version__", "errors", "load"]
+__all__ = [
+    "AverageWeights",
+    "ConceptBank",
+    "ConceptMap",
+    "Decomposition",
+    "Decompositions",
+    "Dictionary",
+    "Engine",
+    "Evidence",
+    "Explanation",
+    "Parts",
+    "Preprocess",
+    "SeenConcept",
+    "SeenConcepts",
+    "__version__",
+    "errors",
+    "load",
+]
 
 if TYPE_CHECKING:
     from . import errors
+    from .bundle import Preprocess
+    from .concepts.bank import ConceptBank
     from .engine import Engine, load
+    from .parts import Parts
+    from .saliency.evidence import Evidence
+    from .saliency.result import ConceptMap, Explanation
+    from .saliency.survey import SeenConcept, SeenConcepts
+    from .sparse.dictionary import Dictionary
+    from .sparse.result import AverageWeights, Decomposition, Decompositions
+
+_HOMES = {
+    "AverageWeights": "sparse.result",
+    "ConceptBank": "concepts.bank",
+    "ConceptMap": "saliency.result",
+    "Decomposition": "sparse.result",
+    "Decompositions": "sparse.result",
+    "Dictionary": "sparse.dictionary",
+    "Engine": "engine",
+    "Evidence": "saliency.evidence",
+    "Explanation": "saliency.result",
+    "Parts": "parts",
+    "Preprocess": "bundle",
+    "SeenConcept": "saliency.survey",
+    "SeenConcepts": "saliency.survey",
+    "load": "engine",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the engine when it is first asked for, so that ``import fastconcept`` stays quick."""
-    if name in ("Engine", "load"):
-        from . import engine
-
-        return getattr(engine, name)
+    """Import a public name when it is first asked for, so that ``import fastconcept`` stays quick."""
     if name == "errors":
-        import importlib
-
         return importlib.import_module(".errors", __name__)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

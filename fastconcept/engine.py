@@ -1,71 +1,204 @@
-"""Engine: the one door for users. It opens a bundle and offers explain, decompose and the encoders."""
+"""Engine: the one door for users. It opens a bundle and offers concepts, explain, decompose and the encoders."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from .bundle import Bundle, find_bundle
-from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image, preprocess_uploaded
-from .errors import InputError
-from .resources import Resources
-from .saliency.explain import Options, explain_image
-from .saliency.result import Explanation
+from .bundle import Bundle, Preprocess, find_bundle
+from .concepts.bank import ConceptBank
+from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image
+from .errors import ImageError, InputError
+from .parts import Parts
+from .saliency.explain import embed
+from .saliency.layout import Layout
+from .saliency.patches import WORKING_SIZE
+from .saliency.reading import Reading, read
+from .saliency.survey import SeenConcepts, survey
 from .saliency.targets import resolve_targets
 from .sparse import decompose as sparse
-from .sparse.result import AverageWeights, Decompositions
-from .warmup import warm_up
+from .timings import Timings
+from .warmup import PHRASE, checked_batch, checked_sizes, noise_picture
 
 if TYPE_CHECKING:
     from .encoders.preprocess import ImageLike
+    from .kernels.contract import Device, Kernels, PreparedBank
+    from .saliency.evidence import Evidence
+    from .saliency.result import Explanation
+    from .sparse.dictionary import Dictionary
+    from .sparse.result import AverageWeights, Decomposition, Decompositions
 
 FloatArray = npt.NDArray[np.float32]
 
 DEFAULT_L1_PENALTY = 0.25  # of SpLiCE's own examples
+SHOWN_CONCEPTS = 4  # that explain(image) maps when it is not told which
 
 
-class Engine(Resources):
-    """A CLIP model ready to explain: encoders, concept bank, dictionary and image mean of one bundle.
+class Engine:
+    """A CLIP model ready to explain.
 
-    Files are read when first needed: decomposing never opens the concept bank, explaining synsets never opens the
-    text encoder.
+    :func:`fastconcept.load` makes one from a bundle, :meth:`from_parts` from a model in memory. Files are read when
+    first needed: decomposing never opens the concept bank, explaining synsets never opens the text encoder. Threads may
+    share an engine.
 
     Parameters
     ----------
-    bundle : Bundle
-    device : str
-        ``"cpu"`` or ``"cuda:N"``. The device asked for is the device used, or a :class:`DeviceError` says what is
-        missing. On a GPU the engine has a stream of its own; bank, dictionary and encoders stay there while it lives.
-    providers : sequence, optional
-        ONNX Runtime execution providers, passed through unchanged; None chooses by device.
-    encoder : str
-        What runs the image tower: ``"onnx"``, ``"tensorrt"`` (the engine that ``python -m fastconcept.export.tensorrt``
-        built for this model and this GPU), or the path of an ``*.engine`` file. Texts always go through ONNX Runtime.
-    bank, dictionary : str, optional
-        Which concept bank and dictionary of the bundle to use; None means the first.
-    num_threads : int, optional
-        CPU threads of the encoders and kernels; None means all the control group grants.
-    max_pixels : int
-        Largest image that is decoded, in pixels.
-
-    Attributes
-    ----------
-    bundle : Bundle
-    device : str
-    kernels : module
-        Of the device: ``fastconcept.kernels.cpu`` or ``.cuda``.
+    parts : Parts
+        Encoders, concept bank, dictionary and image mean, on one device.
     """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        if not self.parts.from_bundle:
+            return f"Engine(parts in memory, device={self.device!r})"
+        return f"Engine({str(self.bundle.path)!r}, model={self.bundle.manifest.model!r}, device={self.device!r})"
+
+    @classmethod
+    def from_parts(
+        cls,
+        *,
+        embedding_dim: int,
+        preprocess: Preprocess | None = None,
+        image_encoder: Any = None,
+        text_encoder: Any = None,
+        bank: ConceptBank | None = None,
+        dictionary: Dictionary | None = None,
+        image_mean: npt.ArrayLike | None = None,
+        device: str = "cpu",
+        num_threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Engine:
+        """An engine of a model that lives in memory, such as a torch module; no bundle is needed.
+
+        Parameters
+        ----------
+        embedding_dim : int
+            Width d of the embeddings.
+        preprocess : Preprocess, optional
+            Input size and normalisation of the image encoder; needed with one.
+        image_encoder : torch module or callable, optional
+            From preprocessed pixels (n, 3, h, w) float32 to embeddings (n, d). A torch module gets a tensor.
+        text_encoder : callable, optional
+            From a list of n texts to embeddings (n, d).
+        bank : ConceptBank, optional
+            Concepts that ranks count over; needed to explain.
+        dictionary : Dictionary, optional
+            Words; needed to decompose.
+        image_mean : (d,) array, optional
+            Mean of unit image embeddings; needed to decompose images.
+        device, num_threads, max_pixels
+            As for :func:`fastconcept.load`.
+
+        Raises
+        ------
+        InputError
+            If a part has another type or width. A part that is missing is an error when it is first needed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastconcept.bundle import Preprocess
+        >>> from fastconcept.concepts.bank import ConceptBank
+        >>> engine = Engine.from_parts(
+        ...     embedding_dim=3,
+        ...     preprocess=Preprocess((8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        ...     image_encoder=lambda pixels: pixels.mean(axis=(2, 3)),
+        ...     bank=ConceptBank(np.eye(3), phrases=["red", "green", "blue"]),
+        ... )
+        >>> picture = np.full((32, 32, 3), 9, np.uint8)
+        >>> picture[:, :16, 0] = 250
+        >>> seen = engine.explain(picture, "red", sizes=64, stride=32, border="inside", score="similarity")
+        >>> seen["red"].cells[0].round(1).tolist()
+        [1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+        """
+        return cls(
+            Parts.in_memory(
+                embedding_dim=embedding_dim,
+                preprocess=preprocess,
+                image_encoder=image_encoder,
+                text_encoder=text_encoder,
+                bank=bank,
+                dictionary=dictionary,
+                image_mean=image_mean,
+                device=device,
+                num_threads=num_threads,
+                max_pixels=max_pixels,
+            )
+        )
+
+    # Parts ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that was opened; an :class:`InputError` for an engine made from parts in memory."""
+        return self.parts.bundle
+
+    @property
+    def device(self) -> str:
+        """``"cpu"`` or ``"cuda:N"``."""
+        return self.parts.device
+
+    @property
+    def encoder(self) -> str:
+        """What runs the image tower: ``"onnx"``, ``"tensorrt"``, the path of a plan, or ``"in memory"``."""
+        return self.parts.encoder
+
+    @property
+    def place(self) -> Device:
+        """The device as the kernels know it; work with them inside ``with engine.place``."""
+        return self.parts.place
+
+    @property
+    def kernels(self) -> Kernels:
+        """The kernel backend of the device."""
+        return self.parts.kernels
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads of kernels and encoders."""
+        return self.parts.num_threads
+
+    @property
+    def bank(self) -> ConceptBank:
+        """The concepts that ranks count over."""
+        return self.parts.bank
+
+    @property
+    def prepared_bank(self) -> PreparedBank:
+        """The bank as the kernels take it; on a GPU it stays there."""
+        return self.parts.prepared_bank
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The words of decompositions."""
+        return self.parts.dictionary
+
+    @property
+    def image_mean(self) -> FloatArray:
+        """Mean of unit image embeddings over a large set of images, (d,) float32."""
+        return self.parts.image_mean
+
+    @property
+    def image_encoder(self) -> Any:
+        """The image tower."""
+        return self.parts.image_encoder
+
+    @property
+    def text_encoder(self) -> Any:
+        """The text tower with its tokenizer."""
+        return self.parts.text_encoder
 
     # Encoders -------------------------------------------------------------------------------------------------------
 
     def load_image(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         """Decode an image to (H, W, 3) uint8 RGB under this engine's pixel limit."""
-        return load_image(image, self.max_pixels)
+        return load_image(image, self.parts.max_pixels)
 
     def encode_image(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
         """Embed whole images, preprocessed as open_clip does.
@@ -83,27 +216,66 @@ class Engine(Resources):
             rows: FloatArray = self.kernels.to_host(self._embed_images(images))
         return rows
 
+    def encode_batches(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        on_error: Callable[[int, ImageError], object] | None = None,
+    ) -> Iterator[tuple[FloatArray, list[int]]]:
+        """Embed whole images batch by batch, so that memory does not grow with their number.
+
+        This is the one place where images are decoded, preprocessed and batched.
+
+        Parameters
+        ----------
+        images : iterable of images
+        on_error : callable, optional
+            Called with the position of an image that cannot be read and the reason; the image is left out. By default
+            the error is raised.
+
+        Yields
+        ------
+        rows, positions
+            (m, d) float32 unit rows, and which of the images they belong to.
+        """
+        for rows, positions in self._batches(images, on_error):
+            with self.place:
+                host: FloatArray = self.kernels.to_host(rows)
+            yield host, positions
+
+    def _batches(
+        self, images: Iterable[ImageLike], on_error: Callable[[int, ImageError], object] | None = None
+    ) -> Iterator[tuple[Any, list[int]]]:
+        """As :meth:`encode_batches`, with rows on the device."""
+        tower = self.parts.image_tower
+        batch: list[Any] = []
+        positions: list[int] = []
+        for position, image in enumerate(images):
+            try:
+                pixels = self.load_image(image)
+            except ImageError as error:
+                if on_error is None:
+                    raise
+                on_error(position, error)
+                continue
+            with self.place:
+                batch.append(tower.prepared(pixels, self.kernels.upload(pixels)))
+            positions.append(position)
+            if len(batch) == tower.encoder.batch_size:
+                with self.place:
+                    rows = tower.encoder.encode(np.stack(batch))
+                yield rows, positions
+                batch, positions = [], []
+        if batch:
+            with self.place:
+                rows = tower.encoder.encode(np.stack(batch))
+            yield rows, positions
+
     def _embed_images(self, images: ImageLike | Iterable[ImageLike]) -> Any:
         """Rows of whole images, on the device."""
         several: Any = [images] if is_single_image(images) else images
-        parts = [embeddings for embeddings, _ in self._encode_batches(several)]
-        return np.concatenate(parts) if parts else np.empty((0, self.bundle.manifest.embedding_dim), np.float32)
-
-    def _encode_batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[Any, int]]:
-        """Rows of whole images and how many, batch by batch, on the device."""
-        batch: list[Any] = []
-        for image in images:
-            pixels = self.load_image(image)
-            batch.append(self._preprocessed(pixels, self.kernels.upload(pixels)))
-            if len(batch) == self.image_encoder.batch_size:
-                yield self.image_encoder.encode(np.stack(batch)), len(batch)
-                batch = []
-        if batch:
-            yield self.image_encoder.encode(np.stack(batch)), len(batch)
-
-    def _preprocessed(self, pixels: npt.NDArray[np.uint8], uploaded: Any) -> Any:
-        """A decoded whole image as the encoder takes it, on the device."""
-        return preprocess_uploaded(pixels, uploaded, self.bundle.manifest.preprocess, self.kernels, self.num_threads)
+        parts = [rows for rows, _ in self._batches(several)]
+        return np.concatenate(parts) if parts else np.empty((0, self.parts.embedding_dim), np.float32)
 
     def encode_text(self, texts: str | Sequence[str]) -> FloatArray:
         """Embed texts as they are, without a template.
@@ -122,22 +294,142 @@ class Engine(Resources):
 
     # Explain --------------------------------------------------------------------------------------------------------
 
-    def explain(self, image: ImageLike, concepts: str | Sequence[str], **options: Any) -> Explanation:
-        """Where in the image is each concept? (ConVis)
+    def evidence(
+        self,
+        image: ImageLike,
+        *,
+        mode: str = "crops",
+        fit: str = "full",
+        border: str = "noise",
+        sizes: int | Sequence[int] = (128, 64),
+        stride: int | Sequence[int] = 16,
+        short_side: int = WORKING_SIZE,
+        seed: int = 0,
+    ) -> Evidence:
+        """Embed the places of an image once; then :meth:`read` it for any concepts, in milliseconds.
 
         Parameters
         ----------
         image : path, bytes, PIL.Image.Image or uint8 (H, W, 3)
-        concepts : str or sequence of str
+        mode : {"crops"}
+            How evidence is made: every patch on its own, as ConVis does.
+        fit : {"full", "crop"}
+            The whole image at its own aspect ratio, or its central square (the reference).
+        border : {"noise", "constant", "reflect", "inside"}
+            Surroundings of the image; see :class:`fastconcept.saliency.layout.Layout`.
+        sizes : int or sequence of int
+            Sides of the square patches in pixels of the working image.
+        stride : int or sequence of int
+            Pixels between neighbouring patches; one number, or one per size.
+        short_side : int
+            Short side of the working image in pixels; 0 keeps the image's own size.
+        seed : int
+            Seed of the noise.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        InputError
+            If an option is out of range.
+        """
+        layout = Layout(mode, fit, border, _numbers(sizes), _numbers(stride), short_side, seed)  # type: ignore[arg-type]
+        return self._evidence(image, layout)
+
+    def _evidence(self, image: ImageLike, layout: Layout) -> Evidence:
+        timings = Timings()
+        with timings.stage("decode"):
+            pixels = self.load_image(image)
+        with self.place:
+            return embed(pixels, self.parts.image_tower, layout, timings)
+
+    def read(
+        self,
+        evidence: Evidence,
+        concepts: str | Sequence[str],
+        *,
+        score: str = "log-rank",
+        aggregate: str = "best-then-mean",
+        scale_weights: str = "area",
+    ) -> Explanation:
+        """Saliency maps of concepts from evidence made before; parameters and result as for :meth:`explain`."""
+        reading = Reading(score, aggregate, scale_weights)
+        with self.place:
+            targets = resolve_targets(concepts, self.bank, self._embed_texts)
+            return read(evidence, targets, self.prepared_bank, reading, self.kernels, self.num_threads)
+
+    @overload
+    def explain(  # type: ignore[overload-overlap]  # a path is a str, and a str is an iterable of str
+        self,
+        image: ImageLike,
+        concepts: str | Sequence[str] | None = None,
+        *,
+        mode: str = ...,
+        fit: str = ...,
+        border: str = ...,
+        sizes: int | Sequence[int] = ...,
+        stride: int | Sequence[int] = ...,
+        short_side: int = ...,
+        seed: int = ...,
+        score: str = ...,
+        aggregate: str = ...,
+        scale_weights: str = ...,
+    ) -> Explanation: ...
+    @overload
+    def explain(
+        self,
+        image: Iterable[ImageLike],
+        concepts: str | Sequence[str] | None = None,
+        *,
+        mode: str = ...,
+        fit: str = ...,
+        border: str = ...,
+        sizes: int | Sequence[int] = ...,
+        stride: int | Sequence[int] = ...,
+        short_side: int = ...,
+        seed: int = ...,
+        score: str = ...,
+        aggregate: str = ...,
+        scale_weights: str = ...,
+    ) -> list[Explanation]: ...
+    def explain(
+        self,
+        image: ImageLike | Iterable[ImageLike],
+        concepts: str | Sequence[str] | None = None,
+        *,
+        mode: str = "crops",
+        fit: str = "full",
+        border: str = "noise",
+        sizes: int | Sequence[int] = (128, 64),
+        stride: int | Sequence[int] = 16,
+        short_side: int = WORKING_SIZE,
+        seed: int = 0,
+        score: str = "log-rank",
+        aggregate: str = "best-then-mean",
+        scale_weights: str = "area",
+    ) -> Explanation | list[Explanation]:
+        """Where in the image is each concept? (ConVis)
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image or uint8 (H, W, 3), or an iterable of them
+        concepts : str or sequence of str, optional
             Synset names (``"dog.n.01"``), wnids (``"n02084071"``), words of WordNet (the first noun sense is taken
-            and the result's ``note`` says so), or free phrases (ranked against the bank).
-        **options
-            Fields of :class:`fastconcept.saliency.explain.Options`: fit, border, aggregate, scale_weights, score,
-            sizes, stride, seed.
+            and the result's ``note`` says so), or free phrases (ranked against the bank). By default the best four of
+            :meth:`concepts`.
+        mode, fit, border, sizes, stride, short_side, seed
+            Which places of the image are embedded, see :meth:`evidence`.
+        score : {"log-rank", "rank", "similarity"}
+            What is averaged over patches: ``log(1 + rank)``, the rank itself (the reference), or the negated cosine.
+        aggregate : {"best-then-mean", "mean-then-best"}
+            Best of the subtree at each patch, then the mean over patches (the reference's map code); or the mean of
+            each member, then the best member (the paper's web interface).
+        scale_weights : {"area", "equal"}
+            Patch sizes count by area (the reference's code), or equally (the paper's text).
 
         Returns
         -------
-        Explanation
+        Explanation, or a list of them for several images
             ``maps`` (k, H, W) float32 in [0, 1] at working resolution, and per concept box, scores and overlay.
 
         Raises
@@ -145,34 +437,87 @@ class Engine(Resources):
         ImageError
             If the image cannot be read.
         ConceptError
-            If no concept is given or a synset is unknown; ``suggestions`` has near names.
+            If the list of concepts is empty or a synset is unknown; ``suggestions`` has near names.
         InputError
-            If an option is unknown or out of range.
+            If an option is out of range.
         """
-        chosen = Options.from_keywords(options)
-        timings: dict[str, float] = {}
+        layout = Layout(mode, fit, border, _numbers(sizes), _numbers(stride), short_side, seed)  # type: ignore[arg-type]
+        reading = Reading(score, aggregate, scale_weights)
         with self.place:
-            targets = resolve_targets(concepts, self.bank, self._embed_texts)
-            began = time.perf_counter()
-            pixels = self.load_image(image)
-            timings["decode"] = (time.perf_counter() - began) * 1e3
-            began = time.perf_counter()
-            uploaded = self.kernels.upload(pixels)
-            whole = self.image_encoder.encode(self._preprocessed(pixels, uploaded)[None])
-            timings["encode"] = (time.perf_counter() - began) * 1e3
-            return explain_image(
-                pixels,
-                targets,
-                self.prepared_bank,
-                whole,
-                self.image_encoder,
-                self.bundle.manifest.preprocess,
-                chosen,
-                self.kernels,
-                self.num_threads,
-                timings,
-                uploaded=uploaded,
+            targets = None if concepts is None else resolve_targets(concepts, self.bank, self._embed_texts)
+
+        def explain_one(one: ImageLike) -> Explanation:
+            evidence = self._evidence(one, layout)
+            with self.place:
+                wanted = targets or resolve_targets(
+                    [concept.name for concept in self._survey(evidence, SHOWN_CONCEPTS, None)], self.bank, _no_texts
+                )
+                return read(evidence, wanted, self.prepared_bank, reading, self.kernels, self.num_threads)
+
+        several: Any = image
+        return explain_one(several) if is_single_image(image) else [explain_one(one) for one in several]
+
+    def concepts(
+        self,
+        image: ImageLike | Evidence,
+        top: int = 10,
+        below: str | None = None,
+        *,
+        mode: str = "crops",
+        fit: str = "full",
+        border: str = "noise",
+        sizes: int | Sequence[int] = (128, 64),
+        stride: int | Sequence[int] = 16,
+        short_side: int = WORKING_SIZE,
+        seed: int = 0,
+    ) -> SeenConcepts:
+        """What does the model see? The concepts of the bank that fit the image and its parts best; no question asked.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image, uint8 (H, W, 3), or Evidence
+        top : int
+            Number of concepts; none of them lies above or below another.
+        below : str, optional
+            Synset, wnid or word; only its sub-concepts are considered (``"animal.n.01"``).
+        mode, fit, border, sizes, stride, short_side, seed
+            Which places of the image are embedded, see :meth:`evidence`.
+
+        Returns
+        -------
+        SeenConcepts
+            Best first, each with name, definition, score, rank and similarity; see
+            :func:`fastconcept.saliency.survey.survey` for the score.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        ConceptError
+            If ``below`` is unknown or not in the bank.
+        InputError
+            If an option is out of range.
+        """
+        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= 1000:
+            raise InputError(f"top must be from 1 to 1000 concepts, got {top!r}")
+        from .saliency.evidence import Evidence
+
+        if not isinstance(image, Evidence):
+            image = self.evidence(
+                image,
+                mode=mode,
+                fit=fit,
+                border=border,
+                sizes=sizes,
+                stride=stride,
+                short_side=short_side,
+                seed=seed,
             )
+        return self._survey(image, top, below)
+
+    def _survey(self, evidence: Evidence, top: int, below: str | None) -> SeenConcepts:
+        with self.place:
+            return survey(evidence, self.bank, self.prepared_bank, self.kernels, top, below, self.num_threads)
 
     # Warm up --------------------------------------------------------------------------------------------------------
 
@@ -216,13 +561,53 @@ class Engine(Resources):
         DeviceError
             If a part of the device is missing.
         """
-        return warm_up(self, images, concepts, batch, l0, options)
+        sizes, batch = checked_sizes(images, self.parts.max_pixels), checked_batch(batch)
+        explains = self.parts.has("bank")
+        decomposes = self.parts.has("dictionary") and self.parts.has("image_mean")
+        timings = Timings()
+        with timings.stage("load"):
+            wanted = {
+                "prepared_bank": explains,
+                "dictionary": decomposes,
+                "image_mean": decomposes,
+                "image_encoder": self.parts.has("image_encoder"),
+                "text_encoder": self.parts.has("text_encoder"),
+            }
+            for name in (name for name, needed in wanted.items() if needed):
+                getattr(self.parts, name)
+        if explains and sizes:
+            phrase = [PHRASE] if self.parts.has("text_encoder") else []
+            with timings.stage("explain"):
+                for size in sizes:
+                    self.explain(noise_picture(*size), concepts or [self.bank.names[0], *phrase], **options)
+        if decomposes:
+            with timings.stage("decompose"):
+                _ = self.decompose([noise_picture(*(sizes or [(64, 64)])[0])] * batch, l0=l0).cosine
+        return {stage: round(spent, 3) for stage, spent in timings.items()}
 
     # Decompose ------------------------------------------------------------------------------------------------------
 
+    @overload
+    def decompose(  # type: ignore[overload-overlap]  # a path is a str, and a str is an iterable of str
+        self, images: ImageLike, *, l1_penalty: float | None = ..., l0: int | None = ...
+    ) -> Decomposition: ...
+    @overload
+    def decompose(
+        self, images: Iterable[ImageLike], *, l1_penalty: float | None = ..., l0: int | None = ...
+    ) -> Decompositions: ...
+    @overload
+    def decompose(  # type: ignore[overload-overlap]
+        self, *, texts: str, l1_penalty: float | None = ..., l0: int | None = ...
+    ) -> Decomposition: ...
+    @overload
+    def decompose(
+        self, *, texts: Sequence[str], l1_penalty: float | None = ..., l0: int | None = ...
+    ) -> Decompositions: ...
+    @overload
+    def decompose(self, *, embeddings: npt.ArrayLike, l1_penalty: float | None = ..., l0: int | None = ...) -> Any: ...
     def decompose(
         self,
-        images: ImageLike | Sequence[ImageLike] | None = None,
+        images: ImageLike | Iterable[ImageLike] | None = None,
         *,
         embeddings: npt.ArrayLike | None = None,
         texts: str | Sequence[str] | None = None,
@@ -233,7 +618,7 @@ class Engine(Resources):
 
         Parameters
         ----------
-        images : image or sequence of images, optional
+        images : image or iterable of images, optional
         embeddings : (d,) or (n, d) array, optional
             Image embeddings; rows are normalised.
         texts : str or sequence of str, optional
@@ -253,8 +638,7 @@ class Engine(Resources):
         InputError
             If not exactly one of images, embeddings and texts is given, or a value is out of range.
         """
-        given = [item is not None for item in (images, embeddings, texts)]
-        if sum(given) != 1:
+        if sum(item is not None for item in (images, embeddings, texts)) != 1:
             raise InputError("give exactly one of images, embeddings and texts")
         mean = self.dictionary.mean if texts is not None else self.image_mean
         with self.place:
@@ -265,17 +649,16 @@ class Engine(Resources):
             else:
                 array = np.asarray(embeddings, np.float32)
                 single, rows = array.ndim == 1, np.atleast_2d(array)
-            found = self._decompose(rows, mean, l1_penalty, l0)
-        return found[0] if single else found
+            batch = self._decompose(rows, mean, l1_penalty, l0)
+        return batch[0] if single else batch
 
     def _decompose(self, rows: Any, mean: FloatArray, l1_penalty: float | None, l0: int | None) -> Decompositions:
-        penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
         return sparse.decompose(
             rows,
             self.dictionary,
             mean,
             self.kernels,
-            l1_penalty=penalty,
+            l1_penalty=_penalty(l1_penalty, l0),
             l0=l0,
             num_threads=self.num_threads,
         )
@@ -330,14 +713,13 @@ class Engine(Resources):
         InputError
             If there are fewer labels than images.
         """
-        penalty = DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
         with self.place:
             return sparse.average(
                 self._labelled_batches(images, labels),
                 self.dictionary,
                 self.image_mean,
                 self.kernels,
-                l1_penalty=penalty,
+                l1_penalty=_penalty(l1_penalty, l0),
                 l0=l0,
                 num_threads=self.num_threads,
                 progress=progress,
@@ -346,13 +728,24 @@ class Engine(Resources):
     def _labelled_batches(
         self, images: Iterable[ImageLike], labels: Sequence[Hashable] | None
     ) -> Iterator[tuple[Any, Sequence[Hashable]]]:
-        start = 0
-        for embeddings, count in self._encode_batches(images):
-            chosen = ["all"] * count if labels is None else labels[start : start + count]
-            if len(chosen) < count:
+        for rows, positions in self._batches(images):
+            start, stop = positions[0], positions[-1] + 1
+            chosen = ["all"] * len(positions) if labels is None else labels[start:stop]
+            if len(chosen) < len(positions):
                 raise InputError(f"there are only {len(labels or ())} labels for more than {start} images")
-            yield embeddings, chosen
-            start += count
+            yield rows, chosen
+
+
+def _numbers(values: int | Sequence[int]) -> int | tuple[int, ...]:
+    return tuple(values) if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else values
+
+
+def _penalty(l1_penalty: float | None, l0: int | None) -> float | None:
+    return DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty
+
+
+def _no_texts(texts: Sequence[str]) -> FloatArray:
+    raise AssertionError(f"concepts of the bank need no text encoder, but {texts} would")
 
 
 def load(
@@ -373,23 +766,37 @@ def load(
     bundle : str or path, optional
         A directory, the name of an installed bundle, or ``hf-hub:owner/name``; None means ``FASTCONCEPT_BUNDLE`` or
         the built-in bundle.
-    device, providers, encoder, bank, dictionary, num_threads, max_pixels
-        See :class:`Engine`.
+    device : str
+        ``"cpu"`` or ``"cuda:N"``. The device asked for is the device used, or a :class:`DeviceError` says what is
+        missing. On a GPU the engine has a stream of its own; bank, dictionary and encoders stay there while it lives.
+    providers : sequence, optional
+        ONNX Runtime execution providers, passed through unchanged; None chooses by device.
+    encoder : str
+        What runs the image tower: ``"onnx"``, ``"tensorrt"`` (the plan that was built for this model and this GPU),
+        or the path of a plan. Texts always go through ONNX Runtime.
+    bank, dictionary : str, optional
+        Which concept bank and dictionary of the bundle to use; None means the first.
+    num_threads : int, optional
+        CPU threads of the encoders and kernels; None means all the control group grants.
+    max_pixels : int
+        Largest image that is decoded, in pixels.
 
     Raises
     ------
     BundleError
         If there is no such bundle or it is damaged.
     DeviceError
-        If the device, a provider or a TensorRT engine for it is not available.
+        If the device, a provider or a TensorRT plan for it is not available.
     """
     return Engine(
-        Bundle(find_bundle(bundle)),
-        device=device,
-        providers=providers,
-        encoder=encoder,
-        bank=bank,
-        dictionary=dictionary,
-        num_threads=num_threads,
-        max_pixels=max_pixels,
+        Parts.of_bundle(
+            Bundle(find_bundle(bundle)),
+            device=device,
+            providers=providers,
+            encoder=encoder,
+            bank=bank,
+            dictionary=dictionary,
+            num_threads=num_threads,
+            max_pixels=max_pixels,
+        )
     )

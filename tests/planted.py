@@ -45,11 +45,14 @@ def planted(tiny_bundle: Path) -> Engine:
     rows = np.random.default_rng(0).standard_normal((len(taxonomy), 32)).astype(np.float32)
     for node in taxonomy.subtree(taxonomy.index("big_cat.n.01")).tolist():
         rows[node] = 0.1 * rows[node] + 2 * np.eye(32, dtype=np.float32)[2]
-    engine.__dict__["bank"] = ConceptBank(rows, taxonomy=taxonomy)
-    engine.__dict__["dictionary"] = Dictionary(WORDS, np.eye(12, 32, dtype=np.float32), np.zeros(32, np.float32))
-    engine.__dict__["image_mean"] = np.zeros(32, np.float32)
-    engine.__dict__["text_encoder"] = PlantedTexts()
-    return engine
+    return Engine(
+        engine.parts.replace(
+            bank=ConceptBank(rows, taxonomy=taxonomy),
+            dictionary=Dictionary(WORDS, np.eye(12, 32, dtype=np.float32), np.zeros(32, np.float32)),
+            image_mean=np.zeros(32, np.float32),
+            text_encoder=PlantedTexts(),
+        )
+    )
 
 
 @pytest.fixture

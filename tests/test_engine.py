@@ -32,7 +32,7 @@ def photos(shared: Path, subset: str, count: int) -> list[Path]:
 @pytest.mark.parametrize("photo", range(2))
 def test_equal_to_naive_convis(engine: Engine, shared: Path, photo: int) -> None:
     path = photos(shared, "nips17_ccby", 2)[photo]
-    seen = engine.explain(path, CONCEPTS, fit="crop", seed=5)
+    seen = engine.explain(path, CONCEPTS, fit="crop", seed=5, score="rank")
 
     def encode(patches: list[Image.Image]) -> np.ndarray:
         config = engine.bundle.manifest.preprocess
@@ -82,7 +82,7 @@ def plain(engine: Engine, shared: Path) -> np.ndarray:
         {"border": "inside"},
         {"aggregate": "mean-then-best"},
         {"scale_weights": "equal"},
-        {"score": "log-rank"},
+        {"score": "rank"},
         {"score": "similarity"},
         {"sizes": 96, "stride": 32},
         {"aggregate": "mean-then-best", "score": "similarity", "border": "inside"},
@@ -116,9 +116,11 @@ def test_bad_concepts_images_and_options(engine: Engine, shared: Path, tmp_path:
             engine.explain(path, empty)
     with pytest.raises(ImageError, match="no image file"):
         engine.explain(tmp_path / "absent.jpg", "dog")
-    for options in ({"fit": "wide"}, {"sizes": ()}, {"stride": 0}, {"stride": 300}, {"seed": -1}, {"size": 64}):
+    for options in ({"fit": "wide"}, {"sizes": ()}, {"stride": 0}, {"stride": 300}, {"seed": -1}):
         with pytest.raises(InputError):
             engine.explain(path, "dog", **options)
+    with pytest.raises(TypeError, match="size"):
+        engine.explain(path, "dog", size=64)
     with pytest.raises(DeviceError):
         fc.load(engine.bundle.path, device="tpu")
     with pytest.raises(DeviceError):

@@ -16,14 +16,14 @@ OPENED = ("image_encoder", "text_encoder", "bank", "prepared_bank", "dictionary"
 
 def test_everything_is_open_and_each_part_is_timed(tiny_bundle: Path) -> None:
     engine = fc.load(tiny_bundle)
-    assert not set(OPENED) & set(vars(engine))
+    assert not engine.parts.opened()
     spent = engine.warmup([(60, 80)], stride=64)
-    assert set(OPENED) <= set(vars(engine))
+    assert set(OPENED) == set(engine.parts.opened())
     assert list(spent) == ["load", "explain", "decompose"] and all(ms > 0 for ms in spent.values())
-    opened = {name: vars(engine)[name] for name in OPENED}
+    opened = engine.parts.opened()
     engine.explain(tiny_photo(), "cat.n.01", stride=64)
     engine.decompose(tiny_photo())
-    assert all(vars(engine)[name] is thing for name, thing in opened.items())
+    assert all(engine.parts.opened()[name] is part for name, part in opened.items())
 
 
 def tiny_photo() -> object:

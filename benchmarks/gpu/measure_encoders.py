@@ -128,23 +128,24 @@ def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 1
         Timed calls, after two that are not.
     """
     from fastconcept.bundle import Preprocess
-    from fastconcept.encoders.preprocess import preprocess_uploaded
+    from fastconcept.encoders.image_tower import ImageTower
     from fastconcept.kernels import cuda
-    from fastconcept.saliency.explain import Options, explain_image
+    from fastconcept.saliency.explain import explain
+    from fastconcept.saliency.layout import Layout
     from fastconcept.saliency.targets import Target
+    from fastconcept.timings import Timings
 
     bank, config = cuda.prepare_bank(unit_rows(concepts, DIM, 1)), Preprocess((SIDE, SIDE), (0.5,) * 3, (0.25,) * 3)
     targets = [Target("c", "c", "", np.arange(min(91, concepts), dtype=np.int32))]
+    tower, layout = ImageTower(encoder, config, cuda), Layout(fit="crop")
     source, decode = _source()
-    times, stages = [], {}
+    times, stages = [], Timings()
     for _ in range(2 + repeat):
         began = time.perf_counter()
-        image = decode()
-        stages = {"decode": (time.perf_counter() - began) * 1e3}
-        up = cuda.upload(image)
-        whole = encoder.encode(preprocess_uploaded(image, up, config, cuda)[None])
-        options = Options(fit="crop")
-        seen = explain_image(image, targets, bank, whole, encoder, config, options, cuda, None, stages, uploaded=up)
+        stages = Timings()
+        with stages.stage("decode"):
+            image = decode()
+        seen = explain(image, targets, bank, tower, layout, timings=stages)
         times.append((time.perf_counter() - began) * 1e3)
         assert seen.maps.max() == 1
     middle = sorted(times[2:])

@@ -13,14 +13,15 @@ from .. import viz
 from ..errors import InputError
 from ..saliency.result import Explanation
 from . import output
-from .options import ConceptsOption, ImagesArgument, OutputOption, SharedEngine, SharedMapOptions
+from .options import ConceptsOption, ImagesArgument, OutputOption, SharedEngine, SharedLayout, SharedReading
 from .verb import Answer, verb
 
 
 @verb
 def command(
     engine: SharedEngine,
-    options: SharedMapOptions,
+    layout: SharedLayout,
+    reading: SharedReading,
     images: ImagesArgument,
     concepts: ConceptsOption = [],
     out: Annotated[
@@ -37,7 +38,8 @@ def command(
     if npy is not None and len(images) > 1:
         raise InputError(f"--npy holds the maps of one image, got {len(images)} images")
     with output.progress_bar("explaining") as progress:
-        explanations = [engine.explain(path, concepts, **vars(options)) for path in output.counted(images, progress)]
+        options = {**vars(layout), **reading.keywords()}
+        explanations = engine.explain(output.counted(images, progress), concepts or None, **options)
     if out is not None:
         pictures = [explanation.overlay(box) for explanation in explanations]
         output.save_picture(viz.strip(pictures, per_row=1), out)

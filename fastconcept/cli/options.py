@@ -6,6 +6,7 @@ Every option has the name of the Python keyword that it stands for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,11 +16,12 @@ import typer
 from ..encoders.preprocess import MAX_PIXELS
 from ..engine import DEFAULT_L1_PENALTY, Engine, load
 from ..errors import InputError
-from ..saliency.explain import Options
+from ..saliency.layout import Layout
+from ..saliency.reading import Reading
 from .verb import Shared
 
 Value = TypeVar("Value")
-_DEFAULTS = Options()
+_LAYOUT, _READING = Layout(), Reading()
 _model = partial(typer.Option, rich_help_panel="Model")
 _maps = partial(typer.Option, rich_help_panel="Maps")
 
@@ -81,46 +83,55 @@ def open_engine(
     )
 
 
-def patch_options(
+def layout_options(
+    mode: Annotated[str, _maps(help="How evidence is made: crops, every patch on its own.")] = _LAYOUT.mode,
     border: Annotated[
         str, _maps(help="What patches see beyond the edge of the image: noise, constant, reflect, or inside for none.")
-    ] = _DEFAULTS.border,
+    ] = _LAYOUT.border,
     sizes: Annotated[list[str], _maps(metavar="PIXELS", help="Patch sizes, with commas.")] = [
-        ",".join(map(str, _DEFAULTS.sizes))
+        ",".join(map(str, _LAYOUT.sizes))
     ],
     stride: Annotated[
         list[str], _maps(metavar="PIXELS", help="Pixels between patches; half of it takes four times as long.")
-    ] = [str(_DEFAULTS.stride)],
-    aggregate: Annotated[
-        str, _maps(help="Order in which sub-concepts and patches are merged: best-then-mean or mean-then-best.")
-    ] = _DEFAULTS.aggregate,
-    scale_weights: Annotated[
-        str, _maps(help="How much each patch size counts: area or equal.")
-    ] = _DEFAULTS.scale_weights,
-    score: Annotated[str, _maps(help="What is averaged over patches: rank, log-rank or similarity.")] = _DEFAULTS.score,
-    seed: Annotated[int, _maps(min=0, help="Seed of the noise.")] = _DEFAULTS.seed,
-) -> dict[str, Any]:
-    """Keywords of :class:`Options` but for ``fit``; ``stride`` is a tuple where there are several."""
+    ] = [str(_LAYOUT.stride)],
+    short_side: Annotated[
+        int, _maps(min=0, help="Short side of the working image in pixels; 0 keeps the image's own.")
+    ] = _LAYOUT.short_side,
+    seed: Annotated[int, _maps(min=0, help="Seed of the noise.")] = _LAYOUT.seed,
+) -> Layout:
+    """Where patches lie, for verbs that decide themselves which part of the image is looked at."""
     steps = split(stride, int, "--stride")
-    return {
-        "border": border,
-        "sizes": tuple(split(sizes, int, "--sizes")),
-        "stride": steps[0] if len(steps) == 1 else tuple(steps),
-        "aggregate": aggregate,
-        "scale_weights": scale_weights,
-        "score": score,
-        "seed": seed,
-    }
+    return Layout(
+        mode=mode,
+        border=border,
+        sizes=tuple(split(sizes, int, "--sizes")),
+        stride=steps[0] if len(steps) == 1 else tuple(steps),
+        short_side=short_side,
+        seed=seed,
+    )
 
 
-def map_options(
-    patches: Annotated[dict[str, Any], Shared(patch_options)],
+def fitted_layout(
+    layout: Annotated[Layout, Shared(layout_options)],
     fit: Annotated[
         str, _maps(help="What is looked at: full, the whole image, or crop, its central square.")
-    ] = _DEFAULTS.fit,
-) -> Options:
-    """The choices of ConVis that the options make."""
-    return Options(fit=fit, **patches)
+    ] = _LAYOUT.fit,
+) -> Layout:
+    """Which places of an image are embedded."""
+    return replace(layout, fit=fit)
+
+
+def reading_options(
+    score: Annotated[str, _maps(help="What is averaged over patches: log-rank, rank or similarity.")] = _READING.score,
+    aggregate: Annotated[
+        str, _maps(help="Order in which sub-concepts and patches are merged: best-then-mean or mean-then-best.")
+    ] = _READING.aggregate,
+    scale_weights: Annotated[
+        str, _maps(help="How much each patch size counts: area or equal.")
+    ] = _READING.scale_weights,
+) -> Reading:
+    """How evidence is read into maps."""
+    return Reading(score, aggregate, scale_weights)
 
 
 def sparsity(
@@ -135,5 +146,6 @@ def sparsity(
 
 
 SharedEngine = Annotated[Engine, Shared(open_engine)]
-SharedMapOptions = Annotated[Options, Shared(map_options)]
+SharedLayout = Annotated[Layout, Shared(fitted_layout)]
+SharedReading = Annotated[Reading, Shared(reading_options)]
 SharedSparsity = Annotated[dict[str, Any], Shared(sparsity)]

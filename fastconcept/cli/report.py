@@ -10,16 +10,17 @@ import typer
 from ..errors import ImageError, InputError
 from ..report.page import page
 from ..report.sight import Sight, find_images, look
-from ..saliency.explain import Options
+from ..saliency.layout import Layout
 from . import output
-from .options import OutputOption, SharedEngine, map_options
+from .options import OutputOption, SharedEngine, SharedReading, fitted_layout
 from .verb import Answer, Shared, verb
 
 
 @verb
 def command(
     engine: SharedEngine,
-    options: Annotated[Options, Shared(map_options, stride=["32"], score="log-rank")],
+    layout: Annotated[Layout, Shared(fitted_layout, stride=["32"])],
+    reading: SharedReading,
     images: Annotated[list[Path], typer.Argument(help="Image files or directories.", show_default=False)],
     out: Annotated[Path, OutputOption(callback=output.writable, help="HTML file to write.")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="Largest number of images.")] = 24,
@@ -33,7 +34,7 @@ def command(
     with output.progress_bar("report") as progress:
         for path in output.counted(paths, progress):
             try:
-                sights.append(look(engine, path, Path(path).name, options=options))
+                sights.append(look(engine, path, Path(path).name, layout=layout, reading=reading))
             except ImageError as error:
                 if strict:
                     raise

@@ -80,6 +80,25 @@ class Hierarchy:
         """(N,) int32: every node after all of its hyponyms and instances (by falling depth, then ascending)."""
         return np.argsort(-self.depth, kind="stable").astype(np.int32)
 
+    @cached_property
+    def subtree_sizes(self) -> Int64:
+        """Number of nodes in the subtree of every node, itself included, (N,) int64."""
+        count, depth = len(self), self._hypernyms.depth
+        above = Csr.from_counts(np.zeros(count, np.int64), [])  # of the levels done so far
+        levels, sizes = [np.zeros(0, np.int64)], np.zeros(count, np.int64)
+        for level in range(int(depth.max(initial=0)) + 1):
+            nodes = np.flatnonzero(depth == level).astype(np.int32)
+            parents = self._hypernyms.gather(nodes)
+            heirs = np.repeat(nodes.astype(np.int64), self._hypernyms.counts[nodes])
+            inherited = np.repeat(heirs, above.counts[parents]) * count + above.gather(parents)
+            pairs = np.unique(np.concatenate([nodes * np.int64(count + 1), inherited]))  # node * N + a node above it
+            sizes += np.bincount(pairs % count, minlength=count)
+            levels.append(pairs)
+            known = np.sort(np.concatenate(levels))
+            above = Csr.from_counts(np.bincount(known // count, minlength=count), known % count)
+        sizes.flags.writeable = False
+        return sizes
+
     def parents(self, i: int) -> Int32:
         """Hypernyms of a node, in WordNet's order."""
         return self._hypernyms.row(self._node(i))

@@ -15,15 +15,16 @@ from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
-from ..saliency.explain import Options
-from ..saliency.patches import WORKING_SIZE
+from ..kernels.contract import PreparedBank
+from ..saliency.evidence import Evidence
+from ..saliency.layout import Layout
+from ..saliency.reading import Reader, Reading
 from ..saliency.targets import Target
 from . import boxes
 from .bootstrap import paired_bootstrap
 from .cases import Case, find_cases
-from .nulls import RandomEncoder, apply_control
-from .patch_embeddings import PatchStore
-from .patch_maps import PatchScores, Reading
+from .evidence_store import EvidenceStore
+from .nulls import apply_control
 from .pixels import STEPS, pixel_average_precision, pixel_histogram
 
 Float = npt.NDArray[np.float64]
@@ -104,10 +105,8 @@ def localize(
     protocol: str = "wsol",
     concept: str | None = None,
     max_area: float = 1.0,
-    options: Options | None = None,
-    reading: Reading | None = None,
-    strides: Sequence[int] | None = None,
-    short_side: int = WORKING_SIZE,
+    layout: Layout = Layout(),
+    reading: Reading = Reading(),
     part: str = "largest",
     nulls: Sequence[str] = ("shuffled-definitions",),
     seed: int = 0,
@@ -130,14 +129,10 @@ def localize(
         Look for this one concept everywhere.
     max_area : float in (0, 1]
         Keep to small objects: leave out categories whose largest box covers more than this part of the image.
-    options : Options, optional
-        Which patches are embedded; ``fit`` follows the protocol.
-    reading : Reading, optional
-        How they are read into maps; by default as the options say.
-    strides : sequence of int, optional
-        One stride per patch size, instead of that of the options.
-    short_side : int
-        Of the working image in pixels; 0 leaves images as large as they are.
+    layout : Layout
+        Which places of an image are embedded; ``fit`` follows the protocol.
+    reading : Reading
+        How they are read into maps.
     part : {"largest", "peak", "heaviest"}
         Which component's box MaxBoxAcc takes, see :func:`fastconcept.evaluate.boxes.convis_curves`; the measures of
         wsolevaluation keep to their own.
@@ -173,15 +168,14 @@ def localize(
         raise InputError(f"wsol_steps must divide 256, got {wsol_steps}")
     if part not in boxes.PARTS:
         raise InputError(f"part must be one of {', '.join(boxes.PARTS)}; got {part!r}")
-    options = replace(options or Options(), fit="crop" if protocol == "convis" else "full")
-    reading = reading or Reading((), False, options.aggregate, options.scale_weights, options.score)
-    store = PatchStore(engine, options, cache, strides, short_side)
+    layout = replace(layout, fit="crop" if protocol == "convis" else "full")
+    store = EvidenceStore(engine, layout, cache)
     room = _Room(store, reading, nulls, seed)
     collected: dict[str, list[Entry]] = {}
     cases: list[tuple[str, str]] = []
     bad = dataset.bad_rows()
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, found in find_cases(engine, dataset, bad, concept, max_area, options.fit):
+    for item, image, found in find_cases(engine, dataset, bad, concept, max_area, layout.fit):
         region, maps = room.maps(image, found)
         for index, case in enumerate(found):
             cases.append((item.name, case.target.name))
@@ -195,7 +189,7 @@ def localize(
     groups = [name for name, _ in cases]
     return Localization(
         protocol,
-        f"{store.describe()}; read as {reading.describe()}{f'; box of the {part} part' * (part != 'largest')}",
+        f"{layout.describe()}; read as {reading.describe()}{f'; box of the {part} part' * (part != 'largest')}",
         cases,
         methods,
         {name: compare(methods[OURS], other, groups, repeats, seed) for name, other in methods.items() if name != OURS},
@@ -207,16 +201,15 @@ def localize(
 class _Room:
     """Everything that is the same for every image: engines, stores, and the maps they make."""
 
-    def __init__(self, store: PatchStore, reading: Reading, nulls: Sequence[str], seed: int) -> None:
-        self._engine, self._reading = store.engine, reading
-        self._store = store
+    def __init__(self, store: EvidenceStore, reading: Reading, nulls: Sequence[str], seed: int) -> None:
+        self._engine, self._reading, self._store = store.engine, reading, store
         self._random = np.random.default_rng(seed)
         self._null_banks = {}
-        self._null_store: PatchStore | None = None
+        self._null_store: EvidenceStore | None = None
         for control in nulls:
             null = apply_control(store.engine, control, seed)
-            if isinstance(null.image_encoder, RandomEncoder):
-                self._null_store = PatchStore(null, store.options, None, store.strides.values(), store.short_side)
+            if control == "random-encoder":
+                self._null_store = EvidenceStore(null, store.layout)
             else:
                 self._null_banks[NULL_NAMES[control]] = null.prepared_bank
 
@@ -224,20 +217,24 @@ class _Room:
         self, image: npt.NDArray[np.uint8], cases: Sequence[Case]
     ) -> tuple[tuple[int, int, int, int], dict[str, npt.NDArray[np.floating]]]:
         """The region looked at, and maps (k, h, w) of the k cases by every method."""
-        bank, embedded = self._engine.bank, self._store.embed(image)
+        bank, evidence = self._engine.bank, self._store.evidence(image)
         targets = [case.target for case in cases]
         others = [unrelated(bank, target, self._random) for target in targets]
-        count = len(targets)
-        both = PatchScores(self._engine, embedded, targets + others).maps(self._reading)
+        count, real = len(targets), self._engine.prepared_bank
+        both = self._read(evidence, targets + others, real)
         maps: dict[str, npt.NDArray[np.floating]] = {OURS: both[:count], OTHER: both[count:]}
         for name, prepared in self._null_banks.items():
-            maps[name] = PatchScores(self._engine, embedded, targets, prepared).maps(self._reading)
+            maps[name] = self._read(evidence, targets, prepared)
         if self._null_store is not None:
-            drawn = self._null_store.embed(image)
-            maps[NULL_NAMES["random-encoder"]] = PatchScores(self._engine, drawn, targets).maps(self._reading)
+            maps[NULL_NAMES["random-encoder"]] = self._read(self._null_store.evidence(image), targets, real)
         maps[CENTRE] = np.repeat(centre_map(64)[None], count, axis=0)
         maps[FULL] = np.ones((count, 64, 64), np.float32)
-        return embedded.region, maps
+        return evidence.region, maps
+
+    def _read(self, evidence: Evidence, targets: Sequence[Target], bank: PreparedBank) -> npt.NDArray[np.float32]:
+        with self._engine.place:
+            reader = Reader(evidence, targets, bank, self._engine.kernels, self._engine.num_threads)
+            return reader.maps(self._reading)
 
 
 def unrelated(bank: ConceptBank, target: Target, generator: np.random.Generator) -> Target:

@@ -6,8 +6,7 @@ can score too. There are three; :func:`apply_control` says what each takes away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..datasets.embed import embed_all
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.cuda_device import to_host
+from ..parts import Later, Parts
 from ..sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
@@ -112,7 +112,7 @@ def apply_control(engine: Engine, control: str, seed: int = 0) -> Engine:
     """
     if control not in CONTROLS:
         raise InputError(f"control must be one of {', '.join(CONTROLS)}; got {control!r}")
-    return NullEngine(engine, control, seed)
+    return NullEngine(_null_parts(engine.parts, control, seed), seed)
 
 
 def under_control(
@@ -149,51 +149,36 @@ def null_columns(measure: str, controls: Iterable[str]) -> list[str]:
 
 
 class NullEngine(Engine):
-    """An engine with one thing taken away; see :func:`apply_control`. What is replaced is made when first asked for."""
+    """An engine with one thing taken away; see :func:`apply_control`."""
 
-    def __init__(self, engine: Engine, control: str, seed: int) -> None:
-        replaced = {"bank", "prepared_bank", "dictionary", "image_encoder", "text_encoder", "image_mean"}
-        self.__dict__.update({name: value for name, value in vars(engine).items() if name not in replaced})
-        self._real, self._control, self.seed = engine, control, seed
+    def __init__(self, parts: Parts, seed: int) -> None:
+        super().__init__(parts)
+        self.seed = seed
 
-    @cached_property
-    def image_encoder(self) -> Any:
-        """Random for ``random-encoder``, else the real one."""
-        if self._control == "random-encoder":
-            return RandomEncoder(self.bundle.manifest.embedding_dim, self.seed)
-        return self._real.image_encoder
 
-    @cached_property
-    def image_mean(self) -> FloatArray:
-        """Zero for ``random-encoder``, whose embeddings the real mean has nothing to do with."""
-        if self._control == "random-encoder":
-            return np.zeros(self.bundle.manifest.embedding_dim, np.float32)
-        return self._real.image_mean
+def _null_parts(parts: Parts, control: str, seed: int) -> Parts:
+    """Parts with one thing taken away; what is replaced is made when it is first needed."""
+    if control == "random-encoder":  # whose rows the real mean has nothing to do with
+        mean = np.zeros(parts.embedding_dim, np.float32)
+        return parts.replace(image_encoder=RandomEncoder(parts.embedding_dim, seed), image_mean=mean)
+    replaced: dict[str, Callable[[], Any]] = {
+        "bank": lambda: _null_bank(parts.bank, control, seed),
+        "dictionary": lambda: _null_dictionary(parts.dictionary, control, seed),
+    }
+    if control == "shuffled-definitions":
+        replaced["text_encoder"] = lambda: ShuffledTexts(parts.text_encoder, seed)
+    return parts.replace(**{name: Later(make) for name, make in replaced.items() if parts.has(name)})
 
-    @cached_property
-    def text_encoder(self) -> Any:
-        """Shuffled for ``shuffled-definitions``, else the real one."""
-        encoder = self._real.text_encoder
-        return ShuffledTexts(encoder, self.seed) if self._control == "shuffled-definitions" else encoder
 
-    @cached_property
-    def bank(self) -> ConceptBank:
-        """With rows shuffled or drawn at random."""
-        bank = self._real.bank
-        if self._control == "random-encoder":
-            return bank
-        rows = _replaced(bank.embeddings, self._control, self.seed)
-        if bank.taxonomy is None:
-            return ConceptBank(rows, phrases=bank.names)
-        return ConceptBank(rows, taxonomy=bank.taxonomy)
+def _null_bank(bank: ConceptBank, control: str, seed: int) -> ConceptBank:
+    rows = _replaced(bank.embeddings, control, seed)
+    if bank.taxonomy is None:
+        return ConceptBank(rows, phrases=bank.names)
+    return ConceptBank(rows, taxonomy=bank.taxonomy)
 
-    @cached_property
-    def dictionary(self) -> Dictionary:
-        """With rows shuffled or drawn at random."""
-        real = self._real.dictionary
-        if self._control == "random-encoder":
-            return real
-        return Dictionary(real.words, _replaced(real.embeddings, self._control, self.seed), real.mean)
+
+def _null_dictionary(dictionary: Dictionary, control: str, seed: int) -> Dictionary:
+    return Dictionary(dictionary.words, _replaced(dictionary.embeddings, control, seed), dictionary.mean)
 
 
 def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:

@@ -15,21 +15,20 @@ from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..engine import Engine
 from ..errors import InputError
-from ..saliency.explain import Options
-from ..saliency.patches import WORKING_SIZE
+from ..saliency.evidence import Evidence
+from ..saliency.layout import Layout
+from ..saliency.patches import WORKING_SIZE, Uncovered
+from ..saliency.reading import AGGREGATES, SCALE_WEIGHTS, SCORES, Reader, Reading
 from ..saliency.targets import Target
 from . import boxes
 from .bootstrap import paired_bootstrap
 from .cases import find_cases
+from .evidence_store import EvidenceStore
 from .localize import NULL_NAMES, OTHER, OURS, unrelated
 from .nulls import apply_control
-from .patch_embeddings import PatchEmbeddings, PatchStore, Uncovered
-from .patch_maps import PatchScores, Reading
 
 Float = npt.NDArray[np.float64]
-SCORES = ("rank", "log-rank", "similarity")
 NULLS = ("shuffled-definitions", "random-vocabulary")
-AGGREGATES = ("best-then-mean", "mean-then-best")
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,9 @@ def readings(
     """
     steps = strides or [()] * len(sizes)
     scales = list(zip(sizes, steps, strict=True))
-    choices = itertools.product(scales, inside, scores, aggregates, ("area", "equal"), smooth)
+    choices = itertools.product(scales, inside, scores, aggregates, SCALE_WEIGHTS, smooth)
     return [
-        Reading(group, within, aggregate, weights, score, fine, step)
+        Reading(score, aggregate, weights, group, within, step, fine)
         for (group, step), within, score, aggregate, weights, fine in choices
         if len(group) > 1 or weights == "area"
     ]
@@ -108,7 +107,7 @@ def finest_strides(tried: Iterable[Reading], stride: int) -> dict[int, int]:
 
     Examples
     --------
-    >>> finest_strides([Reading((128, 64), strides=(32, 16)), Reading((64,), strides=(8,))], 16)
+    >>> finest_strides([Reading(sizes=(128, 64), strides=(32, 16)), Reading(sizes=(64,), strides=(8,))], 16)
     {128: 32, 64: 8}
     """
     found: dict[int, int] = {}
@@ -124,7 +123,7 @@ def sweep(
     tried: Sequence[Reading],
     *,
     protocol: str = "wsol",
-    options: Options | None = None,
+    layout: Layout = Layout(),
     borders: Iterable[str] = ("noise",),
     short_sides: Iterable[int] = (WORKING_SIZE,),
     parts: Sequence[str] = ("largest",),
@@ -143,10 +142,10 @@ def sweep(
         As for :func:`fastconcept.evaluate.localize.localize`.
     tried : sequence of Reading
         With their sizes named. The first is what the others are compared with.
-    options : Options, optional
+    layout : Layout
         Its stride is that of readings that name none, its seed that of the noise.
     borders : iterable of str
-        What surrounds the image; see :class:`fastconcept.saliency.explain.Options`.
+        Surroundings of the image; see :class:`fastconcept.saliency.layout.Layout`.
     short_sides : iterable of int
         Pixels of the short side of the working image; 0 leaves images as large as they are.
     parts : sequence of {"largest", "peak", "heaviest"}
@@ -168,14 +167,13 @@ def sweep(
         If there is nothing to localise, no reading covers every image, or a null cannot be swept.
     """
     tried = list(dict.fromkeys(tried))
-    options = replace(options or Options(), fit="crop" if protocol == "convis" else "full")
+    layout = replace(layout, fit="crop" if protocol == "convis" else "full")
     if unknown := set(parts) - set(boxes.PARTS) | set(nulls) - set(NULLS):
         raise InputError(f"a sweep knows no {', '.join(sorted(unknown))}")
-    strides = finest_strides(tried, options.stride)
+    strides = finest_strides(tried, layout.stride if isinstance(layout.stride, int) else min(layout.stride))
+    layout = replace(layout, sizes=tuple(strides), stride=tuple(strides.values()))
     stores = {
-        (border, side): PatchStore(
-            engine, replace(options, border=border, sizes=tuple(strides)), cache, strides.values(), side
-        )
+        (border, side): EvidenceStore(engine, replace(layout, border=border, short_side=side), cache)
         for border, side in itertools.product(borders, short_sides)
     }
     banks = {NULL_NAMES[control]: apply_control(engine, control, seed).prepared_bank for control in nulls}
@@ -184,32 +182,36 @@ def sweep(
     groups: list[str] = []
     bad = dataset.bad_rows()
     done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, cases in find_cases(engine, dataset, bad, concept, max_area, options.fit):
+    for item, image, cases in find_cases(engine, dataset, bad, concept, max_area, layout.fit):
         targets = [case.target for case in cases]
         others = [unrelated(engine.bank, target, generator) for target in targets] if nulls else []
         groups += [item.name] * len(cases)
         for (border, side), store in stores.items():
-            embedded = store.embed(image)
-            for name, scores in _scored(engine, embedded, targets, others, banks).items():
-                tally.add(name, border, side, scores, [case.truth for case in cases])
+            for name, reader in _readers(engine, store.evidence(image), targets, others, banks).items():
+                with engine.place:
+                    tally.add(name, border, side, reader, [case.truth for case in cases])
         progress(done[item.name], len(dataset.items))
     if not groups:
         raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
     return tally.rows(groups, seed)
 
 
-def _scored(
+def _readers(
     engine: Engine,
-    embedded: PatchEmbeddings,
+    evidence: Evidence,
     targets: Sequence[Target],
     others: Sequence[Target],
     banks: dict[str, Any],
-) -> dict[str, PatchScores]:
-    """Scores at the patches of the right concepts, of random ones, and of the right ones in the banks of nulls."""
+) -> dict[str, Reader]:
+    """Readers of the right concepts, of random ones, and of the right ones in the banks of nulls."""
     real = engine.prepared_bank
     asked = {OURS: (targets, real)} | ({OTHER: (others, real)} if others else {})
     asked |= {name: (targets, bank) for name, bank in banks.items()}
-    return {name: PatchScores(engine, embedded, wanted, bank) for name, (wanted, bank) in asked.items()}
+    with engine.place:
+        return {
+            name: Reader(evidence, wanted, bank, engine.kernels, engine.num_threads)
+            for name, (wanted, bank) in asked.items()
+        }
 
 
 class _Tally:
@@ -221,11 +223,11 @@ class _Tally:
         self._pointing: dict[str, dict[Choice, list[float]]] = {}
         self._uncovered: set[Choice] = set()
 
-    def add(self, method: str, border: str, side: int, scores: PatchScores, truths: Sequence[Float]) -> None:
+    def add(self, method: str, border: str, side: int, reader: Reader, truths: Sequence[Float]) -> None:
         hits, pointing = self._hits.setdefault(method, {}), self._pointing.setdefault(method, {})
         for reading in self._tried:
             try:
-                maps = scores.maps(reading)
+                maps = reader.maps(reading)
             except Uncovered:
                 self._uncovered |= {Choice(reading, border, side, part) for part in self._parts}
                 continue

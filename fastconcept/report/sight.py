@@ -13,10 +13,10 @@ from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
 from ..engine import Engine
 from ..errors import InputError
-from ..evaluate.patch_embeddings import PatchStore
-from ..evaluate.patch_maps import PatchScores, Reading
-from ..saliency.explain import Options
-from ..saliency.result import ConceptMap, View
+from ..saliency.explain import embed
+from ..saliency.layout import Layout
+from ..saliency.reading import Reading, read
+from ..saliency.result import ConceptMap
 from ..saliency.targets import Target
 from ..sparse.result import Decomposition
 
@@ -60,7 +60,15 @@ class Sight:
     scores: list[tuple[str, str, float, int]]
 
 
-def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None = None, per_level: int = 4) -> Sight:
+def look(
+    engine: Engine,
+    image: ImageLike,
+    name: str,
+    *,
+    layout: Layout = Layout(stride=32),
+    reading: Reading = Reading(),
+    per_level: int = 4,
+) -> Sight:
     """Choose the concepts that an image shows at each level of generality, and map them in one pass over its patches.
 
     Parameters
@@ -70,8 +78,10 @@ def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None
     image : path, bytes, Pillow image or uint8 (H, W, 3)
     name : str
         What to call it.
-    options : Options, optional
-        Which patches; by default 128 and 64 px at stride 32, averaged by log-rank.
+    layout : Layout
+        Which places of the image are embedded.
+    reading : Reading
+        How they are read into maps.
     per_level : int
         Concepts per level at most.
 
@@ -89,22 +99,18 @@ def look(engine: Engine, image: ImageLike, name: str, *, options: Options | None
     taxonomy = engine.bank.taxonomy
     if taxonomy is None:
         raise InputError("a report needs a bank of synsets; this bundle's bank holds phrases without a hierarchy")
-    options = options or Options(stride=32, score="log-rank")
-    pixels = engine.load_image(image)
-    whole = engine.encode_image(pixels)
-    embedded = PatchStore(engine, options).embed(pixels)
-    similarities = engine.bank.embeddings @ whole[0]
-    nearest = np.argsort(-similarities, kind="stable")
-    chosen = [(title, _at_depth(taxonomy, nearest[:_CANDIDATES], depth, per_level)) for title, depth in LEVELS]
-    chosen.append(("elsewhere", _elsewhere(engine.bank, embedded.rows, nearest[:_CANDIDATES], per_level)))
-    targets = [
-        Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
-    ]
-    cells = PatchScores(engine, embedded, targets).maps(
-        Reading((), False, options.aggregate, options.scale_weights, options.score)
-    )
-    view = View(pixels, embedded.region, embedded.grid.cell)
-    maps = iter([_concept_map(t, cells[k], similarities, view) for k, t in enumerate(targets)])
+    pixels, parts = engine.load_image(image), engine.parts
+    with engine.place:
+        evidence = embed(pixels, parts.image_tower, layout)
+        rows, whole = (engine.kernels.to_host(values) for values in (evidence.rows, evidence.whole))
+        similarities = engine.bank.embeddings @ whole[0]
+        nearest = np.argsort(-similarities, kind="stable")
+        chosen = [(title, _at_depth(taxonomy, nearest[:_CANDIDATES], depth, per_level)) for title, depth in LEVELS]
+        chosen.append(("elsewhere", _elsewhere(engine.bank, rows, nearest[:_CANDIDATES], per_level)))
+        targets = [
+            Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
+        ]
+        maps = iter(read(evidence, targets, parts.prepared_bank, reading, parts.kernels, parts.num_threads))
     levels = [Level(title, tuple(next(maps) for _ in part)) for title, part in chosen if part]
     words = engine.decompose(embeddings=whole[0]) if engine.bundle.manifest.dictionaries else None
     listed = [
@@ -133,15 +139,6 @@ def _elsewhere(bank: ConceptBank, rows: FloatArray, nearest: npt.NDArray[np.int6
     order = winners[np.argsort(-wins, kind="stable")]
     often = set(winners[wins >= 2].tolist())
     return [int(i) for i in order if int(i) in often and i not in nearest][:count]
-
-
-def _concept_map(target: Target, cells: FloatArray, similarities: FloatArray, view: View) -> ConceptMap:
-    assert target.members is not None
-    best = similarities[target.members].max()
-    rank = int((similarities > best).sum())
-    constant = bool(cells.min() == cells.max())
-    score = 1 - rank / len(similarities)
-    return ConceptMap(target.concept, target.name, target.note, cells, constant, score, rank, float(best), view)
 
 
 def find_images(paths: Sequence[str]) -> list[str]:

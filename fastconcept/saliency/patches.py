@@ -1,4 +1,4 @@
-"""Geometry of ConVis: the working image, its border, and the patches that matter.
+"""Geometry of ConVis: the working image, its border, where its patches lie and what each of them counts.
 
 Everything lies on cells: squares whose side divides the stride, every patch size and the border, so that a map
 is constant inside a cell and no patch covers part of one.
@@ -7,7 +7,7 @@ is constant inside a cell and no patch covers part of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,13 @@ WORKING_SIZE = 224  # pixels of the short side (ConVis, section "Concept Visuali
 MAX_PATCHES = 50_000
 
 
+class Uncovered(InputError):
+    """The chosen patches leave a part of the image out."""
+
+
 @dataclass(frozen=True)
 class PatchGrid:
-    """Which patches to look at.
+    """Where the patches of an image lie.
 
     Attributes
     ----------
@@ -36,21 +40,113 @@ class PatchGrid:
         Pixels of border on every side; 0 when patches stay inside.
     boxes : (n, 4) int32
         Patches as x0, y0, x1, y1 in pixels of the bordered image.
-    cells : (n, 4) int32
-        The same in cells of the map; they may reach outside it.
-    weights : (n,) float64
-        Weight of each patch in the mean.
+    strides : mapping of int to int
+        Patch size to the stride at which patches of that size lie.
     """
 
     shape: tuple[int, int]
     cell: int
     margin: int
     boxes: npt.NDArray[np.int32]
-    cells: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float64]
+    strides: Mapping[int, int]
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def cells(self) -> npt.NDArray[np.int32]:
+        """The patches as x0, y0, x1, y1 in cells of the map, (n, 4); they may reach outside it."""
+        return (self.boxes - self.margin) // self.cell
+
+    @property
+    def shape_in_pixels(self) -> tuple[int, int]:
+        """Height and width of the working image."""
+        return self.shape[0] * self.cell, self.shape[1] * self.cell
+
+    @property
+    def sides(self) -> npt.NDArray[np.int32]:
+        """(n,) side of each patch in pixels."""
+        return self.boxes[:, 2] - self.boxes[:, 0]
+
+    def weights(self, scale_weights: str = "area") -> npt.NDArray[np.float64]:
+        """(n,) weight of each patch in the mean over the patches of a cell.
+
+        Parameters
+        ----------
+        scale_weights : {"area", "equal"}
+            Every patch counts the same, so a size counts by its area (the reference's code, 4:1 for 128 and 64), or
+            every size counts the same (the paper's text). Where sizes have different strides, a patch of a coarser
+            stride weighs more, so that a size counts as much as it would at an equal stride.
+        """
+        sides, index = np.unique(self.sides, return_inverse=True)
+        steps = [self.strides[side] for side in sides.tolist()]
+        largest, coarsest = max(sides.tolist(), default=1), max(steps, default=1)
+        by_side = [
+            scale_weight(side, step, largest, coarsest, scale_weights)
+            for side, step in zip(sides.tolist(), steps, strict=True)
+        ]
+        return np.array(by_side, np.float64)[index.reshape(-1)]
+
+    def select(
+        self, sizes: tuple[int, ...] = (), inside: bool = False, strides: tuple[int, ...] = ()
+    ) -> tuple[PatchGrid, npt.NDArray[np.int64]]:
+        """The grid of some of the patches, and which they are.
+
+        Parameters
+        ----------
+        sizes : tuple of int
+            Sides in pixels, all of them among those of the grid; () means all.
+        inside : bool
+            Whether patches that hang over the edge of the image are left out.
+        strides : tuple of int
+            One per size, multiples of the strides of the grid; () means all patches.
+
+        Returns
+        -------
+        PatchGrid, (m,) int64
+
+        Raises
+        ------
+        InputError
+            If the grid has no such size or stride.
+        Uncovered
+            If the selected patches leave a part of the image out.
+        """
+        steps = self._coarsened(sizes, strides)
+        starts, wanted = self.boxes[:, :2], np.zeros(len(self), bool)
+        ends = np.array(self.shape[::-1]) * self.cell - self.boxes[:, 2:]
+        for size, stride in steps.items():
+            on = starts % stride == 0
+            if not self.margin:  # patches that stay inside close every row at the edge, on the stride or not
+                on |= ends == 0
+            wanted |= (self.sides == size) & on.all(axis=1)
+        if inside:
+            height, width = self.shape
+            cells = self.cells
+            wanted &= (cells[:, :2] >= 0).all(axis=1) & (cells[:, 2] <= width) & (cells[:, 3] <= height)
+        part = PatchGrid(self.shape, self.cell, self.margin, self.boxes[wanted], steps)
+        if not part.covers_image():
+            listed = ", ".join(map(str, np.unique(part.sides)[::-1].tolist()))
+            subject = f"patches of {listed} px" if len(part) else "the few patches that lie inside"
+            raise Uncovered(f"{subject} do not cover the whole image; choose smaller ones")
+        return part, np.flatnonzero(wanted)
+
+    def _coarsened(self, sizes: tuple[int, ...], strides: tuple[int, ...]) -> dict[int, int]:
+        sizes = sizes or tuple(self.strides)
+        if missing := sorted(set(sizes) - set(self.strides)):
+            raise InputError(f"patches of {missing[0]} px were not embedded; there are {sorted(self.strides)}")
+        steps = dict(zip(sizes, strides or map(self.strides.__getitem__, sizes), strict=True))
+        for size, stride in steps.items():
+            if stride % self.strides[size]:
+                raise InputError(f"patches of {size} px lie every {self.strides[size]} px, not every {stride}")
+        return steps
+
+    def covers_image(self) -> bool:
+        """Whether every cell lies under a patch."""
+        covered = np.zeros(self.shape, bool)
+        for x0, y0, x1, y1 in np.maximum(self.cells, 0):
+            covered[y0:y1, x0:x1] = True
+        return bool(covered.all())
 
 
 def cell_size(sizes: Sequence[int], stride: int | Sequence[int]) -> int:
@@ -160,65 +256,48 @@ def _mirrored(length: int, margin: int) -> npt.NDArray[np.int64]:
     return np.minimum(place, 2 * length - 1 - place)
 
 
-def patch_grid(
-    height: int, width: int, sizes: Sequence[int], stride: int | Sequence[int], inside: bool, scale_weights: str
-) -> PatchGrid:
+def patch_grid(height: int, width: int, strides: Mapping[int, int], inside: bool) -> PatchGrid:
     """Lay out the patches that touch the working image (730 of the reference's 1,800 on a square).
 
     Parameters
     ----------
     height, width : int
         Of the working image in pixels; whole cells.
-    sizes : sequence of int
-        Sides of the square patches in pixels.
-    stride : int or sequence of int
-        Pixels from one patch to the next; or one number per size, and then a patch of a coarser stride weighs more, so
-        that a size counts as much as it would at an equal stride.
+    strides : mapping of int to int
+        Side of the square patches to the distance from one patch to the next, in pixels.
     inside : bool
-        Keep to patches that lie wholly inside the image (no border).
-    scale_weights : {"area", "equal"}
-        Every patch counts the same, so a size counts by its area (the reference's code, 4:1 for 128 and 64), or
-        every size counts the same (the paper's text).
+        Whether patches lie wholly inside the image (no border).
 
     Returns
     -------
     PatchGrid
+        Patches size by size, each in reading order.
 
     Raises
     ------
     InputError
         If there are more than 50,000 patches, or a size does not fit inside.
     """
-    cell = cell_size(sizes, stride)
-    strides = [stride] * len(sizes) if isinstance(stride, int) else list(stride)
-    margin = 0 if inside else max(sizes)
-    boxes: list[tuple[int, int, int, int]] = []
-    weights: list[float] = []
-    for size, step in zip(sizes, strides, strict=True):
+    cell = cell_size(tuple(strides), tuple(strides.values()))
+    margin = 0 if inside else max(strides)
+    parts: list[npt.NDArray[np.int64]] = []
+    for size, stride in strides.items():
         if inside and size > min(height, width):
             raise InputError(f"patches of {size} px do not fit inside a {width} x {height} px image; see border=")
-        across, down = (_positions(length, size, step, margin) for length in (width, height))
-        if len(boxes) + len(across) * len(down) > MAX_PATCHES:
+        across, down = (_positions(length, size, stride, margin) for length in (width, height))
+        if sum(map(len, parts)) + len(across) * len(down) > MAX_PATCHES:
             raise InputError(
-                f"this {width} x {height} px image at stride {step} needs more than {MAX_PATCHES:,} patches; "
+                f"this {width} x {height} px image at stride {stride} needs more than {MAX_PATCHES:,} patches; "
                 'use a larger stride or fit="crop"'
             )
-        boxes += [(x, y, x + size, y + size) for y in down for x in across]
-        weight = scale_weight(size, step, max(sizes), max(strides), scale_weights)
-        weights += [weight] * (len(across) * len(down))
-    pixels = np.array(boxes, np.int32)
-    return PatchGrid(
-        shape=(height // cell, width // cell),
-        cell=cell,
-        margin=margin,
-        boxes=pixels,
-        cells=(pixels - margin) // cell,
-        weights=np.array(weights, np.float64),
-    )
+        y, x = (axis.reshape(-1) for axis in np.meshgrid(down, across, indexing="ij"))
+        parts.append(np.stack([x, y, x + size, y + size], axis=1))
+    boxes = np.concatenate(parts).astype(np.int32)
+    return PatchGrid((height // cell, width // cell), cell, margin, boxes, dict(strides))
 
 
 def scale_weight(size: int, stride: int, largest: int, coarsest: int, scale_weights: str) -> float:
-    """Weight of a patch among others of other sizes and strides, see :func:`patch_grid`.
+    """Weight of a patch among others of other sizes and strides, see :meth:`PatchGrid.weights`.
 
     Examples
     --------
@@ -229,9 +308,10 @@ def scale_weight(size: int, stride: int, largest: int, coarsest: int, scale_weig
     return sparse if scale_weights == "area" else sparse * (largest / size) ** 2
 
 
-def _positions(length: int, size: int, stride: int, margin: int) -> list[int]:
+def _positions(length: int, size: int, stride: int, margin: int) -> range | list[int]:
     """Starts along one axis of the bordered image of the patches that touch the inner ``length`` pixels."""
     if margin == 0:
-        starts = list(range(0, length - size + 1, stride))
+        starts = range(0, length - size + 1, stride)
         return starts if starts[-1] == length - size else [*starts, length - size]
-    return [start for start in range(0, margin + length, stride) if start + size > margin]
+    first = max(0, -(-(margin + 1 - size) // stride)) * stride  # the first start with start + size > margin
+    return range(first, margin + length, stride)

@@ -26,7 +26,7 @@ class View:
 
     image: npt.NDArray[np.uint8] = field(repr=False)  # (H, W, 3), the original
     region: tuple[int, int, int, int]  # part of it that was looked at: x0, y0, x1, y1
-    cell: int  # pixels of the working image per cell of a map
+    size: tuple[int, int]  # height and width of the working image in pixels; whole cells
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class ConceptMap:
     @property
     def map(self) -> npt.NDArray[np.float32]:
         """The map at working resolution: (H, W) float32 in [0, 1]."""
-        return np.repeat(np.repeat(self.cells, self.view.cell, axis=0), self.view.cell, axis=1)
+        down, across = (side // count for side, count in zip(self.view.size, self.cells.shape, strict=True))
+        return np.repeat(np.repeat(self.cells, down, axis=0), across, axis=1)
 
     def resized(self, smooth: bool = True) -> npt.NDArray[np.float32]:
         """The map over the original image.
@@ -151,13 +152,16 @@ class Explanation:
     concepts : tuple of ConceptMap
         In the order they were asked for.
     mode : str
-        The options that were used, in words.
+        How the evidence was made: ``"crops"``.
+    options : dict
+        Every other choice, by the keyword of :meth:`fastconcept.Engine.explain`.
     timings_ms : dict
         Milliseconds spent per stage.
     """
 
     concepts: tuple[ConceptMap, ...]
     mode: str
+    options: dict[str, Any]
     timings_ms: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
@@ -187,9 +191,10 @@ class Explanation:
         return viz.strip(pictures)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: mode, one entry per concept, timings."""
+        """Plain values for JSON: mode, options, one entry per concept, timings."""
         return {
             "mode": self.mode,
+            "options": self.options,
             "concepts": [concept.to_dict() for concept in self.concepts],
             "timings_ms": self.timings_ms,
         }

@@ -14,7 +14,8 @@ from fastconcept import Engine, load
 from fastconcept.cli import app
 from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.evaluate import concepts, drift, edit, localize, ood, retrieval, zeroshot
-from fastconcept.saliency.explain import Options
+from fastconcept.saliency.layout import Layout
+from fastconcept.saliency.reading import Reading
 
 DATA = {"data", "images", "masks", "labels", "where", "sample", "strict", "seed"}  # Dataset's methods
 ANSWER = {"output", "json", "help"}
@@ -22,13 +23,13 @@ SWEEP = {"sweep", "sweep_scores", "sweep_aggregates", "sweep_borders", "sweep_sh
 
 # For every verb: the functions it calls, and names that are the command line's own.
 VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
-    "explain": ([load, Engine.explain, Options], {"images", "npy", "box"}),
+    "explain": ([load, Engine.explain], {"images", "npy", "box"}),
     "decompose": ([load, Engine.decompose], {"top"}),
     "search": ([Taxonomy.search], {"words"}),
-    "report": ([load, Options], {"images", "limit", "strict"}),
+    "report": ([load, Layout, Reading], {"images", "limit", "strict"}),
     "bench": ([load, fastconcept.bench.measure], {"synthetic", "earlier"}),
     "info": ([load], set()),
-    "evaluate localize": ([load, localize.localize, Options], DATA | SWEEP | {"smooth"}),
+    "evaluate localize": ([load, localize.localize, Layout, Reading], DATA | SWEEP),
     "evaluate concepts": ([load, concepts.concepts], DATA),
     "evaluate edit": ([load, edit.edit], DATA),
     "evaluate drift": ([load, drift.drift], DATA),
@@ -40,6 +41,7 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
 # Keywords that need no option: what the command line makes itself, and what nobody has asked to choose.
 MADE_HERE = {"self", "engine", "dataset", "image", "embeddings", "texts", "options", "progress"}
 NOT_OFFERED = {"repeats", "top", "names"}  # of the bootstrap; words listed per group; scores of ood
+NOT_OFFERED |= {"inside", "strides", "smooth"}  # of a reading: --sweep tries them, and --smooth where it is an option
 
 
 def _commands(group: Any, path: str = "") -> dict[str, Any]:
@@ -79,7 +81,7 @@ def test_every_keyword_is_an_option(verb: str) -> None:
     keywords = {name for function in functions for name in inspect.signature(function).parameters}
     missing = keywords - MADE_HERE - NOT_OFFERED - _spellings(COMMANDS[verb])
     if verb == "evaluate localize":
-        missing -= {"reading", "strides", "fit"}  # several options each; the protocol decides on the fit
+        missing -= {"reading", "layout", "fit"}  # several options each; the protocol decides on the fit
     assert not missing
 
 

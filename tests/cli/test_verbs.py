@@ -54,7 +54,7 @@ def test_explain_document_picture_and_maps(ask: Json, photo: Path, tmp_path: Pat
     assert list(document) == ["bundle", "device", "images"]
     assert document["bundle"] == str(tiny_bundle) and document["device"] == "cpu"
     [image] = document["images"]
-    assert list(image) == ["image", "mode", "concepts", "timings_ms"] and image["image"] == str(photo)
+    assert list(image) == ["image", "mode", "options", "concepts", "timings_ms"] and image["image"] == str(photo)
     first = image["concepts"][0]
     assert first["concept"] == "dog.n.01" and 0 <= first["score"] <= 1
     x0, y0, x1, y1 = first["box"]
@@ -123,7 +123,7 @@ def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
     "arguments, kind",
     [
         (("explain", "absent.jpg", "-c", "dog"), "ImageError"),
-        (("explain", "{photo}"), "ConceptError"),
+        (("explain", "{photo}", "-c", " "), "ConceptError"),
         (("explain", "{photo}", "-c", "dgo.n.01"), "ConceptError"),
         (("explain", "{photo}", "-c", "dog", "--fit", "wide"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "--bundle", "absent"), "BundleError"),

@@ -14,11 +14,11 @@ import pytest
 
 import fastconcept as fc
 from fastconcept.bundle import Preprocess
+from fastconcept.encoders.image_tower import ImageTower
 from fastconcept.encoders.onnx_cuda import bound_providers
 from fastconcept.encoders.preprocess import preprocess_image, preprocess_uploaded
 from fastconcept.engine import Engine
 from fastconcept.errors import DeviceError, InputError, MissingDependencyError
-from fastconcept.saliency import explain as saliency
 from fastconcept.saliency.patches import add_border
 from tests.cuda.conftest import HOST, load
 
@@ -178,12 +178,12 @@ def test_embeddings_that_travel_are_seen(
     engine: Engine, image: np.ndarray, traffic: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test above can fail: with patches on the host, their pixels come back."""
-    plain = saliency.embed_patches
+    plain = ImageTower.encode_boxes
 
-    def from_host(bordered: Any, *rest: Any) -> Any:
-        return engine.kernels.upload(plain(traffic.asnumpy(bordered), *rest))
+    def from_host(tower: ImageTower, bordered: Any, *rest: Any) -> Any:
+        return engine.kernels.upload(plain(tower, traffic.asnumpy(bordered), *rest))
 
-    monkeypatch.setattr(saliency, "embed_patches", from_host)
+    monkeypatch.setattr(ImageTower, "encode_boxes", from_host)
     engine.explain(image, CONCEPTS, **COARSE)
     came_back = large(traffic.downloads)
     assert any(len(shape) == 4 for shape in came_back) and any(shape[-1] == DIM for shape in came_back)
@@ -230,27 +230,29 @@ def test_an_average_leaves_the_embeddings_on_the_device(
         )
 
 
-def test_patch_scores_send_the_bank_and_the_patches_once(
+def test_evidence_stays_on_the_device_and_is_read_there(
     engine: Engine, expected: Engine, image: np.ndarray, traffic: Any, runtime: Any
 ) -> None:
-    from fastconcept.evaluate.patch_embeddings import PatchStore
-    from fastconcept.evaluate.patch_maps import PatchScores, Reading
+    from fastconcept.evaluate.evidence_store import EvidenceStore
+    from fastconcept.saliency.layout import Layout
+    from fastconcept.saliency.reading import Reader, Reading
     from fastconcept.saliency.targets import resolve_targets
 
     _ = engine.prepared_bank
     traffic.uploads.clear()
-    embedded = PatchStore(engine, saliency.Options(**COARSE)).embed(image)
+    evidence = EvidenceStore(engine, Layout(**COARSE)).evidence(image)
     assert [shape for shape in pixels_of(traffic) if len(shape) > 1] == [image.shape]
     targets = resolve_targets(CONCEPTS, engine.bank, engine.encode_text)
     readings = [Reading(), Reading(score="similarity"), Reading(aggregate="mean-then-best"), Reading(sizes=(64,))]
     traffic.uploads.clear(), traffic.downloads.clear()
-    scores = PatchScores(engine, embedded, targets)
-    found = [scores.maps(reading) for reading in readings]
-    rows = [shape for shape, _ in traffic.uploads if len(shape) == 2 and shape[1] == DIM and shape[0] > 1]
-    assert rows == [embedded.rows.shape]
-    assert all(len(shape) < 3 or shape == found[0].shape for shape, _ in traffic.downloads)
-    theirs = PatchScores(expected, embedded, targets)
-    for maps, reading in zip(found, readings, strict=True):
+    with engine.place:
+        reader = Reader(evidence, targets, engine.prepared_bank, engine.kernels)
+        ours = [reader.maps(reading) for reading in readings]
+    assert not [shape for shape, _ in traffic.uploads if len(shape) == 2 and shape[1] == DIM and shape[0] > 1]
+    assert all(len(shape) < 3 or shape == ours[0].shape for shape, _ in traffic.downloads)
+    at_home = EvidenceStore(expected, Layout(**COARSE)).evidence(image)
+    theirs = Reader(at_home, targets, expected.prepared_bank, expected.kernels)
+    for maps, reading in zip(ours, readings, strict=True):
         np.testing.assert_allclose(maps, theirs.maps(reading), atol=0.03)
     assert runtime.Session.cupy.cuda.get_current_stream().ptr == 0
 
@@ -327,7 +329,7 @@ def test_bad_input_on_the_device(engine: Engine, kernels: ModuleType) -> None:
 def test_warm_up_opens_everything_on_the_device(expected: Engine, runtime: Any, tiny_bundle: Path) -> None:
     engine = fc.load(tiny_bundle, device="cuda:0")
     assert list(engine.warmup([(60, 80)], **COARSE)) == ["load", "explain", "decompose"]
-    assert {"prepared_bank", "image_encoder", "text_encoder", "dictionary"} <= set(vars(engine))
+    assert {"prepared_bank", "image_encoder", "text_encoder", "dictionary"} <= set(engine.parts.opened())
     assert engine.prepared_bank._split.stream == engine.place.stream
 
 

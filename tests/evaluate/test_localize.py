@@ -18,14 +18,14 @@ from fastconcept.engine import Engine
 from fastconcept.errors import InputError
 from fastconcept.evaluate import localize as localization
 from fastconcept.evaluate.cases import find_target
+from fastconcept.evaluate.evidence_store import EvidenceStore
 from fastconcept.evaluate.nulls import NullEngine
-from fastconcept.evaluate.patch_embeddings import PatchStore
-from fastconcept.evaluate.patch_maps import PatchScores, Reading
 from fastconcept.evaluate.sweep import Choice, readings, sweep
-from fastconcept.saliency.explain import Options
+from fastconcept.saliency.layout import Layout
+from fastconcept.saliency.reading import Reader, Reading
 
 RED, WIDE = "cheetah.n.01", "feline.n.01"
-GRID = Options(sizes=(64, 32), stride=16, border="constant")
+GRID = Layout(sizes=(64, 32), stride=16, border="constant")
 
 
 class RedEncoder:
@@ -52,9 +52,7 @@ def engine(tiny_bundle: Path) -> Engine:
     rows[:, :2] = 0
     rows[:, 1] = 0.5 + 0.01 * np.arange(len(rows))
     rows[taxonomy.index(RED), :] = np.eye(32)[0]
-    engine.__dict__["bank"] = ConceptBank(rows, taxonomy=taxonomy)
-    engine.__dict__["image_encoder"] = RedEncoder()
-    return engine
+    return Engine(engine.parts.replace(bank=ConceptBank(rows, taxonomy=taxonomy), image_encoder=RedEncoder()))
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dat
         engine,
         dataset,
         protocol=protocol,
-        options=GRID,
+        layout=GRID,
         nulls=nulls,
         repeats=300,
         progress=lambda done, total: seen.append((done, total)),
@@ -95,83 +93,80 @@ def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dat
     assert seen[-1] == (6, 6) and not found.bad and len(found.cases) == 6
 
 
-def test_maps_are_those_of_explain(engine: Engine, dataset: Dataset) -> None:
+def test_maps_are_those_of_explain_to_the_byte(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
     image = engine.load_image(dataset.items[0].image or "")
     concepts = [RED, WIDE, "cat.n.01"]
     cases = [find_target(engine, name, {}, dataset.items[0], BadRows()) for name in concepts]
-    assert all(target is not None for target in cases)
-    for aggregate in ("best-then-mean", "mean-then-best"):
-        for weights in ("area", "equal"):
-            for score in ("rank", "log-rank", "similarity"):
-                options = replace(GRID, aggregate=aggregate, scale_weights=weights, score=score)
-                expected = engine.explain(image, concepts, **vars(options))
-                embedded = PatchStore(engine, options).embed(image)
-                scores = PatchScores(engine, embedded, [t for t in cases if t])
-                maps = scores.maps(Reading((), False, aggregate, weights, score))
-                np.testing.assert_allclose(maps, [c.cells for c in expected], atol=2e-4)
+    targets = [target for target in cases if target]
+    assert len(targets) == len(cases)
+    kept = EvidenceStore(engine, GRID, tmp_path)
+    for evidence in (EvidenceStore(engine, GRID).evidence(image), kept.evidence(image), kept.evidence(image)):
+        reader = Reader(evidence, targets, engine.prepared_bank, engine.kernels)
+        for aggregate in ("best-then-mean", "mean-then-best"):
+            for weights in ("area", "equal"):
+                for score in ("rank", "log-rank", "similarity"):
+                    reading = Reading(score, aggregate, weights)
+                    expected = engine.explain(
+                        image,
+                        concepts,
+                        sizes=GRID.sizes,
+                        stride=16,
+                        border="constant",
+                        score=score,
+                        aggregate=aggregate,
+                        scale_weights=weights,
+                    )
+                    np.testing.assert_array_equal(reader.maps(reading), [c.cells for c in expected])
 
 
 def test_patches_are_embedded_once(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
     image = engine.load_image(dataset.items[0].image or "")
-    store = PatchStore(engine, GRID, tmp_path / "cache")
-    first, calls = store.embed(image).rows, RedEncoder.calls
-    np.testing.assert_array_equal(store.embed(image).rows, first)
+    store = EvidenceStore(engine, GRID, tmp_path / "cache")
+    first, calls = store.evidence(image).rows, RedEncoder.calls
+    np.testing.assert_array_equal(store.evidence(image).rows, first)
     assert RedEncoder.calls == calls
     for other in (replace(GRID, border="noise"), replace(GRID, stride=32), replace(GRID, seed=1)):
-        PatchStore(engine, other, tmp_path / "cache").embed(image)
+        EvidenceStore(engine, other, tmp_path / "cache").evidence(image)
     assert RedEncoder.calls > calls and len(list((tmp_path / "cache").glob("*.npy"))) == 2 * 4
     for path in (tmp_path / "cache").glob("*.npy"):
         np.save(path, np.zeros((2, 32), np.float32))  # a file of another shape is not believed
-    np.testing.assert_array_equal(store.embed(image).rows, first)
-
-
-def test_parts_of_a_grid(engine: Engine, dataset: Dataset) -> None:
-    embedded = PatchStore(engine, GRID).embed(engine.load_image(dataset.items[0].image or ""))
-    sides = embedded.grid.boxes[:, 2] - embedded.grid.boxes[:, 0]
-    assert (embedded.chosen((32,)) == (sides == 32)).all() and embedded.chosen().all()
-    inside = embedded.chosen((64,), inside=True)
-    assert 0 < inside.sum() < (sides == 64).sum()
-    weights = embedded.subgrid(embedded.chosen(), "equal").weights
-    assert set(zip(sides.tolist(), weights.tolist(), strict=True)) == {(64, 1.0), (32, 4.0)}
-    with pytest.raises(InputError, match="128 px"):
-        embedded.chosen((128,))
-    with pytest.raises(InputError, match="do not cover"):
-        embedded.subgrid(sides < 0)
+    np.testing.assert_array_equal(store.evidence(image).rows, first)
 
 
 def test_a_sweep_compares_readings(engine: Engine, dataset: Dataset) -> None:
-    rows = sweep(engine, dataset, readings([(64,)]), options=GRID, borders=("constant", "reflect"))
+    rows = sweep(engine, dataset, readings([(64,)]), layout=GRID, borders=("constant", "reflect"))
     assert len(rows) == 2 * 12 and rows[0].lift == (0.0, 0.0, 0.0) and not rows[0].over
     assert {row.choice.border for row in rows} == {"constant", "reflect"}
     alone = replace(GRID, sizes=(64,))
-    default = localization.localize(engine, dataset, options=alone, reading=Reading(score="rank"), nulls=(), repeats=10)
+    default = localization.localize(engine, dataset, layout=alone, nulls=(), repeats=10)
     assert rows[0].accuracy == default.methods["map"].metrics()["MaxBoxAcc"]
     assert rows[0].pointing == default.methods["map"].metrics()["pointing"]
 
 
 def test_a_sweep_leaves_out_what_does_not_cover_every_image(engine: Engine, dataset: Dataset) -> None:
     coarse = readings([(64,)], (True, False), [(48,)], ["log-rank"], ["best-then-mean"], [False])
-    rows = sweep(engine, dataset, coarse, options=replace(GRID, sizes=(64,)), borders=("constant",))
+    rows = sweep(engine, dataset, coarse, layout=replace(GRID, sizes=(64,)), borders=("constant",))
     assert [row.choice.reading.inside for row in rows] == [False]
     assert rows[0].lift == (0.0, 0.0, 0.0)  # what is left is held against its own first row
     with pytest.raises(InputError, match="no choice of patches covers every image"):
-        sweep(engine, dataset, coarse[:1], options=replace(GRID, sizes=(64,)), borders=("constant",))
+        sweep(engine, dataset, coarse[:1], layout=replace(GRID, sizes=(64,)), borders=("constant",))
 
 
 def test_a_sweep_over_resolutions_strides_parts_and_nulls(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
     tried = readings([(64, 32), (32,)], (False,), [(32, 16), ()], ["log-rank"], ["best-then-mean"], [False])
     asked = {"short_sides": (224, 0), "parts": ("largest", "peak"), "nulls": ("shuffled-definitions",)}
-    rows = sweep(engine, dataset, tried, options=GRID, borders=("constant",), cache=str(tmp_path), **asked)
+    rows = sweep(engine, dataset, tried, layout=GRID, borders=("constant",), cache=str(tmp_path), **asked)
     assert len(rows) == 3 * 2 * 2 and len({row.choice for row in rows}) == len(rows)
     assert len(list(tmp_path.glob("*.npy"))) == len(dataset) * 2 * 2  # once per image, size and resolution
     assert rows[1].choice == Choice(tried[0], "constant", 224, "peak")
     for row in rows:
         assert set(row.over) == {"random concept", "shuffled definitions"}
         assert all(low <= difference <= high for over in row.over.values() for difference, low, high in over.values())
-    asked_again = {"options": replace(GRID, sizes=(64, 32)), "strides": (32, 16), "reading": tried[0], "part": "peak"}
+    asked_again = {"reading": tried[0], "part": "peak"}
     for side, row in ((224, rows[1]), (0, rows[7])):
+        layout = replace(GRID, sizes=(64, 32), stride=(32, 16), short_side=side)
         found = localization.localize(
-            engine, dataset, short_side=side, nulls=("shuffled-definitions",), repeats=10, wsol_steps=8, **asked_again
+            engine, dataset, layout=layout, nulls=("shuffled-definitions",), repeats=10, wsol_steps=8, **asked_again
         )
         assert row.choice.short_side == side and row.accuracy == found.methods["map"].metrics()["MaxBoxAcc"]
         assert row.over["shuffled definitions"]["MaxBoxAcc"][0] == pytest.approx(
@@ -179,37 +174,35 @@ def test_a_sweep_over_resolutions_strides_parts_and_nulls(engine: Engine, datase
         )
     with pytest.raises(InputError, match="random-encoder"):
         sweep(engine, dataset, tried, nulls=("random-encoder",))
-    with pytest.raises(InputError, match="every 16 px, not every 24"):
-        PatchStore(engine, GRID).embed(np.zeros((60, 60, 3), np.uint8)).chosen((64,), strides=(24,))
     for strides in ((32,), (0, 16), (65, 16)):
         with pytest.raises(InputError, match="stride"):
-            PatchStore(engine, GRID, strides=strides)
-    with pytest.raises(InputError, match="short side"):
-        PatchStore(engine, GRID, short_side=5)
+            replace(GRID, stride=strides)
+    with pytest.raises(InputError, match="short_side"):
+        replace(GRID, short_side=5)
 
 
 @pytest.mark.parametrize("border", ["constant", "inside"])
 @pytest.mark.parametrize("weights", ["area", "equal"])
 def test_coarser_strides_are_what_they_would_be_alone(engine: Engine, border: str, weights: str) -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-    fine = PatchStore(engine, replace(GRID, border=border), strides=(32, 16), short_side=96).embed(image)
-    coarse = PatchStore(engine, replace(GRID, border=border, scale_weights=weights), strides=(64, 32), short_side=96)
-    expected = coarse.embed(image)
-    chosen, steps = fine.chosen((64, 32), strides=(64, 32)), fine.coarsened((64, 32), (64, 32))
+    layout = replace(GRID, border=border, short_side=96)
+    fine = EvidenceStore(engine, replace(layout, stride=(32, 16))).evidence(image)
+    expected = EvidenceStore(engine, replace(layout, stride=(64, 32))).evidence(image)
+    grid, rows = fine.grid.select((64, 32), strides=(64, 32))
     if border == "inside":  # a finer stride closes its rows elsewhere too
-        assert set(map(tuple, expected.grid.boxes.tolist())) <= set(map(tuple, fine.grid.boxes[chosen].tolist()))
+        assert set(map(tuple, expected.grid.boxes.tolist())) <= set(map(tuple, grid.boxes.tolist()))
         return
-    np.testing.assert_array_equal(fine.grid.boxes[chosen], expected.grid.boxes)
-    np.testing.assert_array_equal(fine.subgrid(chosen, weights, steps).weights, expected.grid.weights)
-    np.testing.assert_allclose(fine.rows[chosen], expected.rows, atol=1e-6)
+    np.testing.assert_array_equal(grid.boxes, expected.grid.boxes)
+    np.testing.assert_array_equal(grid.weights(weights), expected.grid.weights(weights))
+    np.testing.assert_allclose(fine.rows[rows], expected.rows, atol=1e-6)
 
 
 def test_a_size_counts_the_same_at_any_stride(engine: Engine) -> None:
     image = np.zeros((96, 96, 3), np.uint8)
     for weights, ratio in (("area", 4.0), ("equal", 1.0)):
-        grid = PatchStore(engine, replace(GRID, scale_weights=weights), strides=(32, 16)).embed(image).grid
+        grid = EvidenceStore(engine, replace(GRID, stride=(32, 16))).evidence(image).grid
         cover = {64: 0.0, 32: 0.0}
-        for (x0, y0, x1, y1), weight in zip(grid.cells, grid.weights, strict=True):
+        for (x0, y0, x1, y1), weight in zip(grid.cells, grid.weights(weights), strict=True):
             cover[(x1 - x0) * grid.cell] += weight * (x0 <= 6 < x1) * (y0 <= 6 < y1)
         assert cover[64] / cover[32] == ratio
 
@@ -223,14 +216,14 @@ def test_bad_rows_and_bad_questions(engine: Engine, dataset: Dataset, tmp_path: 
         replace(good, name="gone", image=tmp_path / "gone.png"),
     ]
     mixed = replace(dataset, items=(good, *bad))
-    found = localization.localize(engine, mixed, options=GRID, nulls=(), repeats=10)
+    found = localization.localize(engine, mixed, layout=GRID, nulls=(), repeats=10)
     assert [name for name, _ in found.bad] == ["outside", "unknown", "boxless", "gone"] and len(found.cases) == 1
     with pytest.raises(InputError, match="strict"):
-        localization.localize(engine, replace(mixed, strict=True), options=GRID, nulls=(), repeats=10)
+        localization.localize(engine, replace(mixed, strict=True), layout=GRID, nulls=(), repeats=10)
     with pytest.raises(InputError, match="protocol"):
         localization.localize(engine, dataset, protocol="other")
     with pytest.raises(InputError, match="nothing to localise"):
-        localization.localize(engine, dataset, options=GRID, max_area=0.01, nulls=())
+        localization.localize(engine, dataset, layout=GRID, max_area=0.01, nulls=())
 
 
 def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
@@ -246,7 +239,7 @@ def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: 
     items[1] = replace(items[1], boxes=(), box_labels=())  # its box is the one around the mask
     items[2] = replace(items[2], masks=(Mask(RED, polygon), Mask(RED, {"size": [1, 1], "counts": [1]})))
     with_masks = replace(dataset, items=(*items, dataset.items[3]))
-    found = localization.localize(engine, with_masks, options=GRID, nulls=(), repeats=50, wsol_steps=16)
+    found = localization.localize(engine, with_masks, layout=GRID, nulls=(), repeats=50, wsol_steps=16)
     precision = {name: scores.metrics()["PxAP"] for name, scores in found.methods.items()}
     assert precision["map"] > 0.8 > 0.3 > precision["full box"] > 0.1
     difference, low, high = found.differences["full box"]["PxAP"]
@@ -256,7 +249,7 @@ def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: 
     assert (found.methods["map"].pixels.sum(axis=(1, 2)) > 0).tolist() == [True, True, False, False]
     assert (
         "PxAP"
-        not in localization.localize(engine, dataset, options=GRID, nulls=(), repeats=10, wsol_steps=8)
+        not in localization.localize(engine, dataset, layout=GRID, nulls=(), repeats=10, wsol_steps=8)
         .methods["map"]
         .metrics()
     )
@@ -271,7 +264,7 @@ def test_what_a_crowd_covers_is_not_counted(engine: Engine, dataset: Dataset) ->
     for masks in ((drawn,), (drawn, everywhere)):
         one = replace(dataset, items=(replace(item, masks=masks),))
         counted.append(
-            localization.localize(engine, one, options=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"]
+            localization.localize(engine, one, layout=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"]
         )
     assert counted[0].pixels is not None and counted[1].pixels is not None
     np.testing.assert_array_equal(counted[0].pixels[0, 1], counted[1].pixels[0, 1])

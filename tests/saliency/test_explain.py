@@ -1,4 +1,4 @@
-"""explain_image against the naive ConVis, with an encoder small enough to run anywhere."""
+"""explain against the naive ConVis, with an encoder small enough to run anywhere."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from PIL import Image
 
 from fastconcept import kernels
 from fastconcept.bundle import Preprocess
+from fastconcept.encoders.image_tower import ImageTower
 from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.errors import ConceptError, InputError
-from fastconcept.saliency.explain import Options, explain_image
+from fastconcept.saliency import explain as convis
+from fastconcept.saliency.layout import Layout
+from fastconcept.saliency.reading import Reading
 from fastconcept.saliency.result import Explanation
 from fastconcept.saliency.targets import Target
 from tests.saliency.naive_convis import naive_maps
@@ -55,11 +58,18 @@ def explain(
     targets = [Target(str(m), str(m), "", np.array(m, np.int32)) for m in MEMBERS]
     for index in range(phrases):
         targets.insert(2 * index, Target(f"p{index}", f"p{index}", "", None, bank[MEMBERS[0][0] + index]))
-    whole = encoder.encode(preprocess_image(image, CONFIG)[None])
-    module = kernels.backend(backend)
-    seen = explain_image(image, targets, bank, whole, encoder, CONFIG, Options(**options), module)
+    tower = ImageTower(encoder, CONFIG, kernels.backend(backend))
+    layout, reading = split(options)
+    seen = convis.explain(image, targets, bank, tower, layout, reading)
     assert encoder.largest <= encoder.batch_size
     return seen
+
+
+def split(options: dict[str, object]) -> tuple[Layout, Reading]:
+    """Options by their keywords, as ``Engine.explain`` splits them."""
+    names = {"score", "aggregate", "scale_weights"}
+    reading = Reading(**{name: value for name, value in options.items() if name in names})
+    return Layout(**{name: value for name, value in options.items() if name not in names}), reading
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
@@ -70,7 +80,7 @@ def test_equal_to_naive_convis(image: np.ndarray, bank: np.ndarray, backend: str
         return encoder.encode(np.stack([preprocess_image(np.asarray(patch), CONFIG) for patch in patches]))
 
     expected = naive_maps(image, encode, bank, [np.array(m) for m in MEMBERS], seed=7)
-    seen = explain(image, bank, backend, fit="crop", seed=7)
+    seen = explain(image, bank, backend, fit="crop", seed=7, score="rank")
     np.testing.assert_allclose(seen.maps, expected, rtol=0, atol=1e-6)
     assert [found.constant for found in seen] == [False, False, True]
 
@@ -115,11 +125,15 @@ def test_scales_can_count_equally(image: np.ndarray, bank: np.ndarray) -> None:
         {"seed": -1},
         {"seed": 0.5},
         {"score": ""},
+        {"sizes": (64, 64)},
+        {"stride": (16,)},
+        {"short_side": 4},
+        {"mode": "dense"},
     ],
 )
 def test_wrong_options(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
-        Options(**wrong)
+        split(wrong)
 
 
 def test_unknown_results(image: np.ndarray, bank: np.ndarray) -> None:

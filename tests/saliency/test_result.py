@@ -16,7 +16,8 @@ from fastconcept.saliency.result import ConceptMap, Explanation, View
 
 def concept_map(cells: np.ndarray, region: tuple[int, int, int, int] = (10, 0, 110, 50)) -> ConceptMap:
     image = np.random.default_rng(0).integers(0, 256, (50, 120, 3), dtype=np.uint8)
-    return ConceptMap("cat", "cat.n.01", "", cells.astype(np.float32), False, 0.9, 7, 0.3, View(image, region, 16))
+    view = View(image, region, (cells.shape[0] * 16, cells.shape[1] * 16))
+    return ConceptMap("cat", "cat.n.01", "", cells.astype(np.float32), False, 0.9, 7, 0.3, view)
 
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
@@ -51,7 +52,7 @@ def test_maps_at_both_resolutions() -> None:
 
 
 def test_explanation_indexes_draws_and_serialises() -> None:
-    seen = Explanation((concept_map(np.eye(3)), concept_map(np.ones((3, 3)))), "mode", {"encode": 1.0})
+    seen = Explanation((concept_map(np.eye(3)), concept_map(np.ones((3, 3)))), "crops", {"stride": 16}, {"encode": 1.0})
     assert seen.maps.shape == (2, 48, 48) and len(seen) == 2 and len(list(seen)) == 2
     assert seen["cat"] is seen[0] and seen["cat.n.01"] is seen[0]
     with pytest.raises(ConceptError, match="was not explained") as caught:

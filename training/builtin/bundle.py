@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconcept.bundle import MANIFEST, Bundle, sha256_of
-from fastconcept.engine import Engine
+from fastconcept.engine import load
 from fastconcept.export import Contents, export_open_clip
 from fastconcept.sparse.dictionary import Dictionary
 
@@ -69,7 +69,7 @@ def _write_words(bundle: Bundle) -> str:
     """Add the default dictionary: words of things; of the 10,000 most tagged nouns most name nothing one could see."""
     name = "dictionaries/things.safetensors"
     chosen = words()
-    Dictionary.from_embeddings(chosen, Engine(bundle).encode_text(chosen)).save(bundle.path / name, half=True)
+    Dictionary.from_embeddings(chosen, load(bundle.path).encode_text(chosen)).save(bundle.path / name, half=True)
     return name
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,11 +13,11 @@ from ...errors import InputError
 from ...evaluate import localize as localization
 from ...evaluate import summaries
 from ...evaluate import sweep as localization_sweep
-from ...evaluate.patch_maps import Reading
-from ...saliency.explain import Options
+from ...saliency.layout import Layout
 from ...saliency.patches import WORKING_SIZE
+from ...saliency.reading import Reading
 from .. import output
-from ..options import patch_options, split
+from ..options import SharedReading, layout_options, split
 from ..verb import Answer, Shared, verb
 from .run import NullsOption, SharedRunWithObjects
 
@@ -26,13 +27,11 @@ _sweep = partial(typer.Option, rich_help_panel="Sweep")
 @verb
 def command(
     run: SharedRunWithObjects,
-    patches: Annotated[dict[str, Any], Shared(patch_options, score="log-rank")],
+    layout: Annotated[Layout, Shared(layout_options)],
+    reading: SharedReading,
     protocol: Annotated[str, typer.Option(help="wsol, on the whole image, or convis, on its central square.")] = "wsol",
     max_area: Annotated[float, typer.Option(help="Use only objects that cover at most this part of the image.")] = 1.0,
     concept: Annotated[str | None, typer.Option("--concept", "-c", help="Look for this instead of the labels.")] = None,
-    short_side: Annotated[
-        int, typer.Option(min=0, help="Short side of the working image in pixels; 0 keeps the image's own.")
-    ] = WORKING_SIZE,
     smooth: Annotated[
         bool, typer.Option("--smooth/--no-smooth", help="Interpolate between the cells of a map.")
     ] = False,
@@ -52,10 +51,7 @@ def command(
     sweep_parts: Annotated[str, _sweep(help="Parts to try.")] = "largest",
 ) -> Answer:
     """Do the maps of a concept lie on the boxes of its objects?"""
-    stride, sizes = patches.pop("stride"), patches["sizes"]
-    strides = stride if isinstance(stride, tuple) else (stride,) * len(sizes)
-    options = Options(stride=min(strides), **patches)
-    reading = Reading((), False, options.aggregate, options.scale_weights, options.score, smooth)
+    reading = replace(reading, smooth=smooth)
     controls, kept = split(nulls, str, "--nulls"), str(cache) if cache is not None else None
     tried = [] if sweep is None else _readings(sweep, sweep_scores.split(","), sweep_aggregates.split(","))
     borders, parts = sweep_borders.split(","), sweep_parts.split(",")
@@ -67,10 +63,8 @@ def command(
             protocol=protocol,
             concept=concept,
             max_area=max_area,
-            options=options,
+            layout=layout,
             reading=reading,
-            strides=strides,
-            short_side=short_side,
             part=part,
             nulls=controls,
             seed=run.seed,
@@ -87,7 +81,7 @@ def command(
             run.dataset,
             tried,
             protocol=protocol,
-            options=options,
+            layout=layout,
             borders=borders,
             short_sides=short_sides,
             parts=parts,

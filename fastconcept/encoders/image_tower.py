@@ -1,0 +1,87 @@
+"""The image tower as explanations use it: an encoder, its preprocessing, and the kernels that cut and resize pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle import Preprocess
+from ..kernels.contract import Kernels
+from ..timings import Timings
+from .preprocess import preprocess_uploaded
+
+
+class ImageEncoder(Protocol):
+    """From preprocessed pixels to embeddings."""
+
+    batch_size: int
+
+    def encode(self, pixels: Any) -> Any:
+        """(n, 3, h, w) float32 to unit rows (n, d) float32, on the device where the pixels are."""
+
+
+@dataclass(frozen=True)
+class ImageTower:
+    """An image encoder with everything that stands between an image and its embedding.
+
+    Attributes
+    ----------
+    encoder : ImageEncoder
+    preprocess : Preprocess
+        Input size and normalisation of the encoder.
+    kernels : Kernels
+        The backend of the device where images and embeddings live.
+    num_threads : int, optional
+        CPU threads of the kernels; None means all the control group grants.
+    """
+
+    encoder: ImageEncoder
+    preprocess: Preprocess
+    kernels: Kernels
+    num_threads: int | None = None
+
+    def prepared(self, pixels: npt.NDArray[np.uint8], uploaded: Any) -> Any:
+        """One decoded image as the encoder takes it.
+
+        Parameters
+        ----------
+        pixels : (H, W, 3) uint8
+        uploaded : (H, W, 3) uint8
+            The same on the device: ``kernels.upload(pixels)``.
+
+        Returns
+        -------
+        (3, h, w) float32, on the device
+        """
+        return preprocess_uploaded(pixels, uploaded, self.preprocess, self.kernels, self.num_threads)
+
+    def encode_boxes(self, image: Any, boxes: npt.NDArray[np.int32], timings: Timings) -> Any:
+        """Embed boxes of one image in batches of the encoder's size, so that memory does not grow with their number.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8, on the device
+        boxes : (n, 4) int32
+            x0, y0, x1, y1 in pixels of the image.
+        timings : Timings
+            Where the stages ``preprocess`` and ``encode`` are added.
+
+        Returns
+        -------
+        (n, d) float32 unit rows, on the device
+        """
+        mean, std = (np.asarray(values, np.float32) for values in (self.preprocess.mean, self.preprocess.std))
+        size, interpolation = self.preprocess.size, self.preprocess.interpolation
+        parts = []
+        for start in range(0, len(boxes), self.encoder.batch_size):
+            batch = boxes[start : start + self.encoder.batch_size]
+            with timings.stage("preprocess"):
+                pixels = self.kernels.resize_patches(
+                    image, batch, size, mean, std, interpolation, num_threads=self.num_threads
+                )
+            with timings.stage("encode"):
+                parts.append(self.encoder.encode(pixels))
+        return np.concatenate(parts)

@@ -1,0 +1,295 @@
+"""Parts: the encoders, concept bank, dictionary and image mean that an engine works with, on one device."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels as backends
+from .bundle import Bundle, Preprocess
+from .concepts.bank import ConceptBank
+from .encoders.image_tower import ImageTower
+from .encoders.in_memory import as_image_encoder, as_text_encoder
+from .encoders.onnx import device_providers
+from .encoders.opening import check_encoder, open_image_encoder, open_text_encoder
+from .encoders.preprocess import MAX_PIXELS
+from .errors import BundleError, InputError
+from .kernels.contract import Kernels, PreparedBank
+from .kernels.threads import check_num_threads
+from .sparse.dictionary import Dictionary
+
+FloatArray = npt.NDArray[np.float32]
+NAMES = ("image_encoder", "text_encoder", "bank", "prepared_bank", "dictionary", "image_mean")
+_CHECKED: dict[str, type[Any]] = {"bank": ConceptBank, "dictionary": Dictionary, "image_mean": np.ndarray}
+
+
+class Later:
+    """A part that a function makes when it is first needed."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
+class Parts:
+    """What an engine works with. Each part is opened when it is first needed, once, whatever the number of threads.
+
+    Make them with :meth:`of_bundle` or :meth:`in_memory`; derive others with :meth:`replace`.
+
+    Attributes
+    ----------
+    device : str
+        ``"cpu"`` or ``"cuda:N"``.
+    place : Device
+        The same as the kernels know it. Work with kernels inside ``with parts.place``: on a GPU, its device and the
+        engine's stream.
+    kernels : Kernels
+        The backend of the device.
+    preprocess : Preprocess
+        Input size and normalisation of the image encoder.
+    embedding_dim : int
+    encoder : str
+        What runs the image tower: ``"onnx"``, ``"tensorrt"``, the path of a plan, or ``"in memory"``.
+    num_threads : int
+        CPU threads of kernels and encoders.
+    max_pixels : int
+        Largest image that is decoded, in pixels.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, Any],
+        preprocess: Preprocess,
+        embedding_dim: int,
+        *,
+        device: str = "cpu",
+        num_threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        bundle: Bundle | None = None,
+        encoder: str = "in memory",
+    ) -> None:
+        self.encoder = encoder
+        self.preprocess, self.embedding_dim, self._bundle = preprocess, embedding_dim, bundle
+        self.device, self.max_pixels = device, max_pixels
+        self.num_threads = check_num_threads(num_threads)
+        self.kernels: Kernels = backends.backend(device.split(":")[0])
+        self.place = self.kernels.open_device(device)
+        self._lock = threading.RLock()
+        self._sources: dict[str, Any] = {"prepared_bank": Later(self._prepare_bank), **sources}
+        self._opened: dict[str, Any] = {}
+
+    @classmethod
+    def of_bundle(
+        cls,
+        bundle: Bundle,
+        *,
+        device: str = "cpu",
+        providers: Sequence[Any] | None = None,
+        encoder: str = "onnx",
+        bank: str | None = None,
+        dictionary: str | None = None,
+        num_threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Parts:
+        """The parts that the files of a bundle hold; parameters as for :func:`fastconcept.load`."""
+        chosen = list(providers) if providers is not None else device_providers(device)
+        encoder = check_encoder(encoder, device)
+        manifest = bundle.manifest
+        parts: Parts
+        sources = {
+            "image_encoder": Later(
+                lambda: open_image_encoder(bundle, parts.place, chosen, encoder, parts.num_threads)
+            ),
+            "text_encoder": Later(lambda: open_text_encoder(bundle, parts.place, chosen, parts.num_threads)),
+            "bank": Later(lambda: ConceptBank.load(bundle.bank(bank))),
+            "dictionary": Later(lambda: Dictionary.load(bundle.dictionary(dictionary))),
+            "image_mean": Later(lambda: _read_image_mean(bundle)),
+        }
+        parts = cls(
+            sources,
+            manifest.preprocess,
+            manifest.embedding_dim,
+            device=device,
+            num_threads=num_threads,
+            max_pixels=max_pixels,
+            bundle=bundle,
+            encoder=encoder,
+        )
+        return parts
+
+    @classmethod
+    def in_memory(
+        cls,
+        *,
+        embedding_dim: int,
+        preprocess: Preprocess | None = None,
+        image_encoder: Any = None,
+        text_encoder: Any = None,
+        bank: ConceptBank | None = None,
+        dictionary: Dictionary | None = None,
+        image_mean: npt.ArrayLike | None = None,
+        device: str = "cpu",
+        num_threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Parts:
+        """Parts that live in this process; parameters as for :meth:`fastconcept.Engine.from_parts`."""
+        if image_encoder is not None and preprocess is None:
+            raise InputError("an image encoder needs preprocess=Preprocess(size, mean, std)")
+        sources = {
+            "image_encoder": None if image_encoder is None else as_image_encoder(image_encoder),
+            "text_encoder": None if text_encoder is None else as_text_encoder(text_encoder),
+            "bank": bank,
+            "dictionary": dictionary,
+            "image_mean": None if image_mean is None else np.ascontiguousarray(image_mean, np.float32),
+        }
+        half = (0.5, 0.5, 0.5)
+        return cls(
+            {name: source for name, source in sources.items() if source is not None},
+            preprocess or Preprocess((1, 1), half, half),
+            embedding_dim,
+            device=device,
+            num_threads=num_threads,
+            max_pixels=max_pixels,
+        )
+
+    def replace(self, **parts: Any) -> Parts:
+        """These parts with some of them replaced; what is not replaced is shared, and opened once for both.
+
+        Parameters
+        ----------
+        **parts
+            By name: ``image_encoder, text_encoder, bank, dictionary, image_mean``. A :class:`Later` is made when it is
+            first needed.
+
+        Raises
+        ------
+        InputError
+            If there is no such part.
+        """
+        if unknown := set(parts) - set(NAMES):
+            raise InputError(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        other = object.__new__(Parts)
+        other.__dict__.update(self.__dict__)
+        other._lock, other._opened = threading.RLock(), {}
+        other._sources = {name: Later(lambda name=name: self._open(name)) for name in self._sources}  # type: ignore[misc]
+        if "bank" in parts:
+            other._sources["prepared_bank"] = Later(other._prepare_bank)
+        other._sources.update(parts)
+        return other
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that the parts come from.
+
+        Raises
+        ------
+        InputError
+            If they were made in memory.
+        """
+        if self._bundle is None:
+            raise InputError("this engine was made from parts in memory and has no bundle")
+        return self._bundle
+
+    @property
+    def from_bundle(self) -> bool:
+        """Whether the parts come from a bundle."""
+        return self._bundle is not None
+
+    @property
+    def image_encoder(self) -> Any:
+        """The image tower."""
+        return self._open("image_encoder")
+
+    @property
+    def text_encoder(self) -> Any:
+        """The text tower with its tokenizer."""
+        return self._open("text_encoder")
+
+    @property
+    def bank(self) -> ConceptBank:
+        """The concepts that ranks count over."""
+        bank: ConceptBank = self._open("bank")
+        return bank
+
+    @property
+    def prepared_bank(self) -> PreparedBank:
+        """The bank as the kernels take it; on a GPU it stays there."""
+        prepared: PreparedBank = self._open("prepared_bank")
+        return prepared
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The vocabulary as SpLiCE uses it: words and centred unit rows."""
+        dictionary: Dictionary = self._open("dictionary")
+        return dictionary
+
+    @property
+    def image_mean(self) -> FloatArray:
+        """Mean of unit image embeddings over a large set of images, (d,) float32."""
+        mean: FloatArray = self._open("image_mean")
+        return mean
+
+    @property
+    def image_tower(self) -> ImageTower:
+        """The image encoder with its preprocessing and the kernels."""
+        return ImageTower(self.image_encoder, self.preprocess, self.kernels, self.num_threads)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a part; nothing is opened."""
+        manifest = self._bundle.manifest if self._bundle is not None else None
+        listed = {} if manifest is None else {
+            "bank": bool(manifest.banks),
+            "prepared_bank": bool(manifest.banks),
+            "dictionary": bool(manifest.dictionaries),
+            "image_mean": bool(manifest.image_mean),
+        }  # fmt: skip
+        source = self._sources.get(name)
+        if name == "prepared_bank":
+            return self.has("bank")
+        return source is not None and (not isinstance(source, Later) or listed.get(name, True))
+
+    def opened(self) -> dict[str, Any]:
+        """The parts that are open, by name."""
+        return dict(self._opened)
+
+    def _open(self, name: str) -> Any:
+        if name in self._opened:
+            return self._opened[name]
+        with self._lock:
+            if name not in self._opened:
+                if name not in self._sources:
+                    raise InputError(f"this engine was made without {name}; give it to Engine.from_parts")
+                source = self._sources[name]
+                part = source.make() if isinstance(source, Later) else source
+                self._check(name, part)
+                self._opened[name] = part
+        return self._opened[name]
+
+    def _check(self, name: str, part: Any) -> None:
+        if (kind := _CHECKED.get(name)) is None:
+            return
+        if not isinstance(part, kind):
+            raise InputError(f"{name} must be a {kind.__name__}, got {type(part).__name__}")
+        rows: Any = part if isinstance(part, np.ndarray) else part.embeddings
+        if rows.shape[-1] != self.embedding_dim:
+            origin = f"{self._bundle.path}: " if self._bundle is not None else ""
+            raise BundleError(f"{origin}rows of the {name} are {rows.shape[-1]} wide, the model's {self.embedding_dim}")
+
+    def _prepare_bank(self) -> PreparedBank:
+        with self.place:
+            return self.kernels.prepare_bank(self.bank.embeddings)
+
+
+def _read_image_mean(bundle: Bundle) -> FloatArray:
+    name = bundle.manifest.image_mean
+    if name is None:
+        raise BundleError(f"{bundle.path} has no image mean; export with --mean-images or --image-mean")
+    from safetensors.numpy import load_file
+
+    mean = load_file(bundle.file(name)).get("mean")
+    if mean is None or mean.shape != (bundle.manifest.embedding_dim,) or not np.isfinite(mean).all():
+        raise BundleError(f"{bundle.path / name} does not hold a finite mean of the model's dimension")
+    return np.ascontiguousarray(mean, np.float32)

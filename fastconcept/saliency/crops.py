@@ -1,0 +1,128 @@
+"""Evidence from crops: every patch of the bordered working image is embedded on its own, as ConVis does.
+
+This is the definition that other makers of evidence are measured against, and the slowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..encoders.image_tower import ImageTower
+from ..timings import Timings
+from . import patches
+from .evidence import Evidence
+from .layout import Layout
+
+Rows = Any  # (n, d) float32 unit rows, on a device
+Region = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which crops an image of some size has.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the working image in pixels.
+    region : (int, int, int, int)
+        Part of the original that it shows: x0, y0, x1, y1 in pixels.
+    grid : PatchGrid
+    """
+
+    size: tuple[int, int]
+    region: Region
+    grid: patches.PatchGrid
+
+
+def plan_crops(height: int, width: int, layout: Layout) -> Plan:
+    """Lay out the crops of an image of ``height`` by ``width`` pixels.
+
+    Raises
+    ------
+    InputError
+        If there are too many patches, or one does not fit inside.
+
+    Examples
+    --------
+    >>> plan = plan_crops(480, 640, Layout(fit="crop"))
+    >>> plan.size, plan.region, len(plan.grid)
+    ((224, 224), (80, 0, 560, 480), 730)
+    """
+    strides = layout.strides
+    cell = patches.cell_size(tuple(strides), tuple(strides.values()))
+    size = patches.working_size(height, width, layout.fit, cell, layout.short_side or min(height, width))
+    grid = patches.patch_grid(*size, strides, layout.inside)
+    return Plan(size, patches.visible_region(height, width, layout.fit), grid)
+
+
+def embed_crops(
+    image: npt.NDArray[np.uint8],
+    tower: ImageTower,
+    layout: Layout,
+    timings: Timings | None = None,
+    remember: Callable[[str, int, Callable[[], Rows]], Rows] = lambda key, count, make: make(),
+) -> Evidence:
+    """Embed an image and every patch of it.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+        The decoded original, RGB. It goes up to the device of the kernels once.
+    tower : ImageTower
+    layout : Layout
+    timings : Timings, optional
+        Stages timed so far; this function adds its own.
+    remember : callable, optional
+        Called as ``remember(key, count, make)`` for the rows of each patch size and of the whole image; returns the
+        ``count`` rows that ``make()`` returns, now or at an earlier call. The key says all that the rows depend on but
+        the image and the encoder. By default nothing is remembered.
+
+    Returns
+    -------
+    Evidence
+    """
+    timings = Timings() if timings is None else timings
+    kernels = tower.kernels
+    plan = plan_crops(image.shape[0], image.shape[1], layout)
+    sides = plan.grid.sides
+    uploaded = kernels.upload(image)
+    bordered: list[Any] = []
+
+    def whole() -> Rows:
+        with timings.stage("preprocess"):
+            pixels = tower.prepared(image, uploaded)
+        with timings.stage("encode"):
+            return tower.encoder.encode(pixels[None])
+
+    def patch_rows(size: int) -> Rows:
+        if not bordered:
+            with timings.stage("preprocess"):
+                bordered.append(_bordered(uploaded, plan, layout, tower))
+        return tower.encode_boxes(bordered[0], plan.grid.boxes[sides == size], timings)
+
+    surroundings = f"{layout.fit} {layout.border} {layout.seed} {plan.size} {plan.grid.margin}"
+    rows = [
+        remember(
+            f"{surroundings} {size} {stride}",
+            int((sides == size).sum()),
+            lambda size=size: patch_rows(size),  # type: ignore[misc]
+        )
+        for size, stride in layout.strides.items()
+    ]
+    whole_row = remember("whole", 1, whole)
+    return Evidence(image, layout, plan.grid, np.concatenate(rows), whole_row, plan.region, timings)
+
+
+def _bordered(uploaded: Any, plan: Plan, layout: Layout, tower: ImageTower) -> Any:
+    """The working image with its border, on the device."""
+    working = tower.kernels.resize_image(uploaded, plan.region, plan.size)
+    if layout.inside:
+        return working
+    mean = tower.preprocess.mean
+    return patches.add_border(working, plan.grid.margin, layout.border, layout.seed, mean, tower.kernels)

@@ -1,0 +1,101 @@
+"""Which places of an image are embedded, and what surrounds the image while they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .patches import WORKING_SIZE
+
+MODES = ("crops",)
+FITS = ("full", "crop")
+BORDERS = ("noise", "constant", "reflect", "inside")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything that decides the evidence of an image; how it is read is a :class:`~.reading.Reading`.
+
+    Attributes
+    ----------
+    mode : {"crops"}
+        How evidence is made. ``"crops"`` embeds every patch on its own, as ConVis does.
+    fit : {"full", "crop"}
+        The whole image at its own aspect ratio, or its central square (the reference).
+    border : {"noise", "constant", "reflect", "inside"}
+        Surroundings of the image, so that patches may hang over its edge: seeded uniform noise (the reference, there
+        without a seed), the encoder's mean colour, the image mirrored; or none, so that patches stay inside (the
+        paper's web interface).
+    sizes : tuple of int
+        Sides of the square patches in pixels of the working image.
+    stride : int or tuple of int
+        Pixels between neighbouring patches; one number, or one per size.
+    short_side : int
+        Short side of the working image in pixels (224 in the reference); 0 keeps the image's own size.
+    seed : int
+        Seed of the noise.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> Layout(sizes=96, stride=32).strides
+    {96: 32}
+    """
+
+    mode: str = "crops"
+    fit: str = "full"
+    border: str = "noise"
+    sizes: tuple[int, ...] = (128, 64)
+    stride: int | tuple[int, ...] = 16
+    short_side: int = WORKING_SIZE
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("mode", MODES), ("fit", FITS), ("border", BORDERS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        object.__setattr__(self, "sizes", _whole_numbers("sizes", self.sizes, 4, 1024))
+        steps = (self.stride,) * len(self.sizes) if isinstance(self.stride, int) else tuple(self.stride)
+        if len(set(self.sizes)) != len(self.sizes):
+            raise InputError(f"sizes must differ from one another, got {self.sizes}")
+        if len(steps) != len(self.sizes):
+            raise InputError(f"stride must be one number or one per patch size {self.sizes}, got {self.stride!r}")
+        for size, step in zip(self.sizes, steps, strict=True):
+            if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= size:
+                raise InputError(f"stride must be from 1 to the patch size ({size}), got {step!r}")
+        object.__setattr__(self, "stride", steps[0] if len(set(steps)) == 1 else steps)
+        if self.short_side != 0:
+            _whole_numbers("short_side", self.short_side, 16, 4096)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed must be an integer that is not negative, got {self.seed!r}")
+
+    @property
+    def strides(self) -> dict[int, int]:
+        """Patch size to stride, in the order of ``sizes``."""
+        steps = (self.stride,) * len(self.sizes) if isinstance(self.stride, int) else self.stride
+        return dict(zip(self.sizes, steps, strict=True))
+
+    @property
+    def inside(self) -> bool:
+        """Whether patches stay inside the image."""
+        return self.border == "inside"
+
+    def describe(self) -> str:
+        """The layout in one line."""
+        sizes = "+".join(map(str, self.sizes))
+        stride = "+".join(map(str, self.strides.values())) if isinstance(self.stride, tuple) else str(self.stride)
+        own = "" if self.short_side == WORKING_SIZE else f", short side {self.short_side or 'as it is'}"
+        return f"{self.mode} {sizes} px stride {stride}, {self.fit}, border {self.border}, seed {self.seed}{own}"
+
+
+def _whole_numbers(name: str, values: object, least: int, most: int) -> tuple[int, ...]:
+    numbers = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+    if not numbers or not all(
+        isinstance(number, int) and not isinstance(number, bool) and least <= number <= most for number in numbers
+    ):
+        raise InputError(f"{name} must be one or more integers from {least} to {most} pixels, got {values!r}")
+    return numbers

@@ -1,0 +1,204 @@
+"""Survey: which concepts of a whole bank does an image show, without being asked for any?
+
+Under ConVis a concept with m members in a bank of N reaches rank r by chance with a probability of about m (r + 1) / N:
+the broader it is, the easier. The *surprise* of a rank sets that off, so that broad and narrow concepts compare::
+
+    surprise(v, c) = max(0, log( N / (m (rank(v, c) + 1)) ))
+    score(c)       = surprise(whole image, c) + mean over patches v of surprise(v, c)
+
+in nats: 0 is what any concept reaches by chance, log N what only a single synset at rank 0 can.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..concepts.bank import ConceptBank
+from ..errors import ConceptError
+from ..kernels.contract import Kernels
+from ..timings import Timings
+from .evidence import Evidence
+
+Float = npt.NDArray[np.float64]
+_RANKS_AT_ONCE = 16_000_000  # patches times concepts, so that memory is bounded
+
+
+@dataclass(frozen=True)
+class SeenConcept:
+    """One concept that an image shows.
+
+    Attributes
+    ----------
+    name : str
+        Synset name, or phrase.
+    definition : str
+        What was encoded for it.
+    score : float
+        Surprise in nats: of the whole image and, on average, of its patches.
+    rank : int
+        Whole image: how many concepts of the bank fit better than the best of its subtree.
+    similarity : float
+        Whole image: cosine of the best of its subtree.
+    patches : float in [0, 1]
+        Share of the patches where the best of its subtree is the best of the bank.
+    """
+
+    name: str
+    definition: str
+    score: float
+    rank: int
+    similarity: float
+    patches: float
+
+
+@dataclass(frozen=True)
+class SeenConcepts:
+    """The concepts that an image shows, best first; iterate over it or index it by position."""
+
+    concepts: tuple[SeenConcept, ...]
+    timings_ms: Timings = field(default_factory=Timings, repr=False, compare=False)
+
+    @property
+    def names(self) -> list[str]:
+        """Names, best first."""
+        return [concept.name for concept in self.concepts]
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    def __iter__(self) -> Iterator[SeenConcept]:
+        return iter(self.concepts)
+
+    def __getitem__(self, index: int) -> SeenConcept:
+        return self.concepts[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: one entry per concept, timings."""
+        return {"concepts": [asdict(concept) for concept in self.concepts], "timings_ms": dict(self.timings_ms)}
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(concept.name)}</td><td>{concept.score:.2f}</td>"
+            f"<td>{html.escape(concept.definition)}</td></tr>"
+            for concept in self.concepts
+        )
+        return f"<table><tr><th>concept</th><th>score</th><th>definition</th></tr>{rows}</table>"
+
+
+def survey(
+    evidence: Evidence,
+    bank: ConceptBank,
+    prepared: Any,
+    kernels: Kernels,
+    top: int,
+    below: str | None = None,
+    num_threads: int | None = None,
+) -> SeenConcepts:
+    """The concepts of a bank that fit an image and its parts best.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    bank : ConceptBank
+    prepared : PreparedBank
+        The same as ``kernels.prepare_bank`` makes it.
+    kernels : Kernels
+    top : int
+        Number of concepts; none of them lies above or below another.
+    below : str, optional
+        Only concepts below this one.
+    num_threads : int, optional
+
+    Returns
+    -------
+    SeenConcepts
+
+    Raises
+    ------
+    ConceptError
+        If ``below`` is not in the bank.
+    """
+    timings = evidence.timings_ms
+    with timings.stage("ranks"):
+        members = np.ones(len(bank), np.int64) if bank.taxonomy is None else bank.taxonomy.subtree_sizes
+        scores, wins, whole = _scores(evidence, bank, prepared, kernels, members, num_threads)
+        similarities = kernels.to_host(evidence.whole)[0] @ bank.embeddings.T
+    chosen = _best_apart(scores, bank, _candidates(bank, below), top)
+    concepts = []
+    for node in chosen:
+        subtree = [node] if bank.taxonomy is None else bank.taxonomy.subtree(node)
+        name, text, similarity = bank.names[node], bank.texts[node], float(similarities[subtree].max())
+        share = float(wins[node] / max(len(evidence), 1))
+        concepts.append(SeenConcept(name, text, float(scores[node]), int(whole[node]), similarity, share))
+    return SeenConcepts(tuple(concepts), timings)
+
+
+def _scores(
+    evidence: Evidence,
+    bank: ConceptBank,
+    prepared: Any,
+    kernels: Kernels,
+    members: npt.NDArray[np.int64],
+    num_threads: int | None,
+) -> tuple[Float, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Score of every concept, at how many patches its subtree wins, and its rank at the whole image, all (N,)."""
+    edges = _edges(bank)
+    chance = np.log(len(bank) / members).astype(np.float32)
+
+    def ranks_at(rows: Any) -> npt.NDArray[np.int32]:
+        ranks: npt.NDArray[np.int32] = kernels.to_host(
+            kernels.all_ranks(rows, prepared, *edges, num_threads=num_threads)
+        )
+        return ranks
+
+    rows, whole = kernels.upload(evidence.rows), ranks_at(kernels.upload(evidence.whole))[0]
+    surprise, wins = np.zeros(len(bank)), np.zeros(len(bank), np.int64)
+    step = max(1, _RANKS_AT_ONCE // len(bank))
+    for start in range(0, len(evidence), step):
+        ranks = ranks_at(rows[start : start + step])
+        surprise += np.maximum(chance - np.log1p(ranks.astype(np.float32)), 0).sum(axis=0)
+        wins += (ranks == 0).sum(axis=0)
+    return np.maximum(chance - np.log1p(whole), 0) + surprise / max(len(evidence), 1), wins, whole
+
+
+def _edges(bank: ConceptBank) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Children of every concept in compressed rows, and an order with children before parents."""
+    if bank.taxonomy is None:
+        return np.zeros(len(bank) + 1, np.int64), np.zeros(0, np.int32), np.arange(len(bank), dtype=np.int32)
+    return bank.taxonomy.child_indptr, bank.taxonomy.child_indices, bank.taxonomy.order
+
+
+def _candidates(bank: ConceptBank, below: str | None) -> npt.NDArray[np.bool_]:
+    allowed = np.ones(len(bank), bool)
+    if below is None:
+        return allowed
+    node = bank.resolve(below).index
+    if node is None:
+        raise ConceptError(f"{below!r} is not one of the {len(bank):,} concepts of this bank; see `fastconcept search`")
+    allowed[:] = False
+    allowed[bank.subtree(bank.names[node])] = True
+    allowed[node] = bank.taxonomy is None
+    return allowed
+
+
+def _best_apart(scores: Float, bank: ConceptBank, allowed: npt.NDArray[np.bool_], top: int) -> list[int]:
+    """The best of the allowed concepts, no two of them one above the other; ties go to the earlier concept."""
+    chosen: list[int] = []
+    left = allowed.copy()
+    for node in np.argsort(-scores, kind="stable").tolist():
+        if len(chosen) == top:
+            break
+        if not left[node]:
+            continue
+        chosen.append(node)
+        left[node] = False
+        if bank.taxonomy is not None:
+            left[bank.taxonomy.subtree(node)] = False
+            left[bank.taxonomy.closure([node])] = False
+    return chosen
