@@ -160,7 +160,7 @@ def test_records_and_what_they_get_wrong(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     (item,) = dataset.items
     assert (item.label, item.boxes, item.box_labels) == ("dog.n.01", ((1, 2, 3, 4),), ("dog.n.01",))
-    assert (item.captions, item.attributes, item.image) == (("a dog",), {"w": "7"}, tmp_path / "a.png")
+    assert (item.captions, item.attributes, item.image) == (("a dog",), {"year": "7"}, tmp_path / "a.png")
     assert [name for name, _ in dataset.bad] == ["a.png", "b.png", "c.png", "d.png", "record 4", "record 5"]
     assert open_dataset(tmp_path, images=tmp_path / "x").items[0].image == tmp_path / "x/a.png"
 
