@@ -34,7 +34,7 @@ def command(
     ] = None,
     box: Annotated[bool, typer.Option("--box/--no-box", help="Draw each concept's box.")] = False,
 ) -> Answer:
-    """Draw where each concept is in an image."""
+    """Draw where each concept is in an image; without -c, the concepts that the model sees best."""
     if npy is not None and len(images) > 1:
         raise InputError(f"--npy holds the maps of one image, got {len(images)} images")
     with output.progress_bar("explaining") as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ SWEEP = {"sweep", "sweep_scores", "sweep_aggregates", "sweep_borders", "sweep_sh
 # For every verb: the functions it calls, and names that are the command line's own.
 VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "explain": ([load, Engine.explain], {"images", "npy", "box"}),
+    "concepts": ([load, Engine.concepts], {"images"}),
     "decompose": ([load, Engine.decompose], {"top"}),
     "search": ([Taxonomy.search], {"words"}),
     "report": ([load, Layout, Reading], {"images", "limit", "strict"}),
@@ -64,6 +66,11 @@ def _spellings(command: Any) -> set[str]:
 def test_every_verb_is_judged_and_answers_in_json() -> None:
     assert set(COMMANDS) - {"export"} == set(VERBS)
     assert all("json" in _spellings(command) for command in COMMANDS.values())
+
+
+def test_every_verb_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+    assert all(f"`fastconcept {verb.split()[0]} " in page or f"`fastconcept {verb}`" in page for verb in COMMANDS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

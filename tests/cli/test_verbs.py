@@ -17,6 +17,7 @@ from PIL import Image
 import fastconcept
 from fastconcept.cli import options as cli_options
 from fastconcept.cli import run
+from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.errors import InputError
 
 Json = Callable[..., dict[str, Any]]
@@ -72,6 +73,24 @@ def test_explain_takes_several_images(ask: Json, photo: Path, tmp_path: Path) ->
     assert Image.open(tmp_path / "two.png").height > 2 * Image.open(tmp_path / "one.png").height
     error = ask("explain", photo, photo, "-c", "dog.n.01", "--npy", tmp_path / "maps.npy", code=2)["error"]
     assert error["type"] == "InputError" and "--npy" in error["message"]
+
+
+def test_concepts_without_a_question(ask: Json, photo: Path, tiny_bundle: Path) -> None:
+    document = ask("concepts", photo, photo, "--top", 5, *QUICK)
+    assert list(document) == ["bundle", "device", "images"] and document["bundle"] == str(tiny_bundle)
+    one, two = document["images"]
+    assert list(one) == ["image", "concepts", "timings_ms"] and one["concepts"] == two["concepts"]
+    assert {"name", "definition", "score", "rank", "similarity", "patches"} == set(one["concepts"][0])
+    scores = [concept["score"] for concept in one["concepts"]]
+    assert len(scores) == 5 and scores == sorted(scores, reverse=True)
+    [explained] = ask("explain", photo, *QUICK)["images"]
+    names = [concept["name"] for concept in one["concepts"]]
+    assert [concept["name"] for concept in explained["concepts"]] == names[: len(explained["concepts"])]
+    [image] = ask("concepts", photo, "--below", "feline.n.01", "--top", 3, *QUICK)["images"]
+    wordnet = Taxonomy.builtin()
+    below = set(wordnet.subtree(wordnet.index("feline.n.01")).tolist())
+    assert all(wordnet.index(concept["name"]) in below for concept in image["concepts"])
+    assert ask("concepts", photo, "--below", "no such thing", *QUICK, code=2)["error"]["type"] == "ConceptError"
 
 
 def test_decompose_document_and_chart(ask: Json, photo: Path, tmp_path: Path) -> None:
@@ -156,6 +175,7 @@ def test_errors_are_one_document_with_exit_code_2(
     "verb",
     [
         ("explain", "{photo}", "-c", "dog.n.01"),
+        ("concepts", "{photo}"),
         ("decompose", "{photo}"),
         ("bench",),
         ("report", "{photo}"),

@@ -1,0 +1,43 @@
+"""``fastconcept concepts``: what does the model see in an image?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..saliency.survey import SeenConcepts
+from . import output
+from .options import ImagesArgument, SharedEngine, SharedLayout
+from .verb import Answer, verb
+
+
+@verb
+def command(
+    engine: SharedEngine,
+    layout: SharedLayout,
+    images: ImagesArgument,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="Number of concepts per image.")] = 10,
+    below: Annotated[str | None, typer.Option(help="Only concepts below this one, for instance animal.n.01.")] = None,
+) -> Answer:
+    """List the concepts that the model sees in an image, best first."""
+    with output.progress_bar("looking") as progress:
+        seen = [engine.concepts(path, top, below, **vars(layout)) for path in output.counted(images, progress)]
+    answers = list(zip(images, seen, strict=True))
+    document = {
+        "bundle": str(engine.bundle.path),
+        "device": engine.device,
+        "images": [{"image": str(path), **concepts.to_dict()} for path, concepts in answers],
+    }
+    return Answer(document, [_table(path, concepts) for path, concepts in answers])
+
+
+def _table(path: Path, concepts: SeenConcepts) -> Table:
+    columns = ("concept", "score", "rank", "patches", "definition")
+    table = Table(*columns, title=path.name, title_justify="left", box=None, pad_edge=False)
+    for concept in concepts:
+        numbers = (f"{concept.score:.2f}", str(concept.rank), f"{concept.patches:.0%}")
+        table.add_row(concept.name, *numbers, concept.definition)
+    return table
