@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def shared() -> Path:
     if not (SHARED / "reference").is_dir():
         pytest.skip(f"development data not found at {SHARED} (set FASTCONCEPT_SHARED)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """A cat, a cup of coffee, a rocket, an astronaut and a motorcycle: photographs that scikit-image brings along."""
+    names = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "motorcycle_left.png")
+    return [Path(str(files("skimage.data") / name)) for name in names]
 
 
 @pytest.fixture(scope="session")
