@@ -9,7 +9,7 @@ from pathlib import Path
 from ..concepts.taxonomy import Taxonomy
 from ..errors import ExportError
 from .banks import FREQUENT_NOUNS, BankPlan, plan_banks, safe_name
-from .mean import find_images
+from .mean import sample_images
 from .vocabulary import noun_vocabulary, read_phrases, read_vocabulary
 from .wordnet import Database, find_database, read_taxonomy
 
@@ -78,7 +78,7 @@ class Contents:
             banks=tuple(banks),
             dictionary=safe_name(Path(self.vocabulary or "wordnet").stem),
             words=tuple(_words(self.vocabulary, self.vocabulary_size, database)),
-            photos=tuple(find_images(Path(self.mean_images), self.mean_limit)) if self.mean_images else (),
+            photos=tuple(sample_images(Path(self.mean_images), self.mean_limit)) if self.mean_images else (),
             image_mean=Path(self.image_mean) if self.image_mean else None,
             image_mean_name=self.image_mean_name,
             from_wordnet=self.vocabulary is None or any(bank.taxonomy for bank in banks),

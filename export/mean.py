@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Preprocess
-from ..encoders.onnx import IMAGE_BATCH, ImageEncoder
-from ..encoders.preprocess import load_image, preprocess_image
-from ..errors import ExportError, ImageError
+from ..datasets.images import find_images
+from ..encoders.onnx import ImageEncoder
+from ..engine import Engine
+from ..errors import ExportError, InputError
 
 _MAX_MEAN_BYTES = 64 << 20
 
@@ -26,29 +27,27 @@ class ImageMean:
     skipped: int  # how many could not be read
 
 
-def find_images(directory: Path, limit: int | None = None, seed: int = 0) -> list[Path]:
-    """Image files below a directory, by their extension, in the order of their names.
+def sample_images(directory: Path, limit: int | None = None, seed: int = 0) -> list[Path]:
+    """Image files below a directory, by their suffix, in the order of their names.
 
     Parameters
     ----------
     directory : Path
-        Searched recursively.
+        Directory that is searched recursively.
     limit : int, optional
-        Take a sample of this size, the same for the same ``seed``.
+        Size of a sample to take instead of all; the sample is the same for the same ``seed``.
 
     Raises
     ------
     ExportError
         If it is not a directory or holds no image.
     """
-    from PIL import Image
-
     if not directory.is_dir():
         raise ExportError(f"{directory} is not a directory of images")
-    known = set(Image.registered_extensions())
-    files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in known and path.is_file())
-    if not files:
-        raise ExportError(f"{directory} holds no image file; looked for {', '.join(sorted(known)[:6])} and others")
+    try:
+        files = find_images(directory, recursive=True)
+    except InputError as error:
+        raise ExportError(str(error)) from None
     if limit is not None and limit < len(files):
         chosen = np.random.default_rng(seed).choice(len(files), max(1, limit), replace=False)
         files = [files[index] for index in np.sort(chosen)]
@@ -69,7 +68,7 @@ def compute_image_mean(
     preprocess : Preprocess
         The model's preprocessing of whole images.
     files : sequence of Path
-        Files that cannot be read are counted and left out.
+        Image files; those that cannot be read are counted and left out.
     progress : callable, optional
         Called as ``progress(done, total)``.
 
@@ -78,31 +77,17 @@ def compute_image_mean(
     ExportError
         If not one of the files can be read.
     """
+    engine = Engine.from_parts(embedding_dim=encoder.dim, preprocess=preprocess, image_encoder=encoder)
+    report = progress or (lambda done, total: None)
     total, count = np.zeros(encoder.dim, np.float64), 0
-    for done, batch in _batches(preprocess, files):
-        if len(batch):
-            total += encoder.encode(batch).sum(axis=0, dtype=np.float64)
-            count += len(batch)
-        if progress is not None:
-            progress(done, len(files))
+    for rows, positions in engine.encode_batches(files, on_error=lambda position, error: None):
+        total += rows.sum(axis=0, dtype=np.float64)
+        count += len(rows)
+        report(positions[-1] + 1, len(files))
+    report(len(files), len(files))
     if not count:
         raise ExportError(f"none of the {len(files)} image files can be read, the first is {files[0]}")
     return ImageMean((total / count).astype(np.float32), count, len(files) - count)
-
-
-def _batches(preprocess: Preprocess, files: Sequence[Path]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    """Preprocessed images in batches, each with how many files are done."""
-    for start in range(0, len(files), IMAGE_BATCH):
-        names = files[start : start + IMAGE_BATCH]
-        pixels = np.empty((len(names), 3, *preprocess.size), np.float32)
-        readable = 0
-        for name in names:
-            try:
-                pixels[readable] = preprocess_image(load_image(name), preprocess)
-            except ImageError:
-                continue
-            readable += 1
-        yield start + len(names), pixels[:readable]
 
 
 def read_image_mean(path: Path, dim: int, name: str | None = None) -> ImageMean:

@@ -100,9 +100,7 @@ class Parts:
         manifest = bundle.manifest
         parts: Parts
         sources = {
-            "image_encoder": Later(
-                lambda: open_image_encoder(bundle, parts.place, chosen, encoder, parts.num_threads)
-            ),
+            "image_encoder": Later(lambda: open_image_encoder(bundle, parts.place, chosen, encoder, parts.num_threads)),
             "text_encoder": Later(lambda: open_text_encoder(bundle, parts.place, chosen, parts.num_threads)),
             "bank": Later(lambda: ConceptBank.load(bundle.bank(bank))),
             "dictionary": Later(lambda: Dictionary.load(bundle.dictionary(dictionary))),

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ..datasets.images import find_images
 from ..errors import ImageError, InputError
 from ..report.page import page
-from ..report.sight import Sight, find_images, look
+from ..report.sight import Sight, look
 from ..saliency.layout import Layout
 from . import output
 from .options import OutputOption, SharedEngine, SharedReading, fitted_layout
@@ -27,18 +28,18 @@ def command(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
 ) -> Answer:
     """Write a page about images: maps of the concepts seen, words, scores. It works offline."""
-    paths = find_images([str(path) for path in images])
+    paths = find_images(*images)
     left_out, paths = max(0, len(paths) - limit), paths[:limit]
     sights: list[Sight] = []
     skipped: list[tuple[str, str]] = []
     with output.progress_bar("report") as progress:
         for path in output.counted(paths, progress):
             try:
-                sights.append(look(engine, path, Path(path).name, layout=layout, reading=reading))
+                sights.append(look(engine, path, path.name, layout=layout, reading=reading))
             except ImageError as error:
                 if strict:
                     raise
-                skipped.append((Path(path).name, str(error)))
+                skipped.append((path.name, str(error)))
     if not sights:
         raise InputError(f"none of the {len(paths)} files can be read; the first: {skipped[0][1]}")
     with output.whole_file(out) as stream:

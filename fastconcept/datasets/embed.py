@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders.preprocess import preprocess_image
 from ..engine import Engine
-from ..errors import ImageError, InputError
+from ..errors import InputError
 from .dataset import Dataset
 from .items import BadRow, Item
 
@@ -41,12 +40,21 @@ class Embedded(NamedTuple):
 def embed(
     engine: Engine, dataset: Dataset, progress: Progress = silent, batch_size: int | None = None
 ) -> Iterator[Embedded]:
-    """Embeddings batch by batch: of images as they are decoded, or the dataset's own rows, made unit length.
+    """Embeddings batch by batch: of images as the engine decodes them, or the dataset's own rows, made unit length.
+
+    Parameters
+    ----------
+    engine : Engine
+    dataset : Dataset
+    progress : callable
+        Called after each batch with (items done, items).
+    batch_size : int, optional
+        Items per batch; by default the batch size of the image encoder.
 
     Yields
     ------
     Embedded
-        Every item is in one batch, readable or not; the rows of a batch may be none.
+        Every item is in one batch, readable or not; a batch may have no rows.
 
     Raises
     ------
@@ -54,7 +62,7 @@ def embed(
         If the dataset's own rows are not as wide as the model's, or the dataset is strict and an item is bad.
     """
     size = batch_size or engine.image_encoder.batch_size
-    read = _pixels if dataset.embeddings is None else _rows
+    read = _encoded if dataset.embeddings is None else _own_rows
     for start in range(0, len(dataset), size):
         batch = read(engine, dataset, dataset.items[start : start + size])
         dataset.bad_rows().extend(batch.bad)  # an error if the dataset is strict
@@ -79,34 +87,27 @@ def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> 
     return Embedded(items, np.concatenate([batch.rows for batch in batches]), bad)
 
 
-def _pixels(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
-    readable, pixels, bad = [], [], []
-    for item in items:
-        try:
-            image = engine.load_image(item.image or item.name)
-        except ImageError as error:
-            bad.append(BadRow(item.name, str(error)))
-            continue
-        readable.append(item)
-        pixels.append(preprocess_image(image, engine.bundle.manifest.preprocess))
-    rows = (
-        engine.image_encoder.encode(np.stack(pixels))
-        if pixels
-        else np.empty((0, engine.bundle.manifest.embedding_dim), np.float32)
-    )
-    return Embedded(readable, rows, bad)
+def _encoded(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
+    bad: list[BadRow] = []
+    parts = [np.empty((0, engine.parts.embedding_dim), np.float32)]
+    readable: list[Item] = []
+    for rows, positions in engine.encode_batches(
+        (item.image or item.name for item in items),
+        on_error=lambda position, error: bad.append(BadRow(items[position].name, str(error))),
+    ):
+        parts.append(rows)
+        readable += [items[position] for position in positions]
+    return Embedded(readable, np.concatenate(parts), bad)
 
 
-def _rows(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
+def _own_rows(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
     assert dataset.embeddings is not None
-    width, columns = engine.bundle.manifest.embedding_dim, dataset.embeddings.shape[1]
+    width, columns = engine.parts.embedding_dim, dataset.embeddings.shape[1]
     if columns != width:
         raise InputError(f"{dataset.name} has embeddings of {columns} columns, the model's have {width}")
     values = np.asarray(dataset.embeddings[[item.row for item in items]], np.float64)
     lengths = np.linalg.norm(values, axis=1)
     usable = np.isfinite(lengths) & (lengths > 0)
-    readable = [item for item, good in zip(items, usable, strict=True) if good]
-    bad = [
-        BadRow(i.name, "its embedding is zero or not finite") for i, good in zip(items, usable, strict=True) if not good
-    ]
+    readable = [items[k] for k in np.flatnonzero(usable).tolist()]
+    bad = [BadRow(items[k].name, "its embedding is zero or not finite") for k in np.flatnonzero(~usable).tolist()]
     return Embedded(readable, (values[usable] / lengths[usable, None]).astype(np.float32), bad)

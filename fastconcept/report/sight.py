@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -139,26 +138,3 @@ def _elsewhere(bank: ConceptBank, rows: FloatArray, nearest: npt.NDArray[np.int6
     order = winners[np.argsort(-wins, kind="stable")]
     often = set(winners[wins >= 2].tolist())
     return [int(i) for i in order if int(i) in often and i not in nearest][:count]
-
-
-def find_images(paths: Sequence[str]) -> list[str]:
-    """Image files among and directly below the paths, in order of their names.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    from pathlib import Path
-
-    from ..datasets.images import IMAGE_SUFFIXES
-
-    found: list[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found += [str(p) for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-        else:
-            found.append(str(path))
-    if not found:
-        raise InputError(f"no image in {', '.join(paths)}; give image files or directories of them")
-    return found

@@ -159,9 +159,7 @@ class Reader:
         if reading.aggregate == "best-then-mean":
             patch_values = self._patches.take(rows).score(reading.score)
             weights = grid.weights(reading.scale_weights)
-            maps = self._kernels.saliency_maps(
-                patch_values, grid.cells, weights, grid.shape, num_threads=self._threads
-            )
+            maps = self._kernels.saliency_maps(patch_values, grid.cells, weights, grid.shape, num_threads=self._threads)
             cells: FloatArray = self._kernels.to_host(maps.maps)
         else:
             cells = np.stack([self._best_of_means(target, rows, grid, reading) for target in self._targets])

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fastconcept as fc
 from fastconcept.bundle import Preprocess
+from fastconcept.datasets.dataset import open_dataset
+from fastconcept.datasets.embed import embed_all
 from fastconcept.encoders.image_tower import ImageTower
 from fastconcept.encoders.onnx_cuda import bound_providers
 from fastconcept.encoders.preprocess import preprocess_image, preprocess_uploaded
@@ -124,6 +127,14 @@ def test_an_image_goes_up_exactly_once(
         traffic.uploads.clear()
         one()
         assert pixels_of(traffic) == [image.shape, image.shape]
+
+
+def test_a_dataset_is_embedded_by_the_engine(engine: Engine, image: np.ndarray, traffic: Any, tmp_path: Path) -> None:
+    Image.fromarray(image).save(tmp_path / "a.png")
+    traffic.uploads.clear()
+    embedded = embed_all(engine, open_dataset(tmp_path))
+    assert pixels_of(traffic) == [image.shape]
+    np.testing.assert_array_equal(embedded.rows, engine.encode_image(image))
 
 
 @pytest.mark.parametrize("margin", [16, 300])

@@ -13,7 +13,7 @@ from fastconcept.bundle import Bundle
 from fastconcept.encoders.onnx import ImageEncoder
 from fastconcept.encoders.preprocess import load_image, preprocess_image
 from fastconcept.errors import ExportError
-from fastconcept.export.mean import compute_image_mean, find_images, read_image_mean
+from fastconcept.export.mean import compute_image_mean, read_image_mean, sample_images
 
 
 @pytest.fixture
@@ -28,30 +28,30 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_images_are_found_in_order(photos: Path) -> None:
-    files = find_images(photos)
+    files = sample_images(photos)
     assert len(files) == 20 and files == sorted(files)
-    sample = find_images(photos, limit=5)
-    assert len(sample) == 5 and sample == find_images(photos, limit=5) and set(sample) < set(files)
-    assert sample == sorted(sample) and find_images(photos, limit=5, seed=1) != sample
-    assert find_images(photos, limit=100) == files
+    sample = sample_images(photos, limit=5)
+    assert len(sample) == 5 and sample == sample_images(photos, limit=5) and set(sample) < set(files)
+    assert sample == sorted(sample) and sample_images(photos, limit=5, seed=1) != sample
+    assert sample_images(photos, limit=100) == files
 
 
 def test_directories_without_images(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no image"):
-        find_images(tmp_path)
+        sample_images(tmp_path)
     with pytest.raises(ExportError, match="not a directory"):
-        find_images(tmp_path / "absent")
+        sample_images(tmp_path / "absent")
 
 
 def test_the_mean_of_a_directory(photos: Path, tiny_bundle: Path) -> None:
     bundle = Bundle(tiny_bundle)
     encoder = ImageEncoder(bundle.file("image_encoder.onnx"), 32)
-    files = find_images(photos)
+    files = sample_images(photos)
     (photos / "empty.png").touch()
     (photos / "broken.jpg").write_bytes(files[0].read_bytes()[:200])
     calls: list[tuple[int, int]] = []
     preprocess = bundle.manifest.preprocess
-    found = compute_image_mean(encoder, preprocess, find_images(photos), lambda *call: calls.append(call))
+    found = compute_image_mean(encoder, preprocess, sample_images(photos), lambda *call: calls.append(call))
     assert (found.images, found.skipped) == (20, 2) and calls[-1] == (22, 22)
     rows = [encoder.encode(preprocess_image(load_image(file), preprocess)[None])[0] for file in files]
     np.testing.assert_allclose(found.mean, np.mean(rows, axis=0), atol=1e-6)

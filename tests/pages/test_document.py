@@ -5,57 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from fastconcept.engine import Engine
-from fastconcept.errors import ImageError, InputError, MissingDependencyError
+from fastconcept.errors import MissingDependencyError
 from fastconcept.pages import plots
 from fastconcept.pages.document import Report
 from fastconcept.pages.tables import Table
-from fastconcept.report import page as gallery_page
-from fastconcept.report import sight as gallery
-
-
-class Tags(HTMLParser):
-    """Collects tags and checks that they nest."""
-
-    void = frozenset({"meta", "img", "br", "line", "polyline"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("p", "li", "ul") or (self.open and self.open[-1] == tag):
-            assert self.open.pop() == tag
-
-
-def check_self_contained(page: str) -> Tags:
-    tags = Tags(page)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags.seen}
-    for _, attributes in tags.seen:
-        assert not any(name.startswith("on") for name in attributes)
-        for name in ("src", "href"):
-            assert (attributes.get(name) or "data:image").startswith("data:image")
-    assert "url(" not in page and "@import" not in page and "default-src 'none'" in page
-    return tags
+from tests.self_contained import check_self_contained
 
 
 def report(name: str = "a <b>name</b> & more") -> Report:
@@ -120,29 +79,3 @@ def test_plots_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(MissingDependencyError, match=r"fastconcept\[evaluate\]"):
         report().save(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"ood.json", "ood.md"}
-
-
-def test_a_page_about_images(planted: Engine, tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    Image.fromarray(generator.integers(0, 255, (80, 120, 3), np.uint8)).save(tmp_path / "x<y>.png")
-    (tmp_path / "broken.png").write_bytes(b"no")
-    (tmp_path / "notes.txt").write_text("not an image")
-    paths = gallery.find_images([str(tmp_path)])
-    assert [Path(path).name for path in paths] == ["broken.png", "x<y>.png"]
-    sight = gallery.look(planted, paths[1], "x<y>.png")
-    page = gallery_page.page([sight], "model", [("broken.png", "not an image")])
-    tags = check_self_contained(page)
-    drawn = sum(len(level.maps) for level in sight.levels)
-    assert drawn >= 2 and [tag for tag, _ in tags.seen].count("figure") == drawn
-    assert "x&lt;y&gt;.png" in page and "broken.png" in page
-    similarities = planted.bank.embeddings @ planted.encode_image(paths[1])[0]
-    assert sight.scores[0][0] == planted.bank.names[int(similarities.argmax())]
-    assert [score for _, _, score, _ in sight.scores] == sorted((s for _, _, s, _ in sight.scores), reverse=True)
-    for level in sight.levels:
-        names = [concept.name for concept in level.maps]
-        assert len(set(names)) == len(names)
-    with pytest.raises(ImageError):
-        gallery.look(planted, paths[0], "broken.png")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no image"):
-        gallery.find_images([str(tmp_path / "empty")])
