@@ -22,6 +22,8 @@ _MAX_INLINE_BYTES = 1_800_000_000  # a protobuf message ends at 2 GB; larger wei
 def write_image_tower(model: Model, path: Path) -> list[str]:
     """Write the image tower: float32 pixels (batch, 3, h, w) to unit rows (batch, d).
 
+    The sides are those of the model's preprocessing; a model that has a size of its own for patches takes any sides.
+
     Returns
     -------
     list of str
@@ -35,7 +37,8 @@ def write_image_tower(model: Model, path: Path) -> list[str]:
     import torch
 
     example = torch.zeros(2, 3, *model.preprocess.size)
-    return _write(model.image, example, path, "pixels", {0: "batch"})
+    sides = {2: "height", 3: "width"} if model.preprocess.patch_size else {}
+    return _write(model.image, example, path, "pixels", {0: "batch", **sides})
 
 
 def write_text_tower(model: Model, path: Path) -> list[str]:

@@ -32,6 +32,7 @@ class Preprocess:
     interpolation: str = "bicubic"  # or "bilinear"
     resize_mode: str = "shortest"  # short side then centre crop; or "squash", or "longest" then pad
     fill_color: int = 0  # of the padding of "longest", 0 to 255
+    patch_size: tuple[int, int] | None = None  # height, width that a patch of an image is resized to; None: `size`
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ class _Reader:
 def _parse_preprocess(document: object, where: str) -> Preprocess:
     reader = _Reader(document, f"{where}: preprocess")
     size = reader.numbers("size", 2, int)
+    patch_size = None if reader.document.get("patch_size") is None else reader.numbers("patch_size", 2, int)
     std = reader.numbers("std", 3, (int, float))
-    if not all(1 <= side <= 4096 for side in size) or not all(value > 0 for value in std):
-        raise BundleError(f"{where}: preprocess: size must be 1 to 4096 pixels and std positive")
+    if not all(1 <= side <= 4096 for side in (*size, *(patch_size or ()))) or not all(value > 0 for value in std):
+        raise BundleError(f"{where}: preprocess: size and patch_size must be 1 to 4096 pixels and std positive")
     return Preprocess(
         size=size,
         mean=reader.numbers("mean", 3, (int, float)),
@@ -115,6 +117,7 @@ def _parse_preprocess(document: object, where: str) -> Preprocess:
         interpolation=reader.choice("interpolation", ("bicubic", "bilinear"), "bicubic"),
         resize_mode=reader.choice("resize_mode", ("shortest", "squash", "longest"), "shortest"),
         fill_color=reader.get("fill_color", int, 0),
+        patch_size=patch_size,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ def test_round_trip(tmp_path: Path) -> None:
         bundle.dictionary()
 
 
+def test_a_size_for_patches(tmp_path: Path) -> None:
+    plain = Bundle(make_bundle(tmp_path / "plain")).manifest
+    assert plain.preprocess.patch_size is None
+    own = replace(plain, preprocess=replace(plain.preprocess, patch_size=(96, 128)))
+    again = Bundle(make_bundle(tmp_path / "own", preprocess=json.loads(own.to_json())["preprocess"])).manifest
+    assert again.preprocess == own.preprocess and again.preprocess.size == (224, 224)
+
+
 def test_a_flipped_byte_is_found_on_first_use(tmp_path: Path) -> None:
     path = make_bundle(tmp_path / "b")
     (path / "banks/a.safetensors").write_bytes(b"bAnk")
@@ -111,6 +120,8 @@ def test_links_that_leave_the_directory(tmp_path: Path) -> None:
         ({"preprocess": {"size": [224]}}, "2 numbers"),
         ({"preprocess": {"size": [224, 99999], "mean": [0, 0, 0], "std": [1, 1, 1]}}, "1 to 4096"),
         ({"preprocess": {"size": [224, 224], "mean": [0, 0, 0], "std": [1, 0, 1]}}, "std positive"),
+        ({"preprocess": {"size": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1], "patch_size": 96}}, "wrong type"),
+        ({"preprocess": {"size": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1], "patch_size": [8, 0]}}, "1 to 4096"),
         ({"image_mean": "absent.safetensors"}, "not listed"),
         ({"banks": {"a": 3}}, "map names to files"),
         ({"files": []}, "wrong type"),

@@ -74,7 +74,7 @@ class ImageTower:
         (n, d) float32 unit rows, on the device
         """
         mean, std = (np.asarray(values, np.float32) for values in (self.preprocess.mean, self.preprocess.std))
-        size, interpolation = self.preprocess.size, self.preprocess.interpolation
+        size, interpolation = self.preprocess.patch_size or self.preprocess.size, self.preprocess.interpolation
         parts = []
         for start in range(0, len(boxes), self.encoder.batch_size):
             batch = boxes[start : start + self.encoder.batch_size]

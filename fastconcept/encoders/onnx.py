@@ -210,7 +210,8 @@ class ImageEncoder(_OnnxEncoder):
         num_threads: int | None = None,
     ) -> None:
         super().__init__(path, dim, providers, num_threads, input_rank=4)
-        self.size: tuple[int, int] = tuple(self._input.shape[2:])
+        sides = tuple(self._input.shape[2:])  # a side that the model leaves open has a name instead of a number
+        self.size: tuple[int, int] | None = sides if all(isinstance(side, int) for side in sides) else None
         self.batch_size = IMAGE_BATCH
 
     def encode(self, pixels: Any, batch_size: int | None = None, out: Any = None) -> Any:
@@ -235,11 +236,11 @@ class ImageEncoder(_OnnxEncoder):
         InputError
             If the shape or dtype is another, or a pixel is not finite.
         """
-        expected = (3, *self.size)
         xp = self._namespace(pixels)
-        if xp is None or pixels.ndim != 4 or pixels.shape[1:] != expected:
+        sides = self.size or tuple(getattr(pixels, "shape", ())[2:])
+        if xp is None or pixels.ndim != 4 or pixels.shape[1:] != (3, *sides):
             given = getattr(pixels, "shape", type(pixels).__name__)
-            raise InputError(f"pixels must be (n, {', '.join(map(str, expected))}), got {given}")
+            raise InputError(f"pixels must be (n, 3, {', '.join(map(str, self.size or 'hw'))}), got {given}")
         if pixels.dtype != np.float32:
             raise InputError(f"pixels must be float32, got {pixels.dtype}")
         batch_size = self.batch_size if batch_size is None else batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 import fastconcept as fc
 from fastconcept.bundle import Bundle
-from fastconcept.errors import ExportError
+from fastconcept.encoders.preprocess import preprocess_image
+from fastconcept.errors import ExportError, InputError
 from fastconcept.export import Contents, Preprocess, export_model
 from fastconcept.export.clip import load_clip
 from fastconcept.export.model import Model
@@ -88,12 +90,29 @@ def test_a_model_of_your_own_becomes_an_engine(export: Callable[..., Bundle]) ->
     assert report["images"]["count"] >= 64 and report["texts"]["count"] >= 256
     assert report["min_cosine"] > 0.999999 and report["tokens_equal"]
     assert report["preprocessing"] == {"max_abs_difference": None}
-    engine = fc.Engine(bundle)
+    engine = fc.load(bundle.path)
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
     assert engine.explain(pixels, ["cat.n.01", "a dog"], stride=32).maps.shape[0] == 2
     table = Tokens(8, pad=0).table.weight.detach().numpy()
     expected = table[2] + table[4] + 1
     np.testing.assert_allclose(engine.encode_text(["A dog"])[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_patches_of_their_own_size(export: Callable[..., Bundle]) -> None:
+    """Whole images and patches go through one file at two sizes; what the tower sees of a patch has its own size."""
+    bundle = export(preprocess=replace(PREPROCESS, patch_size=(12, 10)))
+    assert bundle.manifest.preprocess.patch_size == (12, 10)
+    engine = fc.load(bundle.path)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    evidence = engine.evidence(pixels, sizes=(64,), stride=64, border="inside", short_side=0)
+    patch = preprocess_image(pixels, replace(PREPROCESS, size=(12, 10), resize_mode="squash"))
+    with torch.inference_mode():
+        row = torch.nn.functional.normalize(Pixels().eval()(torch.from_numpy(patch[None])), dim=1).numpy()
+    np.testing.assert_allclose(evidence.rows, row, atol=1e-5)
+    whole = preprocess_image(pixels, PREPROCESS)[None]
+    np.testing.assert_allclose(engine.encode_image(pixels), engine.parts.image_encoder.encode(whole), atol=1e-6)
+    with pytest.raises(InputError, match=r"\(n, 3, h, w\)"):
+        engine.parts.image_encoder.encode(whole[:, :2])
 
 
 def test_a_tower_that_ignores_padding_takes_short_texts(export: Callable[..., Bundle]) -> None:
@@ -203,7 +222,7 @@ def test_a_clip_model_of_transformers(word_tokenizer: Any, tmp_path: Path) -> No
     processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     bundle = export_clip_model(clip, tokenizer, read_preprocess(processor), tmp_path / "out", "tiny", FEW)
     assert bundle.manifest.parity["min_cosine"] > 0.99999 and bundle.manifest.context_length == 12
-    rows = fc.Engine(bundle).encode_text(["a cat"])
+    rows = fc.load(bundle.path).encode_text(["a cat"])
     with torch.inference_mode():
         ids = torch.from_numpy(original_tokens(tokenizer, ["a cat"], 12))
         expected = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
