@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .encoders.preprocess import preprocess_image
 from .engine import Engine
 from .errors import InputError
 
@@ -75,10 +74,12 @@ def _explain_stages(engine: Engine, image: bytes, concepts: Sequence[str]) -> di
 
 
 def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float) -> dict[str, float]:
-    decode, pixels = _timed(lambda: engine.load_image(image))
-    preprocess, ready = _timed(lambda: preprocess_image(pixels, engine.bundle.manifest.preprocess)[None])
-    encode, embedding = _timed(lambda: engine.image_encoder.encode(ready))
-    solve, _ = _timed(lambda: engine.decompose(embeddings=embedding, l1_penalty=l1_penalty))
+    tower = engine.parts.image_tower
+    with engine.place:
+        decode, pixels = _timed(lambda: engine.load_image(image))
+        preprocess, ready = _timed(lambda: tower.prepared(pixels, engine.kernels.upload(pixels))[None])
+        encode, embedding = _timed(lambda: tower.encoder.encode(ready))
+        solve, _ = _timed(lambda: engine.decompose(embeddings=engine.kernels.to_host(embedding), l1_penalty=l1_penalty))
     return {"decode": decode, "preprocess": preprocess, "encode": encode, "solve": solve}
 
 

@@ -34,6 +34,15 @@ def print_text(parts: Iterable[RenderableType]) -> None:
     sys.stdout.flush()
 
 
+def markdown(text: str) -> RenderableType:
+    """Markdown as headings and tables on a terminal, and as it is in a pipe, where another program may want it."""
+    if not sys.stdout.isatty():
+        return text
+    from rich.markdown import Markdown
+
+    return Markdown(text)
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

@@ -11,6 +11,7 @@ import typer
 from ...datasets.dataset import Dataset
 from ...engine import Engine
 from ...pages.document import Report
+from .. import output
 from ..data import Source
 from ..options import OutputOption, SharedEngine
 from ..verb import Answer, Shared
@@ -47,7 +48,7 @@ class Run:
     def answer(self, report: Report) -> Answer:
         """The report, after its files were written where that was asked for."""
         written = report.save(self.out) if self.out is not None else []
-        return Answer(report.to_dict(), [report.to_markdown()], written)
+        return Answer(report.to_dict(), [output.markdown(report.to_markdown())], written)
 
 
 _ReportsOption = Annotated[Path | None, OutputOption(help="Directory for the report as .json, .md and .html.")]
