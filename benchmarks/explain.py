@@ -13,6 +13,7 @@ from fastconcept import kernels
 from fastconcept.bundle import Preprocess
 from fastconcept.encoders.image_tower import ImageTower
 from fastconcept.encoders.onnx import ImageEncoder
+from fastconcept.encoders.opening import open_image_onnx
 from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.saliency.explain import explain
 from fastconcept.saliency.layout import Layout
@@ -96,7 +97,7 @@ def run(options: Any) -> list[dict[str, Any]]:
         members = bank.subtree("bird.n.01")
         rows.append(measure("development model", engine.image_encoder, config, bank.embeddings, members, options.quick))
     config = Preprocess((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    encoder = ImageEncoder(random_vit_b_32(), 512)
+    encoder = open_image_onnx(random_vit_b_32(), 512)
     members = np.arange(91, dtype=np.int32)
     rows.append(measure("ViT-B/32, random", encoder, config, random_units(7082, 512), members, options.quick))
     return rows

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconcept.errors import ExportError
+from ..errors import ExportError
 
 _SMALLEST = 1024  # elements: smaller weights are left as they are
 _FLOAT16_MAX = 65504.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconcept.errors import ExportError, InputError
+from ..errors import ExportError, InputError
 
 MIN_MEAN_COSINE = 0.9995
 MIN_COSINE = 0.999
@@ -98,7 +98,7 @@ def compare_concepts(
     bank, indptr, indices
         Concept embeddings and subtrees, as :func:`fastconcept.kernels.reference.subtree_ranks` takes them.
     """
-    from fastconcept.kernels import cpu
+    from ..kernels import cpu
 
     ranks = [np.asarray(cpu.subtree_ranks(rows, bank, indptr, indices).ranks) for rows in (expected, found)]
     left = np.arange(len(expected))

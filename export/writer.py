@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..bundle import MANIFEST, Manifest, sha256_of
 from ..concepts.storage import write_tensors
-from ..encoders.onnx import ImageEncoder, TextEncoder
+from ..encoders.opening import open_image_onnx, open_text_onnx
 from ..encoders.preprocess import load_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ImageError
@@ -68,16 +68,16 @@ class BundleWriter:
             write_image_tower(model, folder / IMAGE_ENCODER)
             if self.compact:
                 compact_encoder(folder / IMAGE_ENCODER)
-            self.image_encoder = ImageEncoder(folder / IMAGE_ENCODER, model.embedding_dim, num_threads=self.num_threads)
+            path, dim = folder / IMAGE_ENCODER, model.embedding_dim
+            self.image_encoder = open_image_onnx(path, dim, num_threads=self.num_threads)
         with self.stages.stage("text encoder"):
             write_text_tower(model, folder / TEXT_ENCODER)
             if self.compact:
                 compact_encoder(folder / TEXT_ENCODER)
             self.clean = convert_tokenizer(model.tokenizer, folder / TOKENIZER)
             tokenizer = Tokenizer(folder / TOKENIZER, model.context_length, self.clean, model.dynamic_text)
-            self.text_encoder = TextEncoder(
-                folder / TEXT_ENCODER, tokenizer, model.embedding_dim, num_threads=self.num_threads
-            )
+            path = folder / TEXT_ENCODER
+            self.text_encoder = open_text_onnx(path, tokenizer, dim, num_threads=self.num_threads)
 
     def write_parity(self, texts: Sequence[str], photos: Sequence[Path], min_cosine: float) -> None:
         with self.stages.stage("parity with torch"):

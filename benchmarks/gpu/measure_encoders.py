@@ -36,33 +36,26 @@ def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Ca
     def onnxruntime(provider: str) -> Callable[[Any], Any]:
         import onnxruntime as ort
 
-        from fastconcept.encoders.onnx_cuda import ImageEncoder
+        from fastconcept.encoders.opening import open_image_onnx
 
         if provider not in ort.get_available_providers():
             raise Missing(f"this onnxruntime has no {provider}")
-        return ImageEncoder(export_onnx(patch, folder), DIM, [provider], device=place).encode
+        return open_image_onnx(export_onnx(patch, folder), DIM, place, [provider]).encode
 
     def tensorrt() -> Callable[[Any], Any]:
-        import hashlib
-        import json
-
-        from fastconcept.encoders.tensorrt import TensorRTEncoder, import_tensorrt
-        from fastconcept.export.half_onnx import halve
-        from fastconcept.export.tensorrt import build_plan
+        from fastconcept.encoders.opening import open_image_plan
+        from fastconcept.encoders.tensorrt.plans import import_tensorrt
+        from fastconcept.export.tensorrt.compile import compile_plan
+        from fastconcept.export.tensorrt.half_onnx import halve
+        from fastconcept.export.tensorrt.keys import write_plan
 
         trt = import_tensorrt()
         model = folder / f"half_{patch}.onnx"
         halve(export_onnx(patch, folder), model)
-        plan = build_plan(trt, model, (SIDE, SIDE), (1, PATCHES), False, folder / "timing")
-        path = folder / f"{patch}.engine"
-        path.write_bytes(plan)
-        facts = {
-            "sha256": hashlib.sha256(plan).hexdigest(),
-            "tensorrt": trt.__version__,
-            "compute_capability": cupy.cuda.Device().compute_capability,
-        }
-        path.with_name(path.name + ".json").write_text(json.dumps(facts))
-        return TensorRTEncoder(path, DIM).encode
+        plan = compile_plan(trt, model, (SIDE, SIDE), (1, PATCHES), False, folder / "timing")
+        device = cupy.cuda.Device()
+        path = write_plan(folder / f"{patch}.plan", plan, trt.__version__, device.compute_capability)
+        return open_image_plan(path, DIM, device.id).encode
 
     return {
         "torch.compile bfloat16": compiled,

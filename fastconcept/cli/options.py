@@ -65,7 +65,7 @@ def open_engine(
         _model(metavar="NAMES", help="ONNX Runtime execution providers, with commas; by default those of the device."),
     ] = None,
     encoder: Annotated[
-        str, _model(help="What runs the image encoder: onnx, tensorrt, or the path of an .engine file.")
+        str, _model(help="What runs the image encoder: onnx, tensorrt, or the path of a .plan file.")
     ] = "onnx",
     num_threads: Annotated[int | None, _model(help="CPU threads; by default all that the process may use.")] = None,
     max_pixels: Annotated[int, _model(help="Largest image that is decoded, in pixels.")] = MAX_PIXELS,

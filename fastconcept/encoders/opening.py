@@ -1,7 +1,8 @@
-"""Which encoder a bundle gets on a device."""
+"""Opens encoders: of a bundle on a device, or from files that are not a bundle yet. No other module makes one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,11 @@ from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from .onnx import Provider
+    from .tensorrt.encoder import TensorRTEncoder
 
 
 def check_encoder(encoder: str, device: str) -> str:
-    """What runs the image tower: ``"onnx"``, ``"tensorrt"`` or the file of an engine.
+    """What runs the image tower: ``"onnx"``, ``"tensorrt"`` or the file of a TensorRT plan.
 
     Raises
     ------
@@ -31,12 +33,14 @@ def check_encoder(encoder: str, device: str) -> str:
     >>> check_encoder("tensorrt", "cuda:0")
     'tensorrt'
     """
-    if encoder not in ("onnx", "tensorrt") and not str(encoder).endswith(".engine"):
-        raise InputError(f"encoder must be onnx, tensorrt or the path of an *.engine file, got {encoder!r}")
+    if encoder not in ("onnx", "tensorrt") and not str(encoder).endswith(".plan"):
+        raise InputError(f"encoder must be onnx, tensorrt or the path of a *.plan file, got {encoder!r}")
     if encoder != "onnx" and device == "cpu":
         raise DeviceError(f'TensorRT runs on a GPU: use device="cuda:0" with encoder={encoder!r}, or encoder="onnx"')
     if encoder not in ("onnx", "tensorrt") and not Path(encoder).is_file():
-        raise InputError(f"no engine file at {encoder}; build one here: python -m fastconcept.export.tensorrt BUNDLE")
+        from .tensorrt.plans import HOW_TO_BUILD
+
+        raise InputError(f"no plan at {encoder}; build one here: {HOW_TO_BUILD}")
     return str(encoder)
 
 
@@ -49,17 +53,18 @@ def open_image_encoder(
     ----------
     bundle : Bundle
     device : Device
-        Of the kernels: ``fastconcept.kernels.cpu.Device`` or ``.cuda.Device``.
+        The kernels' device, ``fastconcept.kernels.cpu.Device`` or ``.cuda.Device``.
     providers : sequence
-        ONNX Runtime's.
+        ONNX Runtime's ``providers=[...]``.
     encoder : str
         See :func:`check_encoder`.
     num_threads : int, optional
+        Threads on the CPU.
 
     Raises
     ------
     DeviceError
-        If a provider or a fitting TensorRT engine is not there.
+        If a provider or a fitting TensorRT plan is not there.
     MissingDependencyError
         If ONNX Runtime or TensorRT is not installed.
     BundleError
@@ -67,11 +72,9 @@ def open_image_encoder(
     """
     manifest = bundle.manifest
     if encoder != "onnx":
-        from .tensorrt import TensorRTEncoder
-
-        return TensorRTEncoder(_engine_file(bundle, device, encoder), manifest.embedding_dim, device.index)
-    kind: Any = onnx.ImageEncoder if device.name == "cpu" else _on_gpu("ImageEncoder", device)
-    return kind(bundle.file(manifest.image_encoder), manifest.embedding_dim, providers, num_threads)
+        return open_image_plan(_plan_file(bundle, device, encoder), manifest.embedding_dim, device.index)
+    file = bundle.file(manifest.image_encoder)
+    return open_image_onnx(file, manifest.embedding_dim, device, providers, num_threads)
 
 
 def open_text_encoder(
@@ -85,21 +88,63 @@ def open_text_encoder(
         manifest.tokenizer_clean,
         manifest.text_length == "dynamic",
     )
-    kind: Any = onnx.TextEncoder if device.name == "cpu" else _on_gpu("TextEncoder", device)
-    return kind(bundle.file(manifest.text_encoder), tokenizer, manifest.embedding_dim, providers, num_threads)
+    file = bundle.file(manifest.text_encoder)
+    return open_text_onnx(file, tokenizer, manifest.embedding_dim, device, providers, num_threads)
 
 
-def _on_gpu(name: str, device: Any) -> Any:
+def open_image_onnx(
+    path: str | os.PathLike[str],
+    dim: int,
+    device: Any = None,
+    providers: Sequence[Provider] | None = None,
+    num_threads: int | None = None,
+) -> onnx.ImageEncoder:
+    """An image tower from an ONNX file.
+
+    Parameters
+    ----------
+    path : path
+        float32 pixels (batch, 3, h, w) to rows (batch, dim).
+    dim : int
+        Width of its rows.
+    device, providers, num_threads
+        As for :func:`open_image_encoder`, and so are the errors; by default the CPU.
+    """
+    return _class("ImageEncoder", device)(path, dim, providers, num_threads)  # type: ignore[no-any-return]
+
+
+def open_text_onnx(
+    path: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    dim: int,
+    device: Any = None,
+    providers: Sequence[Provider] | None = None,
+    num_threads: int | None = None,
+) -> onnx.TextEncoder:
+    """A text tower from an ONNX file, int64 tokens (batch, length) to rows; see :func:`open_image_onnx`."""
+    return _class("TextEncoder", device)(path, tokenizer, dim, providers, num_threads)  # type: ignore[no-any-return]
+
+
+def open_image_plan(path: str | os.PathLike[str], dim: int, device_index: int) -> TensorRTEncoder:
+    """An image tower from a TensorRT plan, on the CUDA device of that number."""
+    from .tensorrt.encoder import TensorRTEncoder
+
+    return TensorRTEncoder(path, dim, device_index)
+
+
+def _class(name: str, device: Any) -> Any:
+    """The encoder class for a device, None for the CPU."""
+    if device is None or device.name == "cpu":
+        return getattr(onnx, name)
     from . import onnx_cuda
 
     return partial(getattr(onnx_cuda, name), device=device)
 
 
-def _engine_file(bundle: Bundle, device: Any, encoder: str) -> Path:
+def _plan_file(bundle: Bundle, device: Any, encoder: str) -> Path:
     if encoder != "tensorrt":
         return Path(encoder)
-    from .tensorrt import import_tensorrt
-    from .tensorrt_cache import find_engine_for
+    from .tensorrt.plans import find_plan_for, import_tensorrt
 
     digest = bundle.manifest.files[bundle.manifest.image_encoder][0]
-    return find_engine_for(digest, device.compute_capability, import_tensorrt().__version__)
+    return find_plan_for(digest, device.compute_capability, import_tensorrt().__version__)

@@ -149,7 +149,7 @@ def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
         (("explain", "{photo}", "-c", "dog", "--device", "tpu"), "DeviceError"),
         (("explain", "{photo}", "-c", "dog", "--encoder", "torch"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "--encoder", "tensorrt"), "DeviceError"),
-        (("explain", "{photo}", "-c", "dog", "--encoder", "absent.engine", "--device", "cuda:0"), "InputError"),
+        (("explain", "{photo}", "-c", "dog", "--encoder", "absent.plan", "--device", "cuda:0"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "-o", "out.docx"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "-o", "absent/out.png"), "InputError"),
         (("explain", "{photo}", "-c", "dog", "--sizes", "big"), "InputError"),
@@ -189,7 +189,7 @@ def test_every_verb_of_a_device_takes_an_encoder(
     """What is given reaches ``load`` as it is; what ``load`` refuses is said before any work."""
     arguments = [part.format(photo=photo, folder=photo.parent) for part in verb]
     error = ask(*arguments, "--encoder", "torch", code=2)["error"]
-    assert error["message"] == "encoder must be onnx, tensorrt or the path of an *.engine file, got 'torch'"
+    assert error["message"] == "encoder must be onnx, tensorrt or the path of a *.plan file, got 'torch'"
     given: list[dict[str, Any]] = []
 
     def load(bundle: str | None, **options: Any) -> None:
@@ -197,9 +197,9 @@ def test_every_verb_of_a_device_takes_an_encoder(
         raise InputError("seen enough")
 
     monkeypatch.setattr(cli_options, "load", load)
-    for encoder in ("tensorrt", "engines/b32.engine", None):
+    for encoder in ("tensorrt", "plans/b32.plan", None):
         ask(*arguments, "--device", "cuda:1", *(() if encoder is None else ("--encoder", encoder)), code=2)
-    assert [options["encoder"] for options in given] == ["tensorrt", "engines/b32.engine", "onnx"]
+    assert [options["encoder"] for options in given] == ["tensorrt", "plans/b32.plan", "onnx"]
     assert {options["device"] for options in given} == {"cuda:1"}
 
 

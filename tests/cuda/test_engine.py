@@ -346,30 +346,30 @@ def test_warm_up_opens_everything_on_the_device(expected: Engine, runtime: Any, 
 
 @pytest.fixture
 def tensorrt(runtime: Any, expected: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A TensorRT whose engines run the tiny model, and an empty cache."""
+    """A TensorRT whose plans run the tiny model, and an empty cache."""
     fake = load(HOST / "tensorrt_on_host.py")
     fake.cupy, fake.run = sys.modules["cupy"], expected.image_encoder.encode
     fake.SHAPE, fake.DIM = (3, 32, 32), DIM
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    monkeypatch.setenv("FASTCONCEPT_ENGINES", str(tmp_path))
+    monkeypatch.setenv("FASTCONCEPT_PLANS", str(tmp_path))
     return fake
 
 
 def test_tensorrt_is_reached_from_the_engine(
     tensorrt: Any, expected: Engine, image: np.ndarray, tiny_bundle: Path, traffic: Any, tmp_path: Path
 ) -> None:
-    from fastconcept.encoders.tensorrt import TensorRTEncoder
+    from fastconcept.encoders.tensorrt.encoder import TensorRTEncoder
     from fastconcept.export.precision import PrecisionReport
-    from fastconcept.export.tensorrt import EngineKey, store_engine
+    from fastconcept.export.tensorrt.keys import PlanKey, store_plan
 
     engine = fc.load(tiny_bundle, device="cuda:0", encoder="tensorrt")
-    with pytest.raises(DeviceError, match=r"no TensorRT engine of this model.*fastconcept\.export\.tensorrt"):
+    with pytest.raises(DeviceError, match=r"no TensorRT plan of this model.*fastconcept export --tensorrt"):
         engine.explain(image, CONCEPTS, **COARSE)
     manifest = engine.bundle.manifest
-    key = EngineKey(
+    key = PlanKey(
         manifest.files[manifest.image_encoder][0], "float16", tensorrt.BUCKETS, (32, 32), "90", "10.16.1.11", "13000"
     )
-    path = store_engine(b"plan", key, PrecisionReport(*[1.0] * len(PrecisionReport.__dataclass_fields__)))
+    path = store_plan(b"plan", key, PrecisionReport(*[1.0] * len(PrecisionReport.__dataclass_fields__)))
     seen, wanted = (each.explain(image, CONCEPTS, **COARSE) for each in (engine, expected))
     assert isinstance(engine.image_encoder, TensorRTEncoder) and engine.image_encoder.providers == ["TensorRT"]
     np.testing.assert_allclose(seen.maps, wanted.maps, atol=0.03)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconcept.encoders import tensorrt
+from fastconcept.encoders.tensorrt.encoder import TensorRTEncoder, split_batches
+from fastconcept.encoders.tensorrt.plans import read_plan
 from fastconcept.errors import BundleError, DeviceError, InputError, MissingDependencyError
 
 BUCKETS, SIDE, DIM = (1, 4), 8, 5
@@ -22,41 +23,41 @@ BUCKETS, SIDE, DIM = (1, 4), 8, 5
 @pytest.mark.parametrize("buckets", [(1,), (1, 64), (3, 7, 20)])
 def test_batches_hold_every_image_once(buckets: tuple[int, ...]) -> None:
     for count in range(70):
-        plan = tensorrt.plan_batches(count, buckets)
-        assert sum(images for images, _ in plan) == count
-        assert all(0 < images <= size and size in buckets for images, size in plan)
+        batches = split_batches(count, buckets)
+        assert sum(images for images, _ in batches) == count
+        assert all(0 < images <= size and size in buckets for images, size in batches)
 
 
-def write_engine(folder: Path, plan: bytes = b"plan", **changes: object) -> Path:
-    path = folder / "a.engine"
+def write_plan(folder: Path, plan: bytes = b"plan", **changes: object) -> Path:
+    path = folder / "a.plan"
     path.write_bytes(plan)
     facts = {"sha256": hashlib.sha256(plan).hexdigest(), "tensorrt": "10.16.1.11", "compute_capability": "90"}
-    path.with_name("a.engine.json").write_text(json.dumps({**facts, **changes}))
+    path.with_name("a.plan.json").write_text(json.dumps({**facts, **changes}))
     return path
 
 
-def test_an_engine_is_read_with_its_notes(tmp_path: Path) -> None:
-    plan, facts = tensorrt.read_engine(write_engine(tmp_path))
+def test_a_plan_is_read_with_its_notes(tmp_path: Path) -> None:
+    plan, facts = read_plan(write_plan(tmp_path))
     assert plan == b"plan" and facts["compute_capability"] == "90"
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
-    path = write_engine(tmp_path)
+    path = write_plan(tmp_path)
     path.write_bytes(b"other")
     with pytest.raises(BundleError, match="does not match"):
-        tensorrt.read_engine(path)
-    path.with_name("a.engine.json").write_text("{")
+        read_plan(path)
+    path.with_name("a.plan.json").write_text("{")
     with pytest.raises(BundleError, match="cannot be read"):
-        tensorrt.read_engine(path)
+        read_plan(path)
     with pytest.raises(BundleError, match="cannot be read"):
-        tensorrt.read_engine(tmp_path / "missing.engine")
+        read_plan(tmp_path / "missing.plan")
 
 
 def test_without_tensorrt_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tensorrt", "tensorrt_lean"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=r"fastconcept\[tensorrt\]"):
-        tensorrt.TensorRTEncoder(write_engine(tmp_path))
+        TensorRTEncoder(write_plan(tmp_path))
 
 
 class Stream:
@@ -171,7 +172,7 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("libraries")
 def test_every_bucket_is_captured_before_the_first_request(tmp_path: Path) -> None:
-    encoder = tensorrt.TensorRTEncoder(write_engine(tmp_path), DIM)
+    encoder = TensorRTEncoder(write_plan(tmp_path), DIM)
     assert Context.log == ["run", "begin", "run", "end"] * len(BUCKETS)
     assert (encoder.batch_size, encoder.dim, encoder.size) == (4, DIM, (SIDE, SIDE))
     pixels = np.random.default_rng(0).random((10, 3, SIDE, SIDE), np.float32)
@@ -195,12 +196,12 @@ def test_what_tensorrt_refuses_is_an_error(
 ) -> None:
     monkeypatch.setattr(Context, call, lambda *_: False)
     with pytest.raises(kind, match=message):
-        tensorrt.TensorRTEncoder(write_engine(tmp_path))
+        TensorRTEncoder(write_plan(tmp_path))
 
 
 @pytest.mark.usefixtures("libraries")
 def test_bad_pixels_are_named(tmp_path: Path) -> None:
-    encoder = tensorrt.TensorRTEncoder(write_engine(tmp_path))
+    encoder = TensorRTEncoder(write_plan(tmp_path))
     with pytest.raises(InputError, match=r"\(n, 3, 8, 8\)"):
         encoder.encode(np.zeros((2, 3, 4, 4), np.float32))
     with pytest.raises(InputError, match="float64"):
@@ -212,12 +213,12 @@ def test_bad_pixels_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("libraries")
-def test_an_engine_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_plan_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="compute capability 87"):
-        tensorrt.TensorRTEncoder(write_engine(tmp_path, compute_capability="87"))
+        TensorRTEncoder(write_plan(tmp_path, compute_capability="87"))
     with pytest.raises(DeviceError, match=r"TensorRT 11\.4"):
-        tensorrt.TensorRTEncoder(write_engine(tmp_path, tensorrt="11.4.0.106"))
-    with pytest.raises(DeviceError, match="refuses the engine"):
-        tensorrt.TensorRTEncoder(write_engine(tmp_path, plan=b"noise"))
+        TensorRTEncoder(write_plan(tmp_path, tensorrt="11.4.0.106"))
+    with pytest.raises(DeviceError, match="refuses the plan"):
+        TensorRTEncoder(write_plan(tmp_path, plan=b"noise"))
     with pytest.raises(BundleError, match="rows of 5, the manifest says 6"):
-        tensorrt.TensorRTEncoder(write_engine(tmp_path), 6)
+        TensorRTEncoder(write_plan(tmp_path), 6)

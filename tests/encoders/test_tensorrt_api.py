@@ -13,13 +13,13 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RECORD: dict[str, Any] = json.loads((HERE / "tensorrt_api.json").read_text())
-USERS = [ROOT / "fastconcept" / "encoders" / "tensorrt.py", ROOT / "export" / "tensorrt.py"]
+USERS = [ROOT / "fastconcept/encoders/tensorrt/encoder.py", ROOT / "export/tensorrt/compile.py"]
 
 # What the expressions before a dot are. Builder classes are not in the lean bindings: their names are looked up among
 # the words of the full bindings.
 KINDS = {
-    "engine": "ICudaEngine",
-    "self._engine": "ICudaEngine",
+    "loaded": "ICudaEngine",
+    "self._plan": "ICudaEngine",
     "self._runtime": "Runtime",
     "context": "IExecutionContext",
     "bucket.context": "IExecutionContext",
@@ -43,7 +43,7 @@ def uses(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("version", sorted(RECORD))
-@pytest.mark.parametrize("path", USERS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.stem)
 def test_every_name_exists(path: Path, version: str) -> None:
     record = RECORD[version]
     for base, member in uses(path):
@@ -59,7 +59,7 @@ def test_the_walk_sees_what_it_should() -> None:
     runner, builder = (set(uses(path)) for path in USERS)
     assert ("self._runtime", "deserialize_cuda_engine") in runner
     assert ("context", "execute_async_v3") in runner
-    assert ("self._engine", "get_tensor_profile_shape") in runner
+    assert ("self._plan", "get_tensor_profile_shape") in runner
     assert ("builder", "build_serialized_network") in builder
     assert ("profile", "set_shape") in builder
 

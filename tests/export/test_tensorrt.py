@@ -1,7 +1,8 @@
-"""Engines without TensorRT: half precision in ONNX Runtime, the gate, the cache, and what is refused."""
+"""Plans without TensorRT: half precision in ONNX Runtime, the gate, the cache, and what is refused."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fastconcept.encoders.tensorrt import read_engine
+from fastconcept import cli
+from fastconcept.encoders.tensorrt.plans import read_plan
 from fastconcept.errors import DeviceError, ExportError, InputError, MissingDependencyError
-from fastconcept.export import tensorrt as engines
-from fastconcept.export.half_onnx import halve
 from fastconcept.export.precision import PrecisionReport, compare, compare_concepts, map_spearman, require_precision
+from fastconcept.export.tensorrt import build
+from fastconcept.export.tensorrt.build import build_plan, gate_images
+from fastconcept.export.tensorrt.compile import compile_plan
+from fastconcept.export.tensorrt.half_onnx import halve
+from fastconcept.export.tensorrt.keys import PlanKey, check_batch_sizes, find_plan, store_plan
 
 SIDE, WIDTH = 32, 16
 
@@ -73,7 +78,7 @@ def run(path: Path, pixels: np.ndarray) -> np.ndarray:
 def test_float16_passes_the_gate_in_onnx_runtime(tmp_path: Path) -> None:
     source, target = write_encoder(tmp_path / "a.onnx"), tmp_path / "b.onnx"
     counts = halve(source, target)
-    pixels = engines.gate_images((SIDE, SIDE), 16)
+    pixels = gate_images((SIDE, SIDE), 16)
     expected, found = run(source, pixels), run(target, pixels)
     assert found.dtype == np.float32
     assert counts["half"] > 0 and counts["float32"] > 0
@@ -141,12 +146,12 @@ def test_ranks_and_maps_count() -> None:
     assert map_spearman(constant, np.arange(4.0).reshape(1, 2, 2)) == 0.0
 
 
-def key(**changes: object) -> engines.EngineKey:
+def key(**changes: object) -> PlanKey:
     facts = {
         "model_sha256": "0" * 64, "precision": "float16", "batch_sizes": (1, 64), "size": (SIDE, SIDE),
         "compute_capability": "90", "tensorrt": "10.16.1.11", "driver": "13000",
     }  # fmt: skip
-    return engines.EngineKey(**{**facts, **changes})
+    return PlanKey(**{**facts, **changes})
 
 
 @pytest.mark.parametrize(
@@ -156,29 +161,29 @@ def key(**changes: object) -> engines.EngineKey:
         {"compute_capability": "87"}, {"tensorrt": "11.4.0.106"}, {"driver": "13010"}, {"lean": True},
     ],
 )  # fmt: skip
-def test_everything_an_engine_depends_on_is_in_its_key(change: dict[str, object], tmp_path: Path) -> None:
+def test_everything_a_plan_depends_on_is_in_its_key(change: dict[str, object], tmp_path: Path) -> None:
     assert key(**change).digest() != key().digest()
-    engines.store_engine(b"plan", key(), PrecisionReport(1, 1.0, 1.0, 0.0, 1.0), tmp_path)
-    assert engines.find_engine(key(**change), tmp_path) is None
-    assert engines.find_engine(key(), tmp_path) is not None
+    store_plan(b"plan", key(), PrecisionReport(1, 1.0, 1.0, 0.0, 1.0), tmp_path)
+    assert find_plan(key(**change), tmp_path) is None
+    assert find_plan(key(), tmp_path) is not None
 
 
 def test_the_cache_keeps_what_passed_and_nothing_damaged(tmp_path: Path) -> None:
     passed, failed = PrecisionReport(1, 1.0, 1.0, None, None), PrecisionReport(1, 0.9, 0.9, None, None)
-    with pytest.raises(ExportError, match="the float16 engine is refused"):
-        engines.store_engine(b"plan", key(), failed, tmp_path)
+    with pytest.raises(ExportError, match="the float16 plan is refused"):
+        store_plan(b"plan", key(), failed, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    path = engines.store_engine(b"plan", key(), passed, tmp_path)
-    assert engines.find_engine(key(), tmp_path) == path
-    assert read_engine(path)[1]["precision"]["min_cosine"] == 1.0
+    path = store_plan(b"plan", key(), passed, tmp_path)
+    assert find_plan(key(), tmp_path) == path
+    assert read_plan(path)[1]["precision"]["min_cosine"] == 1.0
     path.write_bytes(b"damaged")
-    assert engines.find_engine(key(), tmp_path) is None
+    assert find_plan(key(), tmp_path) is None
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [-1, 2], [5000], [1.5], list(range(1, 18))])
 def test_bad_batch_sizes(sizes: list[int]) -> None:
     with pytest.raises(InputError, match="batch sizes"):
-        engines.check_batch_sizes(sizes)
+        check_batch_sizes(sizes)
 
 
 class Builder:
@@ -229,7 +234,7 @@ def stand_in(**changes: object) -> SimpleNamespace:
 
 def test_one_profile_of_a_fixed_shape_per_batch_size(tmp_path: Path) -> None:
     timing = tmp_path / "timing"
-    assert engines.build_plan(stand_in(), "model.onnx", (8, 9), (1, 64), True, timing) == b"plan"
+    assert compile_plan(stand_in(), "model.onnx", (8, 9), (1, 64), True, timing) == b"plan"
     assert Builder.last.profiles == [("pixels", *[(size, 3, 8, 9)] * 3) for size in (1, 64)]
     assert timing.read_bytes() == b"timings"
 
@@ -237,14 +242,14 @@ def test_one_profile_of_a_fixed_shape_per_batch_size(tmp_path: Path) -> None:
 def test_failures_of_the_builder_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Builder, "plan", None)
     with pytest.raises(ExportError, match="cannot build"):
-        engines.build_plan(stand_in(), "model.onnx", (8, 8), (1,), False, tmp_path / "timing")
+        compile_plan(stand_in(), "model.onnx", (8, 8), (1,), False, tmp_path / "timing")
     monkeypatch.setattr(Builder, "parses", False)
     with pytest.raises(ExportError, match="bad node"):
-        engines.build_plan(stand_in(), "model.onnx", (8, 8), (1,), False, tmp_path / "timing")
+        compile_plan(stand_in(), "model.onnx", (8, 8), (1,), False, tmp_path / "timing")
 
 
 def bundle(folder: Path) -> object:
-    """As much of a bundle as an engine needs."""
+    """As much of a bundle as a plan needs."""
     from fastconcept.bundle import Bundle
 
     opened = object.__new__(Bundle)
@@ -258,26 +263,26 @@ def test_without_tensorrt_or_its_builder_the_extra_is_named(tmp_path: Path, monk
     for name in ("tensorrt", "tensorrt_lean"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=r"fastconcept\[tensorrt\]"):
-        engines.build_engine(bundle(tmp_path))
+        build_plan(bundle(tmp_path))
     monkeypatch.setitem(sys.modules, "tensorrt_lean", SimpleNamespace(__version__="10"))
     with pytest.raises(MissingDependencyError, match="lean runtime, which cannot build"):
-        engines.build_engine(bundle(tmp_path))
+        build_plan(bundle(tmp_path))
     with pytest.raises(InputError, match="precision"):
-        engines.build_engine(bundle(tmp_path), "int4")
+        build_plan(bundle(tmp_path), "int4")
 
 
 @pytest.mark.parametrize(("noise", "passes"), [(0.0, True), (0.2, False)])
-def test_an_engine_is_kept_only_if_it_passes(
+def test_a_plan_is_stored_only_if_it_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: float, passes: bool
 ) -> None:
-    """The whole of build_engine, with ONNX Runtime on the halved model where the engine would run."""
+    """The whole of build_plan, with ONNX Runtime on the halved model where the plan would run."""
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in())
-    monkeypatch.setattr(engines, "_device_facts", lambda device: ("90", "13000"))
+    monkeypatch.setattr(build, "_device_facts", lambda device: ("90", "13000"))
     halved = tmp_path / "halved.onnx"
 
     class Runner:
-        def __init__(self, path: Path, dim: int, device: int) -> None:
-            assert read_engine(path)[1]["compute_capability"] == "90"
+        def __init__(self, path: Path, dim: int, device_index: int) -> None:
+            assert read_plan(path)[1]["compute_capability"] == "90"
 
         def encode(self, pixels: np.ndarray) -> np.ndarray:
             rows = run(halved, pixels)
@@ -287,17 +292,17 @@ def test_an_engine_is_kept_only_if_it_passes(
         halved.write_bytes(Path(path).read_bytes())
         return b"plan"
 
-    monkeypatch.setattr(engines, "build_plan", keep_model)
-    monkeypatch.setattr(engines, "TensorRTEncoder", Runner)
+    monkeypatch.setattr(build, "compile_plan", keep_model)
+    monkeypatch.setattr(build, "open_image_plan", Runner)
     arguments = {"folder": tmp_path / "cache", "measure": compare, "batch_sizes": [4]}
     if not passes:
         with pytest.raises(ExportError, match="refused"):
-            engines.build_engine(bundle(tmp_path), **arguments)
+            build_plan(bundle(tmp_path), **arguments)
         assert list((tmp_path / "cache").iterdir()) == []
         return
-    path = engines.build_engine(bundle(tmp_path), **arguments)
-    monkeypatch.setattr(engines, "build_plan", None)  # the second time it comes from the cache
-    assert engines.build_engine(bundle(tmp_path), **arguments) == path
+    path = build_plan(bundle(tmp_path), **arguments)
+    monkeypatch.setattr(build, "compile_plan", None)  # the second time it comes from the cache
+    assert build_plan(bundle(tmp_path), **arguments) == path
 
 
 def test_no_device_is_named() -> None:
@@ -307,4 +312,36 @@ def test_no_device_is_named() -> None:
     if HAS_CUDA:
         pytest.skip("a CUDA device is visible")
     with pytest.raises(DeviceError, match="no CUDA device 0"):
-        engines._device_facts(0)
+        build._device_facts(0)
+
+
+def test_the_command_line_builds_the_plan_of_a_bundle(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, object] = {}
+
+    def record(**options: object) -> Path:
+        given.update(options)
+        return Path("plans/a.plan")
+
+    monkeypatch.setattr(build, "build_plan", record)
+    arguments = ["--tensorrt", "-b", "mine", "--device", "cuda:1", "--batch-sizes", "1,8", "--lean", "--json"]
+    assert cli.run(["export", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out) == {"plan": "plans/a.plan"}
+    expected = {"bundle": "mine", "device": "cuda:1", "precision": "float16", "batch_sizes": [1, 8], "lean": True}
+    assert given == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a model to export"),
+        (["ViT-B-32"], "say with -o"),
+        (["-b", "mine"], "give both"),
+        (["ViT-B-32", "-o", "out", "--tensorrt", "-b", "mine"], "exclude each other"),
+        (["--tensorrt", "--device", "cpu"], "must be cuda or cuda:N, got 'cpu'"),
+    ],
+)
+def test_what_the_command_line_refuses(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["export", *arguments]) == 2
+    assert message in capsys.readouterr().err

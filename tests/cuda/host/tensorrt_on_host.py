@@ -1,4 +1,4 @@
-"""TensorRT over memory of the host: engines whose every bucket runs a given function, captured as graphs."""
+"""TensorRT over memory of the host: plans whose every bucket runs a given function, captured as graphs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconcept.errors import ExportError, InputError
+from ...errors import ExportError, InputError
 
 KEPT = {
     *("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "BatchNormalization"),

@@ -1,6 +1,6 @@
-"""An image encoder that runs a TensorRT engine; ``fastconcept.export.tensorrt`` builds them.
+"""An image encoder that runs a TensorRT plan; ``fastconcept export --tensorrt`` builds them.
 
-An engine has one optimisation profile per batch size ("bucket"), each of a fixed shape. Every bucket gets its own
+A plan has one optimisation profile per batch size ("bucket"), each of a fixed shape. Every bucket gets its own
 execution context, buffers and CUDA graph when the encoder is made; a request only copies in, replays and copies out.
 
 Not yet run on hardware. Every name of the TensorRT API used here is checked against the bindings of 10.16 and 11.4.
@@ -8,83 +8,37 @@ Not yet run on hardware. Every name of the TensorRT API used here is checked aga
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BundleError, DeviceError, InputError, MissingDependencyError
-from ..kernels.cuda_device import is_host
+from ...errors import BundleError, DeviceError, InputError, MissingDependencyError
+from ...kernels.cuda_device import is_host
+from .plans import check_built_for, import_tensorrt, read_plan
 
-_MODULES = ("tensorrt", "tensorrt_lean")
 _MAX_BUCKETS = 16
 
 
-def import_tensorrt() -> Any:
-    """TensorRT, or its lean runtime where only that is installed.
-
-    Raises
-    ------
-    MissingDependencyError
-        If neither is.
-    """
-    import importlib
-
-    for name in _MODULES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise MissingDependencyError("tensorrt", "tensorrt")
-
-
-def plan_batches(count: int, buckets: Sequence[int]) -> list[tuple[int, int]]:
+def split_batches(count: int, buckets: Sequence[int]) -> list[tuple[int, int]]:
     """Split ``count`` images over fixed batch sizes: (images, bucket) per run, images <= bucket.
 
     The largest bucket while it is full; the rest goes into the smallest bucket that holds it.
 
     Examples
     --------
-    >>> plan_batches(730, [1, 64, 256])
+    >>> split_batches(730, [1, 64, 256])
     [(256, 256), (256, 256), (218, 256)]
-    >>> plan_batches(65, [1, 64])
+    >>> split_batches(65, [1, 64])
     [(64, 64), (1, 1)]
     """
     sizes = sorted(buckets)
-    plan = [(sizes[-1], sizes[-1])] * (count // sizes[-1])
+    full = [(sizes[-1], sizes[-1])] * (count // sizes[-1])
     rest = count % sizes[-1]
-    return [*plan, (rest, next(size for size in sizes if size >= rest))] if rest else plan
-
-
-def read_engine(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
-    """The plan of an engine and what it was built from, checked against each other.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``*.engine``; ``*.engine.json`` lies beside it.
-
-    Raises
-    ------
-    BundleError
-        If one of the two is missing or damaged.
-    """
-    place = Path(path)
-    notes = place.with_name(place.name + ".json")
-    try:
-        plan = place.read_bytes()
-        facts = json.loads(notes.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"the engine {place} cannot be read: {error}; build it again") from None
-    if not isinstance(facts, dict) or facts.get("sha256") != hashlib.sha256(plan).hexdigest():
-        raise BundleError(f"the engine {place} does not match {notes.name}; build it again")
-    return plan, facts
+    return [*full, (rest, next(size for size in sizes if size >= rest))] if rest else full
 
 
 class _Bucket(NamedTuple):
@@ -97,43 +51,43 @@ class _Bucket(NamedTuple):
 
 
 class TensorRTEncoder:
-    """Preprocessed images to unit rows through a TensorRT engine.
+    """Preprocessed images to unit rows through a TensorRT plan.
 
     Parameters
     ----------
     path : str or Path
-        An engine built on this kind of device by this version of TensorRT.
+        A plan built on this kind of device by this version of TensorRT.
     dim : int, optional
         Width of its rows, to be checked.
-    device : int
-        CUDA device.
+    device_index : int
+        Number of the CUDA device.
 
     Raises
     ------
     DeviceError
-        If the engine was built for another device or version, or the device refuses it.
+        If the plan was built for another device or version, or the device refuses it.
     BundleError
         If the file is damaged or no image encoder.
     MissingDependencyError
         If TensorRT or CuPy is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], dim: int | None = None, device: int = 0) -> None:
-        plan, facts = read_engine(path)
+    def __init__(self, path: str | os.PathLike[str], dim: int | None = None, device_index: int = 0) -> None:
+        plan, facts = read_plan(path)
         trt = import_tensorrt()
         try:
             import cupy
         except ImportError:
             raise MissingDependencyError("cupy", "gpu") from None
-        self._path, self._cupy, self._device = os.fspath(path), cupy, cupy.cuda.Device(device)
+        self._path, self._cupy, self._device = os.fspath(path), cupy, cupy.cuda.Device(device_index)
         check_built_for(facts, self._path, trt.__version__, self._device.compute_capability)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
             self._logger = trt.Logger(trt.Logger.WARNING)
             self._runtime = trt.Runtime(self._logger)
-            self._engine = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise DeviceError(f"TensorRT {trt.__version__} refuses the engine {self._path}; build it again")
+            self._plan = self._runtime.deserialize_cuda_engine(plan)
+            if self._plan is None:
+                raise DeviceError(f"TensorRT {trt.__version__} refuses the plan {self._path}; build it again")
             self._input, self._output = self._tensor_names(trt)
             self._kinds = {
                 trt.DataType.FLOAT: np.float32,
@@ -154,21 +108,21 @@ class TensorRTEncoder:
         return ["TensorRT"]
 
     def _tensor_names(self, trt: Any) -> tuple[str, str]:
-        engine = self._engine
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        outputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
+        loaded = self._plan
+        names = [loaded.get_tensor_name(i) for i in range(loaded.num_io_tensors)]
+        inputs = [name for name in names if loaded.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in names if loaded.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
         if len(inputs) != 1 or len(outputs) != 1:
             raise BundleError(f"{self._path} is not an encoder of one input and one output; build it again")
         return inputs[0], outputs[0]
 
     def _make_buckets(self) -> dict[int, _Bucket]:
-        profiles = int(self._engine.num_optimization_profiles)
+        profiles = int(self._plan.num_optimization_profiles)
         if not 1 <= profiles <= _MAX_BUCKETS:
             raise BundleError(f"{self._path} has {profiles} profiles, expected 1 to {_MAX_BUCKETS}; build it again")
         buckets = {}
         for profile in range(profiles):
-            shape = tuple(self._engine.get_tensor_profile_shape(self._input, profile)[2])
+            shape = tuple(self._plan.get_tensor_profile_shape(self._input, profile)[2])
             if len(shape) != 4 or shape[1] != 3:
                 raise BundleError(f"{self._path} takes {shape}, expected (n, 3, h, w); build it again")
             buckets[int(shape[0])] = self._make_bucket(profile, shape)
@@ -177,7 +131,7 @@ class TensorRTEncoder:
     def _make_bucket(self, profile: int, shape: tuple[int, ...]) -> _Bucket:
         """Context, buffers and graph of one batch size; everything that may allocate happens here."""
         cupy, stream = self._cupy, self._stream
-        context = self._engine.create_execution_context()
+        context = self._plan.create_execution_context()
         if context is None or not context.set_optimization_profile_async(profile, stream.ptr):
             raise DeviceError(f"{self._path}: no room on the device for batches of {shape[0]}")
         if context.set_input_shape(self._input, shape) is False:
@@ -200,7 +154,7 @@ class TensorRTEncoder:
         return _Bucket(pixels, rows, context, graph)
 
     def _kind(self, tensor: str) -> npt.DTypeLike:
-        kind = self._engine.get_tensor_dtype(tensor)
+        kind = self._plan.get_tensor_dtype(tensor)
         if kind not in self._kinds:
             raise BundleError(f"{self._path}: {tensor} is {kind}, expected float32 or float16; build it again")
         return self._kinds[kind]
@@ -210,7 +164,7 @@ class TensorRTEncoder:
             raise DeviceError(f"{self._path} failed to run")
 
     def encode(self, pixels: Any, batch_size: int | None = None, out: Any = None) -> Any:
-        """Encode images in the buckets of the engine.
+        """Encode images in the buckets of the plan.
 
         Parameters
         ----------
@@ -247,7 +201,7 @@ class TensorRTEncoder:
             stream.wait_event(caller.record())
             with stream:
                 start = 0
-                for count, size in plan_batches(len(pixels), list(self._buckets)):
+                for count, size in split_batches(len(pixels), list(self._buckets)):
                     bucket = self._buckets[size]
                     bucket.pixels[:count] = cupy.asarray(pixels[start : start + count])
                     bucket.graph.launch(stream)
@@ -264,23 +218,3 @@ class TensorRTEncoder:
             return result
         out[...] = result
         return out
-
-
-def check_built_for(facts: dict[str, Any], path: str, version: str, compute_capability: str) -> None:
-    """Refuse an engine of another TensorRT or another kind of device before TensorRT reads it.
-
-    Raises
-    ------
-    DeviceError
-        If it is one.
-
-    Examples
-    --------
-    >>> check_built_for({"tensorrt": "10.16.1.11", "compute_capability": "90"}, "a.engine", "10.16.1.11", "90")
-    """
-    built = (str(facts.get("tensorrt")), str(facts.get("compute_capability")))
-    if built != (version, compute_capability):
-        raise DeviceError(
-            f"the engine {path} was built by TensorRT {built[0]} for compute capability {built[1]}; here is TensorRT "
-            f"{version} on {compute_capability}. Build it here: python -m fastconcept.export.tensorrt BUNDLE"
-        )

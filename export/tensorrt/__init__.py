@@ -1,0 +1,1 @@
+"""TensorRT plans of bundles; they are built where they will run, so this needs no torch."""

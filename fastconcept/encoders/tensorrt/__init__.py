@@ -1,0 +1,1 @@
+"""TensorRT: plans of image encoders, and the encoder that runs one."""
