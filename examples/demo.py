@@ -25,7 +25,7 @@ def main() -> int:
     chosen = os.environ.get("FASTCONCEPT_MODEL")
     bundle = ["--bundle", str(export(chosen))] if chosen else []
     concepts = [part for concept in CONCEPTS for part in ("-c", concept)]
-    run("explain", photo, *concepts, "--score", "log-rank", "-o", str(OUT / "explain.png"), *bundle)
+    run("explain", photo, *concepts, "-o", str(OUT / "explain.png"), *bundle)
     run("decompose", photo, "-o", str(OUT / "decompose.png"), *bundle)
     return 0
 
