@@ -17,7 +17,8 @@ import numpy.typing as npt
 from benchmarks.models import random_units, teacher_bundle
 from benchmarks.timing import SETTLE_S, medians_ms
 from fastconcept.kernels import cpu, reference
-from fastconcept.kernels.sparse_codes import SparseCodes
+from fastconcept.kernels.cpu.nnlasso import Prepared
+from fastconcept.kernels.csr import SparseCodes
 
 Rows = npt.NDArray[np.float32]
 
@@ -142,7 +143,7 @@ def single(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def screening(prepared: Any, targets: Rows, product: Rows) -> dict[str, Any]:
+def screening(prepared: Prepared, targets: Rows, product: Rows) -> dict[str, Any]:
     """One 16-bit product with the dictionary, listing what passes, beside the same product by BLAS, listing nothing."""
     least = PENALTIES[1] / 2
     times = medians_ms(
@@ -152,7 +153,7 @@ def screening(prepared: Any, targets: Rows, product: Rows) -> dict[str, Any]:
         },
         5,
     )
-    _, listed = prepared.screen(targets, least)
+    listed = prepared.screen(targets, least).indices
     exact = int(np.count_nonzero(np.matmul(targets, prepared.rows.T, out=product) >= least))
     return {
         "screen_ms": times["screen"] / len(targets),
@@ -203,7 +204,7 @@ def batch(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def bisect(prepared: Any, target: Rows, words: int) -> SparseCodes:
+def bisect(prepared: Prepared, target: Rows, words: int) -> SparseCodes:
     """The code of so many words by halving an interval of penalties, each solve warm from the last: the other way."""
     low, high = 0.0, 2 * float((prepared.rows @ target[0]).max())
     codes = cpu.nnlasso(prepared, target, high / 2)

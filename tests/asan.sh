@@ -21,4 +21,4 @@ export LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OP
 export FASTCONCEPT_CORE=$build/lib # tests/kernels/conftest.py refuses to test any other core
 cd "$build"
 "$python" -m pytest -c "$root/pyproject.toml" --rootdir "$root" -o pythonpath="$build/lib $root" -p no:cacheprovider \
-    "${@:-$root/tests/kernels}"
+    -m "not emulated" "${@:-$root/tests/kernels}"

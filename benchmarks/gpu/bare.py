@@ -1,4 +1,4 @@
-"""A pytest plugin for machines without the BLAS of the CPU kernels: ``pytest -p benchmarks.gpu.bare -k cuda``.
+"""A pytest plugin for machines without the BLAS of the CPU kernels: ``pytest -p benchmarks.gpu.bare -m gpu``.
 
 The contract tests import the CPU kernels beside those they test. Where ``scipy-openblas32`` is not installed, that
 import gets an empty module here; tests of the device never use it, and what would says that it is missing.

@@ -45,7 +45,7 @@ def time_kernels(ceilings: Ceilings) -> list[dict[str, Any]]:
     patches = cupy.asarray(unit_rows(PATCHES, DIM))
     cells, weights = _grid()
     for concepts in (SMALL_BANK, NOUNS):
-        bank, graph = cuda.Bank(unit_rows(concepts, DIM, 1)), tree(concepts)
+        bank, graph = cuda.prepare_bank(unit_rows(concepts, DIM, 1)), tree(concepts)
         for members in (91, concepts):
             lists = np.array([0, members]), np.arange(members)
             time = median_ms(lambda lists=lists, bank=bank: cuda.subtree_ranks(patches, bank, *lists))

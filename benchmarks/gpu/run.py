@@ -85,12 +85,12 @@ def verify() -> dict[str, Any]:
 
 
 def contract() -> dict[str, Any]:
-    """The contract tests of every backend, the device's included."""
+    """The contract tests over the device."""
     for package in ("pytest", "hypothesis"):
         if _version(package) is None:
             raise Missing(f"{package} is not installed")
     plugin = ("-p", "benchmarks.gpu.bare")
-    return run_tool([sys.executable, "-m", "pytest", *plugin, "-q", "-rs", "-k", "cuda", "tests/kernels"])
+    return run_tool([sys.executable, "-m", "pytest", *plugin, "-q", "-rs", "-m", "contract and gpu", "tests/kernels"])
 
 
 def sanitize(tool: str) -> dict[str, Any]:

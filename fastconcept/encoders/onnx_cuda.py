@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BundleError, DeviceError, InputError
-from ..kernels.cuda_device import Device, is_host, require, to_host
+from ..kernels.cuda.device import Device, require
+from ..kernels.host import is_host, to_host
 from . import onnx
 from .tokenizer import Tokenizer
 

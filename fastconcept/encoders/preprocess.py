@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..bundle import Preprocess
 from ..errors import ImageError, InputError
-from ..kernels.checks import MAX_SIZE
+from ..kernels.arguments import MAX_SIZE
 from ..kernels.contract import Array, Kernels
 
 if TYPE_CHECKING:

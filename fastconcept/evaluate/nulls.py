@@ -17,7 +17,7 @@ from ..datasets.dataset import Dataset
 from ..datasets.embed import embed_all
 from ..engine import Engine
 from ..errors import InputError
-from ..kernels.cuda_device import to_host
+from ..kernels.host import to_host
 from ..parts import Later, Parts
 from ..sparse.dictionary import Dictionary
 

@@ -14,6 +14,7 @@ from ..datasets.embed import Progress, embed, silent
 from ..datasets.items import BadRow, Item
 from ..engine import Engine
 from ..errors import ConceptError, InputError
+from ..kernels.csr import SparseCodes
 from ..sparse.decompose import decompose
 
 FloatArray = npt.NDArray[np.float32]
@@ -101,12 +102,9 @@ def decompose_dataset(
         parts.append((words.codes, rows, words.cosine))
     if not items:
         raise InputError(f"no item of {dataset.name} could be read; the first: {bad.rows[:1]}")
-    lengths = np.concatenate([np.diff(codes.indptr) for codes, _, _ in parts])
     return Weights(
         items,
-        np.cumsum(np.concatenate([[0], lengths]), dtype=np.int64),
-        np.concatenate([codes.indices for codes, _, _ in parts]),
-        np.concatenate([codes.values for codes, _, _ in parts]),
+        *SparseCodes.joined([codes for codes, _, _ in parts])[:3],
         np.concatenate([rows for _, rows, _ in parts]),
         np.concatenate([cosine for _, _, cosine in parts]),
         bad.rows,

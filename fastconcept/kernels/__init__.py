@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from ..errors import DeviceError, InputError
 from .contract import Kernels
-from .cuda_device import Availability, availability
+
+if TYPE_CHECKING:
+    from .cuda.device import Availability
 
 BACKENDS = ("cpu", "cuda", "reference")
 
@@ -72,12 +75,14 @@ def missing_reason(name: str) -> str | None:
         return f"it was not built ({error.name} is missing)"
     except (ImportError, OSError) as error:
         return str(error)
-    return availability().reason if name == "cuda" else None
+    return __getattr__("HAS_CUDA").reason if name == "cuda" else None
 
 
 def __getattr__(name: str) -> Availability:
     """``HAS_CUDA``: true or false, and as a string the reason when false; looked up on first use."""
     if name == "HAS_CUDA":
+        from .cuda.device import availability
+
         return availability()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .sparse_codes import SparseCodes
+from .csr import SparseCodes
 
 
 class Array(Protocol):

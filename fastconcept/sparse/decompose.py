@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..kernels.contract import Array, Kernels
-from ..kernels.sparse_codes import SparseCodes
+from ..kernels.csr import Lists, SparseCodes
 from .dictionary import Dictionary
 from .result import AverageWeights, Decompositions, SparseWeights, reconstruct, unit
 
@@ -142,13 +142,11 @@ def recompose(
     """
     mean = _check_mean(mean, dictionary)
     codes = [weights] if isinstance(weights, Mapping) else list(weights)
-    rows = [dictionary.rows_of(code) for code in codes]
+    rows = Lists.of(dictionary.rows_of(code) for code in codes)
     values = np.array([float(weight) for code in codes for weight in code.values()])
     if not np.isfinite(values).all():
         raise InputError("weights must be finite numbers")
-    indptr = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    indices = np.concatenate([np.zeros(0, np.int32), *rows])
-    result = reconstruct(dictionary, indptr, indices, values, mean)
+    result = reconstruct(dictionary, *rows, values, mean)
     return result[0] if isinstance(weights, Mapping) else result
 
 
@@ -200,8 +198,7 @@ def average(
         result = decompose(embeddings, dictionary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads)
         cosines = _cosines(result, dictionary, kernels)
         for i, label in enumerate(labels):
-            span = slice(result.codes.indptr[i], result.codes.indptr[i + 1])
-            totals.setdefault(label, _Total()).add(result.codes.indices[span], result.codes.values[span], cosines[i])
+            totals.setdefault(label, _Total()).add(*result.codes.row(i), cosines[i])
         done += len(embeddings)
         if progress is not None:
             progress(done)
@@ -213,9 +210,8 @@ def _cosines(result: Decompositions, dictionary: Dictionary, kernels: Kernels) -
     if isinstance(result.targets, np.ndarray):
         return result.cosine
     codes, count = result.codes, len(result)
-    lengths = np.diff(codes.indptr)
-    most, rows = int(lengths.max(initial=0)), np.repeat(np.arange(count), lengths)
-    places = np.arange(len(rows)) - np.repeat(codes.indptr[:-1], lengths)
+    most, rows = int(codes.lengths.max(initial=0)), codes.words.owners
+    places = np.arange(len(rows)) - codes.indptr[rows]
     words, weights = np.zeros((most, count), np.int64), np.zeros((most, count, 1))
     words[places, rows], weights[places, rows, 0] = codes.indices, codes.values
     chosen, factors = kernels.upload(words), kernels.upload(weights)

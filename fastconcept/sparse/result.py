@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MissingDependencyError
-from ..kernels.cuda_device import to_host
-from ..kernels.sparse_codes import SparseCodes
+from ..kernels.csr import SparseCodes
+from ..kernels.host import to_host
 from .dictionary import Dictionary
 
 Vector = npt.NDArray[np.float64]
@@ -170,10 +170,9 @@ class Decompositions:
             return self._select(range(*index.indices(len(self))))
         i = range(len(self))[index]
         codes = self.codes
-        span = slice(codes.indptr[i], codes.indptr[i + 1])
         return Decomposition(
             self.dictionary,
-            SparseWeights(codes.indices[span], codes.values[span]),
+            SparseWeights(*codes.row(i)),
             float(codes.l1_penalty[i]),
             float(codes.gap[i]),
             float(codes.kkt[i]),
@@ -182,21 +181,7 @@ class Decompositions:
         )
 
     def _select(self, rows: range) -> Decompositions:
-        codes = self.codes
-        spans = [np.arange(codes.indptr[i], codes.indptr[i + 1]) for i in rows]
-        flat = np.concatenate([np.zeros(0, np.int64), *spans])
-        indptr = np.cumsum([0, *map(len, spans)], dtype=np.int64)
-        chosen = np.asarray(rows, np.int64)
-        picked = SparseCodes(
-            indptr,
-            codes.indices[flat],
-            codes.values[flat],
-            codes.l1_penalty[chosen],
-            codes.gap[chosen],
-            codes.kkt[chosen],
-            codes.rounds[chosen],
-        )
-        return Decompositions(self.dictionary, picked, self.targets[chosen.tolist()], self.mean_embedding)
+        return Decompositions(self.dictionary, self.codes.select(rows), self.targets[list(rows)], self.mean_embedding)
 
     def __iter__(self) -> Iterator[Decomposition]:
         return (self[i] for i in range(len(self)))
@@ -204,7 +189,7 @@ class Decompositions:
     @property
     def l0(self) -> npt.NDArray[np.int64]:
         """(n,) number of words of each."""
-        return np.diff(self.codes.indptr)
+        return self.codes.lengths
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float32]:

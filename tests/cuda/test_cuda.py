@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -14,10 +15,16 @@ import numpy as np
 import pytest
 
 from fastconcept.errors import DeviceError, InputError
-from fastconcept.kernels import HAS_CUDA, backend, cuda_device, cuda_nnlasso, reference
-from fastconcept.kernels.cuda_geometry import bottom_up_levels, take_lists
+from fastconcept.kernels import HAS_CUDA, backend, reference
+from fastconcept.kernels.csr import Lists
+from fastconcept.kernels.cuda.levels import bottom_up_levels
+from fastconcept.kernels.host import is_host
 
 HERE = Path(__file__).parent
+CUDA = "fastconcept.kernels.cuda"
+ranks, saliency, nnlasso, nnlasso_path = (
+    importlib.import_module(f"{CUDA}.{name}") for name in ("ranks", "saliency", "nnlasso", "nnlasso_path")
+)  # the package has functions of some of these names
 
 
 def unit_rows(rng: np.random.Generator, count: int, dims: int) -> np.ndarray:
@@ -56,12 +63,12 @@ def test_host_in_host_out_and_device_in_device_out(kernels: ModuleType, device: 
     rng = np.random.default_rng(0)
     bank, patches, tree = unit_rows(rng, 40, 8), unit_rows(rng, 3, 8), a_tree(40)
     on_host = kernels.all_ranks(patches, bank, *tree)
-    on_device = kernels.all_ranks(device(patches), kernels.Bank(device(bank)), *tree)
-    assert cuda_device.is_host(on_host) and not cuda_device.is_host(on_device)
+    on_device = kernels.all_ranks(device(patches), kernels.prepare_bank(device(bank)), *tree)
+    assert is_host(on_host) and not is_host(on_device)
     assert np.array_equal(on_host, kernels.to_host(on_device))
     dictionary, targets = unit_rows(rng, 30, 8), unit_rows(rng, 2, 8)
     codes = kernels.nnlasso(kernels.prepare_dictionary(device(dictionary)), device(targets), 0.2)
-    assert not any(cuda_device.is_host(field) for field in codes)
+    assert not any(is_host(field) for field in codes)
     again = kernels.nnlasso(dictionary, targets, 0.2, codes)
     assert np.array_equal(again.indices, kernels.to_host(codes.indices))
     short = kernels.nnlasso_l0(kernels.prepare_dictionary(device(dictionary)), device(targets), 2)
@@ -75,9 +82,9 @@ def test_bad_device_arrays_are_named(kernels: ModuleType, device: Any) -> None:
     with pytest.raises(InputError, match="strided"):
         kernels.saliency_maps(rows[:, ::2], np.zeros((4, 4), np.int32), np.ones(4), (1, 1))
     with pytest.raises(InputError, match="bank contains NaN"):
-        kernels.Bank(device(np.full((2, 4), np.nan, np.float32)))
+        kernels.prepare_bank(device(np.full((2, 4), np.nan, np.float32)))
     with pytest.raises(InputError, match="1023"):
-        kernels.Bank(np.full((2, 4), 2000, np.float32))
+        kernels.prepare_bank(np.full((2, 4), 2000, np.float32))
     with pytest.raises(InputError, match="targets has NaN"):
         kernels.nnlasso(rows, device(np.full((1, 4), np.inf, np.float32)), 0.1)
 
@@ -100,8 +107,8 @@ def test_ranks_in_tiles_and_with_few_blocks(
     bank[concepts // 2 :: 3] = bank[0]  # many ties
     expected = reference.all_ranks(patches, bank, *tree)
     assert np.array_equal(kernels.all_ranks(patches, bank, *tree), expected)
-    monkeypatch.setattr(kernels, "_TILE_BYTES", 4 * concepts * 3)
-    monkeypatch.setattr(kernels, "_SCRATCH_BYTES", 8 * concepts * 2)
+    monkeypatch.setattr(ranks, "_TILE_BYTES", 4 * concepts * 3)
+    monkeypatch.setattr(ranks, "_SCRATCH_BYTES", 8 * concepts * 2)
     assert np.array_equal(kernels.all_ranks(patches, bank, *tree), expected)
     lists = np.array([0, 1, 1 + concepts]), np.concatenate([[concepts - 1], np.arange(concepts)])
     found = kernels.subtree_ranks(patches, bank, *lists, patches[:2])
@@ -136,7 +143,7 @@ def test_maps_equal_the_reference_to_the_last_bit(kernels: ModuleType, monkeypat
             expected = reference.saliency_maps(values, boxes, weights, (11, 13))
             found = kernels.saliency_maps(values, boxes, weights, (11, 13))
             assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    monkeypatch.setattr(kernels, "_MAPS_AT_ONCE", 32)
+    monkeypatch.setattr(saliency, "_MAPS_AT_ONCE", 32)
     again = kernels.saliency_maps(values, boxes, weights, (11, 13))
     assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
 
@@ -185,7 +192,7 @@ def test_resized_as_pillow_does(
     found = kernels.resize_patches(image, boxes, size, mean, std, interpolation)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1 / 255 / 0.2)
     assert (np.abs(found - expected) < 1e-5).mean() > 0.999
-    monkeypatch.setattr("fastconcept.kernels.cuda_geometry._BETWEEN_BYTES", 10_000)
+    monkeypatch.setattr(f"{CUDA}.resize._BETWEEN_BYTES", 10_000)
     assert np.array_equal(kernels.resize_patches(image, boxes, size, mean, std, interpolation), found)
 
 
@@ -212,12 +219,10 @@ def test_float32_correlations_reach_a_gap_of_1e_4(kernels: ModuleType) -> None:
     exact = reference.nnlasso(dictionary, targets, 0.15)
     assert codes.gap.max() <= 1e-4
     for i in range(8):
-        span, theirs = slice(*codes.indptr[i : i + 2]), slice(*exact.indptr[i : i + 2])
-        gap, _ = reference.certificate(
-            dictionary.astype(float), targets[i].astype(float), codes.indices[span], codes.values[span], 0.15
-        )
+        indices, values = codes.row(i)
+        gap, _ = reference.certificate(dictionary.astype(float), targets[i].astype(float), indices, values, 0.15)
         assert gap <= 1.01e-4
-        assert codes.values[span].sum() == pytest.approx(exact.values[theirs].sum(), rel=0.05)
+        assert values.sum() == pytest.approx(exact.row(i)[1].sum(), rel=0.05)
 
 
 def test_problems_that_overflow_move_on(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +232,8 @@ def test_problems_that_overflow_move_on(kernels: ModuleType, monkeypatch: pytest
     penalties = np.array([0.5, 0.01, 0.3, 0.1, 3.0])
     exact = reference.nnlasso(dictionary, targets, penalties)
     assert np.diff(exact.indptr).max() > 8
-    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso.CAPACITIES", (3, 8))
-    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso._BATCH", 2)
+    monkeypatch.setattr(nnlasso, "CAPACITIES", (3, 8))
+    monkeypatch.setattr(nnlasso, "_BATCH", 2)
     codes = kernels.nnlasso(dictionary, targets, penalties)
     assert np.array_equal(codes.indptr, exact.indptr) and np.array_equal(codes.indices, exact.indices)
     np.testing.assert_allclose(codes.values, exact.values, rtol=1e-6)
@@ -247,18 +252,17 @@ def test_paths_are_those_of_the_reference(kernels: ModuleType, seed: int) -> Non
     np.testing.assert_allclose(found.l1_penalty, expected.l1_penalty, rtol=1e-6)
     assert np.diff(found.indptr).max() <= l0 and found.gap.max() <= 1e-6
     for i in range(5):
-        span, theirs = slice(*found.indptr[i : i + 2]), slice(*expected.indptr[i : i + 2])
-        assert found.values[span].sum() == pytest.approx(expected.values[theirs].sum(), abs=1e-6)
+        assert found.row(i)[1].sum() == pytest.approx(expected.row(i)[1].sum(), abs=1e-6)
 
 
 def test_paths_in_batches_and_beyond_the_capacity(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(12)
     dictionary, targets = unit_rows(rng, 80, 24), unit_rows(rng, 5, 24)
     whole = kernels.nnlasso_l0(dictionary, targets, 4)
-    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso_path._CORRELATION_BYTES", 16 * 80 * 2)
+    monkeypatch.setattr(nnlasso_path, "_CORRELATION_BYTES", 16 * 80 * 2)
     parts = kernels.nnlasso_l0(dictionary, targets, 4)
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
-    monkeypatch.setattr("fastconcept.kernels.cuda_nnlasso.CAPACITIES", (2, 3))
+    monkeypatch.setattr(nnlasso, "CAPACITIES", (2, 3))
     beyond = kernels.nnlasso_l0(dictionary, targets, 4)  # on the CPU
     assert np.array_equal(beyond.indices, whole.indices)
     np.testing.assert_allclose(beyond.values, whole.values, rtol=1e-6)
@@ -268,10 +272,10 @@ def test_paths_in_batches_and_beyond_the_capacity(kernels: ModuleType, monkeypat
 
 def test_capacities_are_what_shared_memory_holds(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """99 KiB are what some devices newer than 9.0 give a block; 16 KiB would be little."""
-    assert cuda_nnlasso.capacities() == (64, 128)
+    assert nnlasso.capacities() == (64, 128)
     for kib, expected in ((163, (64, 128)), (99, (64, 107)), (16, (39,))):
-        monkeypatch.setattr(cuda_nnlasso, "device_limit", lambda name, kib=kib: kib << 10)
-        assert cuda_nnlasso.capacities() == expected
+        monkeypatch.setattr(nnlasso, "device_limit", lambda name, kib=kib: kib << 10)
+        assert nnlasso.capacities() == expected
 
 
 def test_many_small_degenerate_problems(kernels: ModuleType) -> None:
@@ -301,13 +305,11 @@ def test_results_do_not_depend_on_the_schedule(kernels: ModuleType) -> None:
 def test_levels_put_children_first() -> None:
     rng = np.random.default_rng(11)
     children = [sorted({int(c) for c in rng.integers(i + 1, 50, 3)}) if i < 40 else [] for i in range(50)]
-    starts, members = np.cumsum([0, *map(len, children)]), np.array([c for some in children for c in some])
     done = {i for i in range(50) if not children[i]}
-    for level in bottom_up_levels(starts, members):
+    for level in bottom_up_levels(Lists.of(children)):
         assert all(set(children[node]) <= done for node in level)
         done |= set(level.tolist())
     assert done == set(range(50))
-    assert list(take_lists(starts, members, np.arange(50))) == list(members)
 
 
 @pytest.mark.skipif(

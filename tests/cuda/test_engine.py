@@ -23,7 +23,7 @@ from fastconcept.encoders.preprocess import preprocess_image, preprocess_uploade
 from fastconcept.engine import Engine
 from fastconcept.errors import DeviceError, InputError, MissingDependencyError
 from fastconcept.saliency.patches import add_border
-from tests.cuda.conftest import HOST, load
+from tests.cuda.host.emulation import HOST, load
 
 pytest.importorskip("onnxruntime")
 COARSE = {"sizes": (128, 64), "stride": 64}
@@ -174,13 +174,13 @@ def test_whole_images_are_preprocessed_as_on_the_cpu(kernels: ModuleType, mode: 
 
 
 def test_a_working_image_is_that_of_pillow(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastconcept.kernels import checks, cpu
+    from fastconcept.kernels import arguments, cpu
 
     image = np.random.default_rng(8).integers(0, 256, (120, 161, 3), dtype=np.uint8)
     for box, size in (((0, 0, 161, 120), (224, 304)), ((20, 0, 140, 120), (64, 64)), ((3, 2, 160, 119), (48, 64))):
         found = kernels.resize_image(kernels.upload(image), box, size)
         np.testing.assert_array_equal(kernels.to_host(found), cpu.resize_image(image, box, size))
-    monkeypatch.setattr(checks, "MAX_SIZE", 200)  # beyond what the kernel takes: made on the host
+    monkeypatch.setattr(arguments, "MAX_SIZE", 200)  # beyond what the kernel takes: made on the host
     again = kernels.resize_image(kernels.upload(image), (0, 0, 161, 120), (224, 304))
     np.testing.assert_array_equal(kernels.to_host(again), cpu.resize_image(image, (0, 0, 161, 120), (224, 304)))
 

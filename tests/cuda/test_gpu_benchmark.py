@@ -122,7 +122,8 @@ def test_the_contract_tests_are_collected_on_a_bare_machine() -> None:
     """Without the BLAS of the CPU kernels and without ftfy, as on a machine that has CuPy and torch."""
     program = (
         "import sys; sys.modules['scipy_openblas32'] = sys.modules['ftfy'] = None; import pytest; "
-        "sys.exit(pytest.main(['-p', 'benchmarks.gpu.bare', '-q', '--collect-only', '-k', 'cuda', 'tests/kernels']))"
+        "chosen = ['-q', '--collect-only', '-m', 'contract and gpu', 'tests/kernels']; "
+        "sys.exit(pytest.main(['-p', 'benchmarks.gpu.bare', *chosen]))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,7 +11,8 @@ from sklearn.linear_model import Lasso
 
 from fastconcept.errors import InputError
 from fastconcept.kernels import cpu, reference
-from fastconcept.kernels.sparse_codes import SparseCodes
+from fastconcept.kernels.contract import Kernels
+from fastconcept.kernels.csr import SparseCodes
 
 Rows = npt.NDArray[np.float32]
 
@@ -24,13 +23,8 @@ def unit_rows(rng: np.random.Generator, n: int, d: int) -> Rows:
     return (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
-def code(codes: SparseCodes, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    span = slice(codes.indptr[i], codes.indptr[i + 1])
-    return codes.indices[span], codes.values[span]
-
-
 def objective(dictionary: Rows, targets: Rows, codes: SparseCodes, i: int) -> float:
-    indices, values = code(codes, i)
+    indices, values = codes.row(i)
     residual = targets[i].astype(np.float64) - values @ dictionary[indices].astype(np.float64)
     return float(residual @ residual + codes.l1_penalty[i] * values.sum())
 
@@ -38,7 +32,7 @@ def objective(dictionary: Rows, targets: Rows, codes: SparseCodes, i: int) -> fl
 def assert_certified(dictionary: Rows, targets: Rows, codes: SparseCodes, tolerance: float = 1e-6) -> None:
     """The returned certificate is that of the returned code, and good enough."""
     for i in range(len(targets)):
-        indices, values = code(codes, i)
+        indices, values = codes.row(i)
         assert (np.diff(indices) > 0).all()
         assert (values > 0).all()
         gap, kkt = reference.certificate(
@@ -90,7 +84,7 @@ def test_empty_exactly_from_twice_the_largest_correlation(seed: int, rows: int, 
 
 
 @pytest.mark.parametrize("penalty", [0.15, 0.25, 0.35])
-def test_objective_is_scikit_learns(kernels: ModuleType, penalty: float) -> None:
+def test_objective_is_scikit_learns(kernels: Kernels, penalty: float) -> None:
     rng = np.random.default_rng(1)
     dictionary, targets = unit_rows(rng, 300, 48), unit_rows(rng, 4, 48)
     codes = kernels.nnlasso(dictionary, targets, penalty)
@@ -103,7 +97,7 @@ def test_objective_is_scikit_learns(kernels: ModuleType, penalty: float) -> None
         assert objective(dictionary, targets, codes, i) == pytest.approx(theirs, rel=1e-6)
 
 
-def test_penalties_may_differ_by_target(kernels: ModuleType) -> None:
+def test_penalties_may_differ_by_target(kernels: Kernels) -> None:
     rng = np.random.default_rng(2)
     dictionary, targets = unit_rows(rng, 200, 32), unit_rows(rng, 3, 32)
     penalties = np.array([0.1, 0.3, 3.0])
@@ -112,11 +106,11 @@ def test_penalties_may_differ_by_target(kernels: ModuleType) -> None:
     assert_certified(dictionary, targets, codes)
     for i, penalty in enumerate(penalties):
         alone = kernels.nnlasso(dictionary, targets[i : i + 1], float(penalty))
-        assert np.array_equal(code(codes, i)[0], alone.indices)
-        assert np.allclose(code(codes, i)[1], alone.values, rtol=1e-12, atol=0)
+        assert np.array_equal(codes.row(i)[0], alone.indices)
+        assert np.allclose(codes.row(i)[1], alone.values, rtol=1e-12, atol=0)
 
 
-def test_duplicate_rows_share_nothing_and_the_first_wins(kernels: ModuleType) -> None:
+def test_duplicate_rows_share_nothing_and_the_first_wins(kernels: Kernels) -> None:
     rng = np.random.default_rng(3)
     base = unit_rows(rng, 40, 16)
     dictionary = np.concatenate([base, base, base])
@@ -125,21 +119,21 @@ def test_duplicate_rows_share_nothing_and_the_first_wins(kernels: ModuleType) ->
     assert_certified(dictionary, targets, codes)
     assert len(codes.indices)
     for i in range(5):
-        assert len(set(code(codes, i)[0] % 40)) == len(code(codes, i)[0])
+        assert len(set(codes.row(i)[0] % 40)) == len(codes.row(i)[0])
     assert np.array_equal(codes.indices, kernels.nnlasso(base, targets, 0.1).indices)
 
 
-def test_a_row_between_two_others_replaces_one(kernels: ModuleType) -> None:
+def test_a_row_between_two_others_replaces_one(kernels: Kernels) -> None:
     """The third row lies in the span of the first two, and using it costs less: the Gram matrix is singular."""
     dictionary = np.array([[1, 0, 0], [0, 1, 0], [0.7071068, 0.7071068, 0]], np.float32)
     targets = np.array([[0.8, 0.6, 0.0], [0.6, 0.8, 0.0]], np.float32)
     codes = kernels.nnlasso(dictionary, targets, 0.1)
     assert_certified(dictionary, targets, codes)
-    assert list(code(codes, 0)[0]) == [0, 2]
-    assert list(code(codes, 1)[0]) == [1, 2]
+    assert list(codes.row(0)[0]) == [0, 2]
+    assert list(codes.row(1)[0]) == [1, 2]
 
 
-def test_nearly_parallel_rows(kernels: ModuleType) -> None:
+def test_nearly_parallel_rows(kernels: Kernels) -> None:
     rng = np.random.default_rng(4)
     base = unit_rows(rng, 30, 20)
     dictionary = np.concatenate([base + rng.normal(0, scale, base.shape) for scale in (0, 1e-3, 1e-5, 1e-7)])
@@ -149,7 +143,7 @@ def test_nearly_parallel_rows(kernels: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(("rows", "dimension", "count"), [(1, 1, 1), (1, 7, 3), (5, 3, 0), (0, 4, 2), (0, 4, 0)])
-def test_smallest_shapes(kernels: ModuleType, rows: int, dimension: int, count: int) -> None:
+def test_smallest_shapes(kernels: Kernels, rows: int, dimension: int, count: int) -> None:
     rng = np.random.default_rng(5)
     dictionary, targets = unit_rows(rng, rows, dimension), unit_rows(rng, count, dimension)
     for codes in (kernels.nnlasso(dictionary, targets, 0.2), kernels.nnlasso_l0(dictionary, targets, 2)):
@@ -158,7 +152,7 @@ def test_smallest_shapes(kernels: ModuleType, rows: int, dimension: int, count: 
         assert_certified(dictionary, targets, codes)
 
 
-def test_zero_target_and_zero_rows(kernels: ModuleType) -> None:
+def test_zero_target_and_zero_rows(kernels: Kernels) -> None:
     dictionary = np.zeros((3, 4), np.float32)
     dictionary[1, 0] = 1.0
     targets = np.array([[0, 0, 0, 0], [1, 0, 0, 0]], np.float32)
@@ -170,7 +164,7 @@ def test_zero_target_and_zero_rows(kernels: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-15, 1e-3, 1e4, 1e15])
-def test_scale_does_not_matter(kernels: ModuleType, scale: float) -> None:
+def test_scale_does_not_matter(kernels: Kernels, scale: float) -> None:
     rng = np.random.default_rng(6)
     dictionary, targets = unit_rows(rng, 50, 12), unit_rows(rng, 2, 12)
     plain = kernels.nnlasso(dictionary, targets, 0.2)
@@ -181,7 +175,7 @@ def test_scale_does_not_matter(kernels: ModuleType, scale: float) -> None:
 
 
 @pytest.mark.parametrize("l0", [1, 3, 8])
-def test_l0_gives_that_many_words(kernels: ModuleType, l0: int) -> None:
+def test_l0_gives_that_many_words(kernels: Kernels, l0: int) -> None:
     rng = np.random.default_rng(7)
     dictionary, targets = unit_rows(rng, 400, 32), unit_rows(rng, 6, 32)
     codes = kernels.nnlasso_l0(dictionary, targets, l0)
@@ -205,19 +199,19 @@ def test_l0_follows_the_same_path_on_every_backend(seed: int, rows: int, dimensi
         assert objective(dictionary, targets, found, i) == pytest.approx(objective(dictionary, targets, expected, i))
 
 
-def test_l0_without_a_positive_correlation(kernels: ModuleType) -> None:
+def test_l0_without_a_positive_correlation(kernels: Kernels) -> None:
     codes = kernels.nnlasso_l0(np.eye(3, dtype=np.float32), -np.ones((1, 3), np.float32), 2)
     assert len(codes.indices) == 0
     assert codes.l1_penalty[0] == codes.gap[0] == codes.kkt[0] == 0.0
 
 
-def test_l0_at_a_tie_gives_fewer(kernels: ModuleType) -> None:
+def test_l0_at_a_tie_gives_fewer(kernels: Kernels) -> None:
     codes = kernels.nnlasso_l0(np.eye(3, dtype=np.float32), np.array([[1.0, 0.5, 0.5]], np.float32), 2)
     assert list(codes.indices) == [0]
     assert codes.l1_penalty[0] == pytest.approx(1.0)
 
 
-def test_warm_start_changes_the_work_but_not_the_answer(kernels: ModuleType) -> None:
+def test_warm_start_changes_the_work_but_not_the_answer(kernels: Kernels) -> None:
     rng = np.random.default_rng(8)
     dictionary, targets = unit_rows(rng, 500, 32), unit_rows(rng, 4, 32)
     before = kernels.nnlasso(dictionary, targets, 0.15)
@@ -229,7 +223,7 @@ def test_warm_start_changes_the_work_but_not_the_answer(kernels: ModuleType) -> 
     assert_certified(dictionary, moved, warm)
 
 
-def test_warm_start_from_nonsense_still_ends_at_the_optimum(kernels: ModuleType) -> None:
+def test_warm_start_from_nonsense_still_ends_at_the_optimum(kernels: Kernels) -> None:
     rng = np.random.default_rng(9)
     dictionary, targets = unit_rows(rng, 60, 10), unit_rows(rng, 2, 10)
     dictionary[5] = 0.0
@@ -253,8 +247,8 @@ def test_same_bits_for_any_number_of_threads_and_in_any_batch(count: int) -> Non
         assert same(words, cpu.nnlasso_l0(prepared, targets[:3], 4, num_threads=threads))
     for i in range(count):
         alone = cpu.nnlasso(prepared, targets[i : i + 1], 0.2)
-        assert np.array_equal(code(codes, i)[0], alone.indices)
-        assert np.array_equal(code(codes, i)[1], alone.values)
+        assert np.array_equal(codes.row(i)[0], alone.indices)
+        assert np.array_equal(codes.row(i)[1], alone.values)
 
 
 def test_a_narrow_dictionary_is_solved_as_exactly() -> None:
@@ -277,11 +271,11 @@ def test_screening_lists_every_row_that_reaches_the_value(
 ) -> None:
     rng = np.random.default_rng(seed)
     dictionary, targets = unit_rows(rng, rows, dimension), unit_rows(rng, count, dimension)
-    indptr, listed = cpu.prepare_dictionary(dictionary).screen(targets, least, num_threads=2)
+    listed = cpu.prepare_dictionary(dictionary).screen(targets, least, num_threads=2)
     products = targets.astype(np.float64) @ dictionary.astype(np.float64).T
-    assert indptr.shape == (count + 1,)
+    assert listed.indptr.shape == (count + 1,)
     for i in range(count):
-        mine = listed[indptr[i] : indptr[i + 1]]
+        mine = listed.row(i)
         assert (np.diff(mine) > 0).all()
         assert set(np.flatnonzero(products[i] >= least)) <= set(mine)
         assert (products[i][mine] >= least - 1e-2).all()  # twice what the bound can be for unit rows of 16 bits
@@ -335,13 +329,13 @@ def bad(**changes: object) -> dict[str, object]:
         (bad(tolerance=0), "tolerance"),
     ],
 )
-def test_bad_input_is_named(kernels: ModuleType, arguments: dict[str, object], message: str) -> None:
+def test_bad_input_is_named(kernels: Kernels, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         kernels.nnlasso(**arguments)
 
 
 @pytest.mark.parametrize("l0", [0, -1, 2.5, True, "3"])
-def test_bad_l0(kernels: ModuleType, l0: object) -> None:
+def test_bad_l0(kernels: Kernels, l0: object) -> None:
     with pytest.raises(InputError, match="l0"):
         kernels.nnlasso_l0(np.eye(3, dtype=np.float32), np.ones((2, 3), np.float32), l0)
 
@@ -350,7 +344,7 @@ def test_bad_l0(kernels: ModuleType, l0: object) -> None:
     ("indptr", "indices", "message"),
     [([0, 1], [0], "1 problems"), ([0, 1, 1], [7], "outside"), ([0, 2, 1], [0], "rise"), ([0, 0, 9], [0], "rise")],
 )
-def test_bad_warm_start(kernels: ModuleType, indptr: list[int], indices: list[int], message: str) -> None:
+def test_bad_warm_start(kernels: Kernels, indptr: list[int], indices: list[int], message: str) -> None:
     arguments = bad()
     arguments["warm_start"] = kernels.nnlasso(**arguments)._replace(
         indptr=np.array(indptr), indices=np.array(indices, np.int32)

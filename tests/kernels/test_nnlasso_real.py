@@ -70,8 +70,7 @@ def test_objective_and_kkt_agree_with_scikit_learn(real: tuple[Rows, Rows], pena
         weights = peer.fit(rows.T, target).coef_
         used = np.flatnonzero(weights).astype(np.int32)
         theirs = _objective(rows, target, used, weights[used], penalty)
-        span = slice(codes.indptr[i], codes.indptr[i + 1])
-        indices, values = codes.indices[span], codes.values[span]
+        indices, values = codes.row(i)
         assert _objective(rows, target, indices, values, penalty) == pytest.approx(theirs, rel=1e-6)
         gap, kkt = reference.certificate(rows, target, indices, values, penalty)
         assert gap <= 1e-6

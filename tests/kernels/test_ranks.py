@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from fastconcept.errors import InputError
 from fastconcept.kernels import cpu, reference
+from fastconcept.kernels.contract import Kernels
 
 
 class Problem(NamedTuple):
@@ -90,16 +90,17 @@ def assert_ranks_explained(ranks: np.ndarray, similarities: np.ndarray, threshol
 @given(given_problem=problems)
 @settings(max_examples=60)
 def test_subtree_ranks_count_the_concepts_that_beat_the_best_member(
-    kernels: ModuleType, given_problem: Problem
+    kernels: Kernels, given_problem: Problem
 ) -> None:
     check_subtree_ranks(kernels, given_problem)
 
 
-def test_subtree_ranks_over_several_tiles(kernels: ModuleType) -> None:
+@pytest.mark.many_blocks
+def test_subtree_ranks_over_several_tiles(kernels: Kernels) -> None:
     check_subtree_ranks(kernels, large())
 
 
-def check_subtree_ranks(kernels: ModuleType, p: Problem) -> None:
+def check_subtree_ranks(kernels: Kernels, p: Problem) -> None:
     queries = np.concatenate([p.patches[:2], p.bank[:3]])
     result = kernels.subtree_ranks(p.patches, p.bank, p.indptr, p.indices, queries)
     assert result.ranks.dtype == np.int32
@@ -116,15 +117,16 @@ def check_subtree_ranks(kernels: ModuleType, p: Problem) -> None:
 
 @given(given_problem=problems)
 @settings(max_examples=60)
-def test_all_ranks_are_subtree_ranks_of_every_concept(kernels: ModuleType, given_problem: Problem) -> None:
+def test_all_ranks_are_subtree_ranks_of_every_concept(kernels: Kernels, given_problem: Problem) -> None:
     check_all_ranks(kernels, given_problem)
 
 
-def test_all_ranks_over_several_tiles(kernels: ModuleType) -> None:
+@pytest.mark.many_blocks
+def test_all_ranks_over_several_tiles(kernels: Kernels) -> None:
     check_all_ranks(kernels, large())
 
 
-def check_all_ranks(kernels: ModuleType, p: Problem) -> None:
+def check_all_ranks(kernels: Kernels, p: Problem) -> None:
     ranks = kernels.all_ranks(p.patches, p.bank, p.child_indptr, p.child_indices, p.order)
     assert ranks.dtype == np.int32 and ranks.shape == (len(p.patches), len(p.bank))
     best = kernels.subtree_ranks(p.patches, p.bank, p.indptr, p.indices).similarities.astype(np.float64)
@@ -133,7 +135,7 @@ def check_all_ranks(kernels: ModuleType, p: Problem) -> None:
 
 @given(given_problem=problems)
 @settings(max_examples=40)
-def test_a_concept_is_never_beaten_by_its_own_descendants(kernels: ModuleType, given_problem: Problem) -> None:
+def test_a_concept_is_never_beaten_by_its_own_descendants(kernels: Kernels, given_problem: Problem) -> None:
     p = given_problem
     parents = np.repeat(np.arange(len(p.bank)), np.diff(p.child_indptr))
     for ranks in (
@@ -145,7 +147,7 @@ def test_a_concept_is_never_beaten_by_its_own_descendants(kernels: ModuleType, g
 
 @given(given_problem=problems)
 @settings(max_examples=40)
-def test_rank_by_count_is_rank_by_sort(kernels: ModuleType, given_problem: Problem) -> None:
+def test_rank_by_count_is_rank_by_sort(kernels: Kernels, given_problem: Problem) -> None:
     p = given_problem
     alone = np.arange(len(p.bank) + 1)  # every concept without its descendants
     ranks, similarities = kernels.subtree_ranks(p.patches, p.bank, alone, alone[:-1])
@@ -158,8 +160,9 @@ def test_rank_by_count_is_rank_by_sort(kernels: ModuleType, given_problem: Probl
             assert_ranks_explained(row[None], values[None].astype(np.float64), values[None], p.bank.shape[1])
 
 
+@pytest.mark.many_blocks
 @pytest.mark.parametrize("concepts", [60, 1000])
-def test_the_order_of_the_bank_does_not_matter(kernels: ModuleType, concepts: int) -> None:
+def test_the_order_of_the_bank_does_not_matter(kernels: Kernels, concepts: int) -> None:
     p = problem(11, patches=20, concepts=concepts, dims=32)
     shuffle = np.random.default_rng(5).permutation(concepts)
     moved = np.argsort(shuffle)  # new row of every concept
@@ -173,7 +176,7 @@ def test_the_order_of_the_bank_does_not_matter(kernels: ModuleType, concepts: in
 
 
 @pytest.mark.parametrize("concepts", [9, 383, 384, 385, 1000])
-def test_ranks_of_a_concept_do_not_depend_on_what_else_is_asked(kernels: ModuleType, concepts: int) -> None:
+def test_ranks_of_a_concept_do_not_depend_on_what_else_is_asked(kernels: Kernels, concepts: int) -> None:
     p = problem(13, patches=30, concepts=concepts, dims=24)
     sizes = np.diff(p.indptr)
     small = int(
@@ -189,7 +192,8 @@ def test_ranks_of_a_concept_do_not_depend_on_what_else_is_asked(kernels: ModuleT
     assert_ranks_explained(alone.ranks, similarities_of(p, p.bank), best.astype(np.float64), p.bank.shape[1])
 
 
-def test_equal_rows_tie_exactly_wherever_they_stand(kernels: ModuleType) -> None:
+@pytest.mark.many_blocks
+def test_equal_rows_tie_exactly_wherever_they_stand(kernels: Kernels) -> None:
     rng = np.random.default_rng(3)
     bank, patches = unit_rows(rng, 1201, 96), unit_rows(rng, 50, 96)
     twins = rng.permutation(1201)[:400]
@@ -203,7 +207,7 @@ def test_equal_rows_tie_exactly_wherever_they_stand(kernels: ModuleType) -> None
     assert (ranks[:, twins] == ranks[:, twins[:1]]).all()
 
 
-def test_nothing_to_do(kernels: ModuleType) -> None:
+def test_nothing_to_do(kernels: Kernels) -> None:
     p = problem(0, patches=0, concepts=5, dims=4)
     assert kernels.subtree_ranks(p.patches, p.bank, p.indptr, p.indices).ranks.shape == (0, 5)
     assert kernels.all_ranks(p.patches, p.bank, p.child_indptr, p.child_indices, p.order).shape == (0, 5)
@@ -213,7 +217,7 @@ def test_nothing_to_do(kernels: ModuleType) -> None:
     np.testing.assert_array_equal(lonely.ranks, np.zeros((5, 2)))
 
 
-def test_a_patch_equal_to_a_concept_has_rank_zero(kernels: ModuleType) -> None:
+def test_a_patch_equal_to_a_concept_has_rank_zero(kernels: Kernels) -> None:
     bank = np.eye(6, dtype=np.float32)
     ranks = kernels.subtree_ranks(bank, bank, np.arange(7), np.arange(6)).ranks
     np.testing.assert_array_equal(ranks, 1 - np.eye(6))
@@ -224,7 +228,7 @@ NAN, INF = np.float32("nan"), np.float32("inf")
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("argument", ["patches", "bank", "queries"])
-def test_nan_and_infinity_are_refused(kernels: ModuleType, argument: str, value: np.float32) -> None:
+def test_nan_and_infinity_are_refused(kernels: Kernels, argument: str, value: np.float32) -> None:
     p = problem(1, patches=3, concepts=9, dims=7)
     arrays = {"patches": p.patches, "bank": p.bank, "queries": p.bank[:2].copy()}
     arrays[argument][-1, -1] = value
@@ -264,7 +268,7 @@ def bad(**changes: object) -> object:
         bad(num_threads=1.5),
     ],
 )
-def test_subtree_ranks_refuse_bad_arguments(kernels: ModuleType, changes: dict[str, object]) -> None:
+def test_subtree_ranks_refuse_bad_arguments(kernels: Kernels, changes: dict[str, object]) -> None:
     if kernels is reference and "num_threads" in changes:
         pytest.skip("the reference ignores num_threads")
     arguments: dict[str, object] = {
@@ -293,7 +297,7 @@ def test_subtree_ranks_refuse_bad_arguments(kernels: ModuleType, changes: dict[s
         bad(order=np.array([1.0, 2.0, 0.0])),
     ],
 )
-def test_all_ranks_refuse_bad_arguments(kernels: ModuleType, changes: dict[str, object]) -> None:
+def test_all_ranks_refuse_bad_arguments(kernels: Kernels, changes: dict[str, object]) -> None:
     arguments: dict[str, object] = {
         "patches": np.ones((2, 3), np.float32),
         "bank": np.ones((3, 3), np.float32),
@@ -305,7 +309,7 @@ def test_all_ranks_refuse_bad_arguments(kernels: ModuleType, changes: dict[str, 
         kernels.all_ranks(**arguments | changes)
 
 
-def test_a_cycle_is_refused(kernels: ModuleType) -> None:
+def test_a_cycle_is_refused(kernels: Kernels) -> None:
     rows = np.eye(2, dtype=np.float32)
     with pytest.raises(InputError, match="order"):
         kernels.all_ranks(rows, rows, np.array([0, 1, 2]), np.array([1, 0]), np.array([0, 1]))

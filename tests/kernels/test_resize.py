@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +10,7 @@ from PIL import Image
 
 from fastconcept.errors import InputError
 from fastconcept.kernels import cpu, reference
+from fastconcept.kernels.contract import Kernels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # results are pixels
@@ -28,7 +27,7 @@ def convis_boxes() -> np.ndarray:
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_convis_patches_are_pillows_to_the_last_bit(kernels: ModuleType, interpolation: str) -> None:
+def test_convis_patches_are_pillows_to_the_last_bit(kernels: Kernels, interpolation: str) -> None:
     image, boxes = noise(480, 480), convis_boxes()
     assert len(boxes) == 730
     boxes = np.ascontiguousarray(boxes[:: 1 if kernels is cpu else 61])
@@ -54,7 +53,7 @@ def resize_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, tuple[int, in
 
 @given(case=resize_cases())
 @settings(max_examples=150)
-def test_any_box_to_any_size(kernels: ModuleType, case: tuple[np.ndarray, np.ndarray, tuple[int, int], str]) -> None:
+def test_any_box_to_any_size(kernels: Kernels, case: tuple[np.ndarray, np.ndarray, tuple[int, int], str]) -> None:
     image, boxes, size, interpolation = case
     ours = kernels.resize_patches(image, boxes, size, MEAN, STD, interpolation)
     expected = reference.resize_patches(image, boxes, size, MEAN, STD, interpolation)
@@ -65,27 +64,27 @@ def test_any_box_to_any_size(kernels: ModuleType, case: tuple[np.ndarray, np.nda
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(900, 700, (224, 224)), (1300, 20, (16, 224)), (20, 1300, (224, 16))]
 )
-def test_large_images(kernels: ModuleType, height: int, width: int, size: tuple[int, int]) -> None:
+def test_large_images(kernels: Kernels, height: int, width: int, size: tuple[int, int]) -> None:
     image = noise(height, width)
     boxes = np.array([[0, 0, width, height], [0, 0, width, height // 2], [3, 5, width, height]])
     ours = kernels.resize_patches(image, boxes, size, MEAN, STD)
     np.testing.assert_allclose(ours, reference.resize_patches(image, boxes, size, MEAN, STD), rtol=0, atol=1e-6)
 
 
-def test_pixels_outside_a_box_never_leak_in(kernels: ModuleType) -> None:
+def test_pixels_outside_a_box_never_leak_in(kernels: Kernels) -> None:
     image = noise(60, 60)
     image[20:40, 10:50] = 128
     patch = kernels.resize_patches(image, np.array([[10, 20, 50, 40]]), (33, 77), **PLAIN)
     np.testing.assert_allclose(patch, 128, rtol=1e-6)
 
 
-def test_a_box_of_the_target_size_is_only_cut_out(kernels: ModuleType) -> None:
+def test_a_box_of_the_target_size_is_only_cut_out(kernels: Kernels) -> None:
     image = noise(50, 40)
     patch = kernels.resize_patches(image, np.array([[3, 4, 23, 34]]), (30, 20), **PLAIN)
     np.testing.assert_allclose(patch[0], np.moveaxis(image[4:34, 3:23], 2, 0), rtol=0, atol=1e-4)
 
 
-def test_result_goes_where_it_is_told(kernels: ModuleType) -> None:
+def test_result_goes_where_it_is_told(kernels: Kernels) -> None:
     image, boxes = noise(30, 30), np.array([[0, 0, 9, 9], [2, 3, 30, 30]])
     out = np.full((2, 3, 8, 8), np.nan, np.float32)
     result = kernels.resize_patches(image, boxes, (8, 8), MEAN, STD, out=out)
@@ -93,7 +92,7 @@ def test_result_goes_where_it_is_told(kernels: ModuleType) -> None:
     np.testing.assert_array_equal(out, kernels.resize_patches(image, boxes, (8, 8), MEAN, STD))
 
 
-def test_strided_boxes_order_and_repeats(kernels: ModuleType) -> None:
+def test_strided_boxes_order_and_repeats(kernels: Kernels) -> None:
     image = noise(64, 64)
     boxes = np.array([[9, 9, 40, 40], [0, 0, 16, 16], [9, 9, 40, 40], [9, 0, 40, 64], [9, 50, 40, 60]])
     together = kernels.resize_patches(image, boxes, (20, 20), MEAN, STD)
@@ -143,7 +142,7 @@ def read_only(shape: tuple[int, ...]) -> np.ndarray:
         bad(out=read_only((1, 3, 4, 4))),
     ],
 )
-def test_bad_arguments_are_refused(kernels: ModuleType, changes: dict[str, object]) -> None:
+def test_bad_arguments_are_refused(kernels: Kernels, changes: dict[str, object]) -> None:
     arguments: dict[str, object] = {
         "image": np.zeros((8, 8, 3), np.uint8),
         "boxes": np.array([[0, 0, 8, 8]]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from fastconcept.errors import InputError
 from fastconcept.kernels import reference
+from fastconcept.kernels.contract import Kernels
 
 
 def draw(seed: int, height: int, width: int, patches: int, concepts: int, kind: str) -> tuple[np.ndarray, ...]:
@@ -39,7 +38,7 @@ cases = st.tuples(
 
 @given(case=cases)
 @settings(max_examples=80)
-def test_maps_are_weighted_means_stretched(kernels: ModuleType, case: tuple[int, int, int, int, int, str]) -> None:
+def test_maps_are_weighted_means_stretched(kernels: Kernels, case: tuple[int, int, int, int, int, str]) -> None:
     values, boxes, weights = draw(*case)
     shape = case[1:3]
     ours = kernels.saliency_maps(values, boxes, weights, shape)
@@ -54,7 +53,7 @@ def test_maps_are_weighted_means_stretched(kernels: ModuleType, case: tuple[int,
 
 @given(case=cases)
 @settings(max_examples=40)
-def test_maps_fill_the_range(kernels: ModuleType, case: tuple[int, int, int, int, int, str]) -> None:
+def test_maps_fill_the_range(kernels: Kernels, case: tuple[int, int, int, int, int, str]) -> None:
     values, boxes, weights = draw(*case)
     maps, low, high = kernels.saliency_maps(values, boxes, weights, case[1:3])
     assert (maps >= 0).all() and (maps <= 1).all()
@@ -64,7 +63,7 @@ def test_maps_fill_the_range(kernels: ModuleType, case: tuple[int, int, int, int
 
 
 @pytest.mark.parametrize("value", [0, 3, 82_114])
-def test_constant_values_give_ones_whatever_the_weights(kernels: ModuleType, value: int) -> None:
+def test_constant_values_give_ones_whatever_the_weights(kernels: Kernels, value: int) -> None:
     _, boxes, weights = draw(4, 14, 14, 200, 1, "ranks")
     values = np.full((200, 2), value, np.int32)
     maps, low, high = kernels.saliency_maps(values, boxes, weights, (14, 14))
@@ -72,7 +71,7 @@ def test_constant_values_give_ones_whatever_the_weights(kernels: ModuleType, val
     np.testing.assert_allclose([low, high], value, rtol=1e-12)
 
 
-def test_the_smallest_real_difference_is_not_taken_for_rounding(kernels: ModuleType) -> None:
+def test_the_smallest_real_difference_is_not_taken_for_rounding(kernels: Kernels) -> None:
     values = np.full((1800, 1), 82_114, np.int32)
     boxes = np.tile(np.array([0, 0, 2, 1], np.int32), (1800, 1))
     values[0], boxes[0] = 82_113, [0, 0, 1, 1]  # one rank, at one of 1,800 patches, in one of two cells
@@ -80,14 +79,14 @@ def test_the_smallest_real_difference_is_not_taken_for_rounding(kernels: ModuleT
     np.testing.assert_array_equal(maps, [[[1, 0]]])
 
 
-def test_light_patches_are_not_drowned_by_heavy_ones(kernels: ModuleType) -> None:
+def test_light_patches_are_not_drowned_by_heavy_ones(kernels: Kernels) -> None:
     boxes = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [2, 0, 3, 1]], np.int32)
     values = np.array([[7], [5], [6]], np.int32)
     maps, _, _ = kernels.saliency_maps(values, boxes, np.array([1e12, 1e-12, 1.0]), (1, 3))
     np.testing.assert_allclose(maps, [[[0, 1, 0.5]]])
 
 
-def test_low_values_are_salient(kernels: ModuleType) -> None:
+def test_low_values_are_salient(kernels: Kernels) -> None:
     boxes = np.array([[0, 0, 1, 1], [1, 0, 2, 1]], np.int32)
     maps, low, high = kernels.saliency_maps(np.array([[3, 9], [7, 1]], np.int32), boxes, np.ones(2), (1, 2))
     np.testing.assert_array_equal(maps, [[[1, 0]], [[0, 1]]])
@@ -125,7 +124,7 @@ def bad(**changes: object) -> object:
         bad(shape=(2**20, 2**20)),
     ],
 )
-def test_bad_arguments_are_refused(kernels: ModuleType, changes: dict[str, object]) -> None:
+def test_bad_arguments_are_refused(kernels: Kernels, changes: dict[str, object]) -> None:
     arguments: dict[str, object] = {
         "values": np.zeros((2, 1), np.int32),
         "boxes": np.array([[0, 0, 2, 2], [0, 0, 1, 1]], np.int32),
@@ -136,7 +135,7 @@ def test_bad_arguments_are_refused(kernels: ModuleType, changes: dict[str, objec
         kernels.saliency_maps(**arguments | changes)
 
 
-def test_extreme_boxes_are_cut_to_the_map(kernels: ModuleType) -> None:
+def test_extreme_boxes_are_cut_to_the_map(kernels: Kernels) -> None:
     low, high = np.iinfo(np.int32).min, np.iinfo(np.int32).max
     boxes = np.array([[low, low, high, high], [low, low, -1, -1], [high - 1, 0, high, high]], np.int32)
     maps, _, _ = kernels.saliency_maps(np.array([[1], [2], [3]], np.int32), boxes, np.ones(3), (3, 4))

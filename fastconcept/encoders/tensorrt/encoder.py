@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BundleError, DeviceError, InputError, MissingDependencyError
-from ...kernels.cuda_device import is_host
+from ...kernels.host import is_host
 from .plans import check_built_for, import_tensorrt, read_plan
 
 _MAX_BUCKETS = 16

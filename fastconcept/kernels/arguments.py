@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .csr import Lists, SparseCodes
 
 MAX_SIZE = 1 << 14  # pixels on a side of a resized patch
 MAX_CELLS = 1 << 24  # cells of a saliency map
@@ -26,7 +27,7 @@ def array(
     name : str
         The argument, as the caller knows it.
     value : object
-        What was given.
+        The argument's value.
     shape : sequence of int or None
         Required shape; None accepts any length.
     dtypes : sequence of dtype
@@ -68,7 +69,7 @@ def integers(name: str, value: object, length: int | None = None, expected: str 
     Raises
     ------
     InputError
-        If it is no one-dimensional array of integers (of the given length).
+        If it is no one-dimensional array of integers (of this length).
 
     Examples
     --------
@@ -94,11 +95,11 @@ def boxes(value: object, count: int | None = None) -> npt.NDArray[np.int32]:
     >>> boxes(np.array([[0, 0, 4, 4]])).dtype
     dtype('int32')
     """
-    given = array("boxes", value, (count, 4), [np.integer], f"{'n' if count is None else count}, 4")
+    corners = array("boxes", value, (count, 4), [np.integer], f"{'n' if count is None else count}, 4")
     limits = np.iinfo(np.int32)
-    if given.dtype != np.int32 and given.size and (given.min() < limits.min or given.max() > limits.max):
-        raise InputError(f"boxes must fit into int32, got values from {given.min()} to {given.max()}")
-    return given.astype(np.int32, copy=False)
+    if corners.dtype != np.int32 and corners.size and (corners.min() < limits.min or corners.max() > limits.max):
+        raise InputError(f"boxes must fit into int32, got values from {corners.min()} to {corners.max()}")
+    return corners.astype(np.int32, copy=False)
 
 
 def embeddings(name: str, value: object, dims: int | None = None) -> npt.NDArray[np.float32]:
@@ -165,8 +166,8 @@ def channels(name: str, value: object, positive: bool = False) -> npt.NDArray[np
     return numbers
 
 
-def writeable(name: str, value: object, shape: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Check a float32 array to write a result to, and return it.
+def output(name: str, value: object, shape: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Check a float32 array to write a result to and return it, or a new one for None.
 
     Raises
     ------
@@ -175,9 +176,11 @@ def writeable(name: str, value: object, shape: Sequence[int]) -> npt.NDArray[np.
 
     Examples
     --------
-    >>> writeable("out", np.zeros((2, 2), np.float32), (2, 2)).shape
+    >>> output("out", None, (2, 2)).shape
     (2, 2)
     """
+    if value is None:
+        return np.empty(shape, np.float32)
     result = array(name, value, shape, [np.float32])
     if not result.flags.writeable:
         raise InputError(f"{name} must be writeable, got a read-only array")
@@ -203,10 +206,10 @@ def finite(name: str, values: npt.NDArray[Any]) -> None:
 def lists(
     indptr: object,
     indices: object,
-    rows: int,
+    count: int,
     names: tuple[str, str] = ("indptr", "indices"),
     may_be_empty: bool = False,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> Lists:
     """Check lists of bank rows in CSR layout: list j is ``indices[indptr[j]:indptr[j + 1]]``.
 
     Raises
@@ -217,7 +220,7 @@ def lists(
     Examples
     --------
     >>> lists(np.array([0, 1]), np.array([4]), 5)
-    (array([0, 1]), array([4]))
+    Lists(indptr=array([0, 1]), indices=array([4]))
     """
     starts, members = integers(names[0], indptr), integers(names[1], indices)
     if len(starts) == 0 or starts[0] != 0 or starts[-1] != len(members):
@@ -225,14 +228,12 @@ def lists(
     lengths = np.diff(starts)
     if (lengths < 0).any() or not (may_be_empty or lengths.all()):
         raise InputError(f"{names[0]} must {'not decrease' if may_be_empty else 'increase: no list may be empty'}")
-    if ((members < 0) | (members >= rows)).any():
-        raise InputError(f"{names[1]} must be rows of the bank, 0 to {rows - 1}")
-    return starts, members
+    if ((members < 0) | (members >= count)).any():
+        raise InputError(f"{names[1]} must be rows of the bank, 0 to {count - 1}")
+    return Lists(starts, members)
 
 
-def bottom_up(
-    order: object, child_indptr: npt.NDArray[np.int64], child_indices: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def bottom_up(order: object, children: Lists) -> npt.NDArray[np.int64]:
     """Check that `order` holds every row once, children before parents, and return it as int64.
 
     Raises
@@ -242,49 +243,184 @@ def bottom_up(
 
     Examples
     --------
-    >>> bottom_up(np.array([1, 0]), np.array([0, 1, 1]), np.array([1]))
+    >>> bottom_up(np.array([1, 0]), Lists.of([[1], []]))
     array([1, 0])
     """
-    rows = len(child_indptr) - 1
-    nodes = integers("order", order, rows, "N")
-    if not np.array_equal(np.sort(nodes), np.arange(rows)):
-        raise InputError(f"order must hold every bank row 0 to {rows - 1} once")
-    position = np.empty(rows, np.int64)
-    position[nodes] = np.arange(rows)
-    parents = np.repeat(np.arange(rows), np.diff(child_indptr))
-    if (position[child_indices] >= position[parents]).any():
+    count = len(children.lengths)
+    nodes = integers("order", order, count, "N")
+    if not np.array_equal(np.sort(nodes), np.arange(count)):
+        raise InputError(f"order must hold every bank row 0 to {count - 1} once")
+    position = np.empty(count, np.int64)
+    position[nodes] = np.arange(count)
+    if (position[children.indices] >= position[children.owners]).any():
         raise InputError("order must hold children before parents")
     return nodes
 
 
-def resize_arguments(
-    image: object, boxes_: object, size: object, mean: object, std: object, interpolation: object, out: object
-) -> tuple[
-    npt.NDArray[np.uint8],
-    npt.NDArray[np.int32],
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float32],
-]:
-    """Check the arguments of ``resize_patches`` and return image, boxes, mean, std and where the result goes.
+class Resizing(NamedTuple):
+    """What ``resize_patches`` does to an image: boxes (n, 4) int32, height and width, and (3,) float64 numbers."""
+
+    boxes: npt.NDArray[np.int32]
+    size: tuple[int, int]
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the result."""
+        return (len(self.boxes), 3, *self.size)
+
+
+def resizing(boxes_: object, size: object, mean: object, std: object, interpolation: object) -> Resizing:
+    """Check what ``resize_patches`` is to do. Whether boxes lie inside the image is left to the kernel.
 
     Raises
     ------
     InputError
-        If one of them has another type or shape. Whether boxes lie inside the image is left to the kernel.
+        If an argument has another type or shape.
 
     Examples
     --------
-    >>> black = np.zeros((4, 4, 3), np.uint8)
-    >>> resize_arguments(black, np.zeros((2, 4), int), (8, 9), (0, 0, 0), (1, 1, 1), "bicubic", None)[-1].shape
+    >>> resizing(np.zeros((2, 4), int), (8, 9), (0, 0, 0), (1, 1, 1), "bicubic").shape
     (2, 3, 8, 9)
     """
-    pixels = array("image", image, (None, None, 3), [np.uint8], "H, W, 3")
-    corners = boxes(boxes_)
-    shape = (len(corners), 3, *sides("size", size, MAX_SIZE))
     if interpolation not in INTERPOLATIONS:
         raise InputError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     means, deviations = channels("mean", mean), channels("std", std, positive=True)
-    if out is None:
-        return pixels, corners, means, deviations, np.empty(shape, np.float32)
-    return pixels, corners, means, deviations, writeable("out", out, shape)
+    return Resizing(boxes(boxes_), sides("size", size, MAX_SIZE), means, deviations)
+
+
+def rows(name: str, value: object, columns: int | None = None) -> npt.NDArray[np.float32]:
+    """Check finite float32 rows (n, d) of a dictionary or of targets, with d from 1 to 65536, and return them.
+
+    Parameters
+    ----------
+    columns : int, optional
+        Width of the dictionary that they belong to.
+
+    Raises
+    ------
+    InputError
+        If they are anything else. Nothing is converted silently.
+
+    Examples
+    --------
+    >>> rows("targets", np.ones((2, 3), np.float32), 3).shape
+    (2, 3)
+    """
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 2:
+        what = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise InputError(f"{name} must be a float32 array of shape (n, d), got {what}; try np.asarray(x, np.float32)")
+    rows_shape(name, value.shape, columns)
+    if not value.flags.c_contiguous:
+        raise InputError(f"{name} must be C-contiguous; try np.ascontiguousarray(x)")
+    good = np.isfinite(np.einsum("ij,ij->i", value, value, dtype=np.float64))
+    if not good.all():
+        raise InputError(f"{name} has NaN or infinite values in row {int(np.flatnonzero(~good)[0])}")
+    return value
+
+
+def rows_shape(name: str, shape: Sequence[int], columns: int | None = None) -> None:
+    """Check the shape of :func:`rows`, wherever they are.
+
+    Raises
+    ------
+    InputError
+        If it is too wide, too long, or another width than ``columns``.
+
+    Examples
+    --------
+    >>> rows_shape("targets", (2, 3), 3)
+    """
+    if not 1 <= shape[1] <= 65536:
+        raise InputError(f"{name} must have from 1 to 65536 columns, got shape {shape}")
+    if shape[0] >= 2**31:
+        raise InputError(f"{name} must have fewer than 2**31 rows, got shape {shape}")
+    if columns not in (None, shape[1]):
+        raise InputError(f"{name} have {shape[1]} columns but the dictionary has {columns}")
+
+
+def l1_penalty(value: object, problems: int) -> npt.NDArray[np.float64]:
+    """Check a positive finite penalty, or one per problem, and return one per problem.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> l1_penalty(0.25, 2)
+    array([0.25, 0.25])
+    """
+    try:
+        penalties = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"l1_penalty must be a number or one number per target, got {value!r}") from None
+    if penalties.shape not in ((), (problems,)):
+        raise InputError(f"l1_penalty must be a number or have shape ({problems},), got shape {penalties.shape}")
+    if not (np.isfinite(penalties).all() and (penalties > 0).all()):
+        raise InputError(f"l1_penalty must be positive and finite, got {value!r}")
+    return np.array(np.broadcast_to(penalties, (problems,)))
+
+
+def l0(value: object) -> int:
+    """Check a positive number of words and return it.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> l0(np.int64(10))
+    10
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
+        raise InputError(f"l0 must be a positive integer (a number of words), got {value!r}")
+    return int(value)
+
+
+def tolerance(value: object) -> float:
+    """Check a relative duality gap from 1e-12 to 1 and return it.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> tolerance(1e-6)
+    1e-06
+    """
+    if not isinstance(value, (int, float)) or not 1e-12 <= value <= 1:
+        raise InputError(f"tolerance must be a number from 1e-12 to 1, got {value!r}")
+    return float(value)
+
+
+def warm_start(value: SparseCodes | None, problems: int, words: int) -> Lists:
+    """Check codes to start from and return their words; none for None.
+
+    Raises
+    ------
+    InputError
+        If they belong to another number of problems or to a larger dictionary.
+
+    Examples
+    --------
+    >>> warm_start(None, 2, 10)
+    Lists(indptr=array([0, 0, 0]), indices=array([], dtype=int32))
+    """
+    if value is None:
+        return Lists(np.zeros(problems + 1, np.int64), np.zeros(0, np.int32))
+    indptr = np.ascontiguousarray(value.indptr, np.int64)
+    indices = np.ascontiguousarray(value.indices, np.int32)
+    if indptr.shape != (problems + 1,) or indices.ndim != 1:
+        raise InputError(f"warm_start holds {len(indptr) - 1} problems, but there are {problems} targets")
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        raise InputError("warm_start.indptr must rise from 0 to the number of indices")
+    if len(indices) and (indices.min() < 0 or indices.max() >= words):
+        raise InputError(f"warm_start has indices outside the dictionary of {words} words")
+    return Lists(indptr, indices)

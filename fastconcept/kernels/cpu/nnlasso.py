@@ -1,39 +1,29 @@
-"""The compiled nonnegative lasso; import it from :mod:`fastconcept.kernels.cpu`."""
+"""The nonnegative lasso on the CPU (``csrc/cpu/nnlasso.h`` describes the method)."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _cpu
-from .contract import Array, PreparedDictionary
-from .sparse_codes import (
-    SparseCodes,
-    check_l0,
-    check_l1_penalty,
-    check_rows,
-    check_targets,
-    check_tolerance,
-    check_warm_start,
-)
-from .threads import check_num_threads
+from .. import _cpu, arguments
+from ..contract import Array, PreparedDictionary
+from ..csr import Lists, SparseCodes
+from ..threads import check_num_threads
 
 _LEFT_OUT = 1e-4  # length, on average over unit rows, of what a narrower basis may leave of a row
 _BLOCK = 4096  # rows converted to float64 at a time
 _WORTHWHILE = 0.75  # a basis narrower than this share of the dimension pays
 
 
-class Dictionary:
+class Prepared:
     """Rows of a dictionary with the 16-bit copy that the solver screens them by."""
 
     def __init__(self, rows: object, num_threads: int | None) -> None:
-        self.rows = check_rows(rows, "dictionary")
+        self.rows = arguments.rows("dictionary", rows)
         self.shape: tuple[int, int] = (self.rows.shape[0], self.rows.shape[1])
         self._native = _cpu.NnlassoDictionary(self.rows, _narrow_basis(self.rows), check_num_threads(num_threads))
 
-    def screen(
-        self, targets: npt.NDArray[np.float32], least: float, *, num_threads: int | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    def screen(self, targets: npt.NDArray[np.float32], least: float, *, num_threads: int | None = None) -> Lists:
         """The product by which the solver screens rows, alone: which rows may correlate with a target by ``least``.
 
         Parameters
@@ -44,9 +34,9 @@ class Dictionary:
 
         Returns
         -------
-        indptr, rows : (n + 1,) int64 and int32
-            ``rows[indptr[i]:indptr[i + 1]]`` (ascending) holds every row c with ``c . z_i >= least``, and the few below
-            it that the 16-bit copy cannot tell from those.
+        Lists
+            List i (ascending) holds every row c with ``c . z_i >= least``, and the few below it that the 16-bit copy
+            cannot tell from those.
 
         Raises
         ------
@@ -57,19 +47,19 @@ class Dictionary:
         --------
         >>> words = prepare_dictionary(np.eye(3, dtype=np.float32))
         >>> words.screen(np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
-        (array([0, 2]), array([0, 1], dtype=int32))
+        Lists(indptr=array([0, 2]), indices=array([0, 1], dtype=int32))
         """
-        targets = check_targets(targets, self.shape[1])
-        return _cpu.nnlasso_screen(self._native, targets, float(least), check_num_threads(num_threads))
+        rows = arguments.rows("targets", targets, self.shape[1])
+        return Lists(*_cpu.nnlasso_screen(self._native, rows, float(least), check_num_threads(num_threads)))
 
 
-def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Dictionary:
+def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Prepared:
     """Rows with a 16-bit copy to screen them by, a few milliseconds of work per thousand rows.
 
     Rows that span fewer dimensions than they are wide (a model with a narrow text tower) are kept in a basis of that
     span, too, which halves the work or better; results do not depend on it.
     """
-    return Dictionary(rows, num_threads)
+    return Prepared(rows, num_threads)
 
 
 def nnlasso(
@@ -81,16 +71,13 @@ def nnlasso(
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Codes equal to the last bit for any number of threads, and for a target alone or within a batch.
-
-    The method is described in ``csrc/cpu/nnlasso.h``.
-    """
+    """Codes equal to the last bit for any number of threads, and for a target alone or within a batch."""
     threads = check_num_threads(num_threads)
     native, dimension = _native(dictionary, threads)
-    rows = check_targets(targets, dimension)
-    penalties = check_l1_penalty(l1_penalty, len(rows))
-    indptr, indices = check_warm_start(warm_start, len(rows), native.shape[0])
-    return SparseCodes(*_cpu.nnlasso(native, rows, penalties, indptr, indices, check_tolerance(tolerance), threads))
+    rows = arguments.rows("targets", targets, dimension)
+    penalties = arguments.l1_penalty(l1_penalty, len(rows))
+    warm = arguments.warm_start(warm_start, len(rows), native.shape[0])
+    return SparseCodes(*_cpu.nnlasso(native, rows, penalties, *warm, arguments.tolerance(tolerance), threads))
 
 
 def nnlasso_l0(
@@ -101,18 +88,18 @@ def nnlasso_l0(
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """The method is described in ``csrc/cpu/nnlasso_path.cpp``."""
+    """The path of ``csrc/cpu/nnlasso_path.cpp``."""
     threads = check_num_threads(num_threads)
     native, dimension = _native(dictionary, threads)
-    rows = check_targets(targets, dimension)
-    return SparseCodes(*_cpu.nnlasso_l0(native, rows, check_l0(l0), check_tolerance(tolerance), threads))
+    rows = arguments.rows("targets", targets, dimension)
+    return SparseCodes(*_cpu.nnlasso_l0(native, rows, arguments.l0(l0), arguments.tolerance(tolerance), threads))
 
 
 def _native(dictionary: object, num_threads: int) -> tuple[_cpu.NnlassoDictionary, int]:
     """The prepared dictionary; an array is prepared for this call alone, without looking for a narrower basis."""
-    if isinstance(dictionary, Dictionary):
+    if isinstance(dictionary, Prepared):
         return dictionary._native, dictionary.shape[1]
-    rows = check_rows(dictionary, "dictionary")
+    rows = arguments.rows("dictionary", dictionary)
     return _cpu.NnlassoDictionary(rows, None, num_threads), rows.shape[1]
 
 

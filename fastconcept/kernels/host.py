@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DeviceError
-from . import checks
+from . import arguments
 from .contract import Array, Device
-from .sparse_codes import check_rows
-
-__all__ = [
-    "beside",
-    "check_rows",
-    "empty",
-    "noise",
-    "open_device",
-    "place",
-    "prepare_bank",
-    "resize_image",
-    "to_host",
-    "upload",
-]
 
 
 class Host:
@@ -50,14 +36,31 @@ def place() -> str:
     return Host.name
 
 
+def is_host(value: object) -> bool:
+    """Whether an argument is in host memory, so that results belong there, too.
+
+    Examples
+    --------
+    >>> is_host(np.zeros(3)), is_host([0.5, 0.5])
+    (True, True)
+    """
+    if hasattr(value, "__cuda_array_interface__"):
+        return False
+    return isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__")
+
+
+def to_host(array: object) -> npt.NDArray[Any]:
+    """A NumPy array of an array of any device (waits for it); what is in host memory is returned as it is."""
+    if is_host(array):
+        return cast("npt.NDArray[Any]", array)
+    from .cuda.arrays import download
+
+    return download(array)
+
+
 def upload(array: Array) -> Array:
     """The array itself."""
     return array
-
-
-def to_host(array: Array) -> npt.NDArray[Any]:
-    """The array itself."""
-    return np.asarray(array)
 
 
 def beside(rows: Array, array: Array) -> Array:
@@ -75,9 +78,14 @@ def noise(shape: tuple[int, ...], seed: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def check_rows(rows: object, name: str) -> npt.NDArray[np.float32]:
+    """:func:`fastconcept.kernels.arguments.rows`."""
+    return arguments.rows(name, rows)
+
+
 def prepare_bank(rows: Array) -> npt.NDArray[np.float32]:
     """The rows themselves, once they are checked."""
-    return checks.embeddings("bank", rows)
+    return arguments.embeddings("bank", rows)
 
 
 def resize_image(image: Array, box: tuple[int, int, int, int], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The nonnegative lasso on the GPU; import it from :mod:`fastconcept.kernels.cuda`."""
+"""The nonnegative lasso on the device (``csrc/cuda/nnlasso.h`` describes the method)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from .contract import Array, PreparedDictionary
-from .cuda_device import (
-    check_rows,
-    device_limit,
-    finish_uploads,
-    is_host,
-    pointer,
-    product,
-    require,
-    stream,
-    to_host,
-    upload,
-)
-from .sparse_codes import (
-    SparseCodes,
-    check_l1_penalty,
-    check_tolerance,
-    check_warm_start,
-)
-from .threads import check_num_threads
+from .. import arguments
+from ..contract import Array, PreparedDictionary
+from ..csr import Lists, SparseCodes
+from ..host import is_host, to_host
+from ..threads import check_num_threads
+from .arrays import check_rows, pointer, upload
+from .device import device_limit, finish_uploads, require, stream
+from .product import product
 
 CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then many
 _STATIC_BYTES = 1024  # of shared memory that the kernels of a problem use besides
@@ -38,10 +25,10 @@ _MOST_ROUNDS = 100
 _DOUBLE_BELOW = 1e-5  # relative gaps that float32 correlations cannot certify
 _UNFINISHED, _STALLED, _OVERFLOW = 0, 2, 3  # csrc/cuda/nnlasso.h
 
-Tier = tuple[npt.NDArray[np.int64], SparseCodes]
+Tier = tuple[npt.NDArray[np.int64], SparseCodes]  # problems, and their codes
 
 
-class Dictionary:
+class Prepared:
     """Rows of a dictionary on the device, in float64, too, where a tolerance asks for it."""
 
     def __init__(self, rows: Any) -> None:
@@ -57,17 +44,16 @@ class Dictionary:
         return self._doubles if doubles else self.rows
 
 
-def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Dictionary:
+def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Prepared:
     """The rows on the device."""
     check_num_threads(num_threads)
-    return Dictionary(rows)
+    return Prepared(rows)
 
 
-def checked(rows: Any, name: str, dimension: int | None = None) -> Any:
+def checked(rows: object, name: str, columns: int | None = None) -> Any:
     """Finite float32 rows on the device."""
     array = upload(check_rows(rows, name))
-    if dimension not in (None, array.shape[1]):
-        raise InputError(f"{name} have {array.shape[1]} columns but the dictionary has {dimension}")
+    arguments.rows_shape(name, array.shape, columns)
     return array
 
 
@@ -80,26 +66,25 @@ def nnlasso(
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """Many problems at once; the method is described in ``csrc/cuda/nnlasso.h``.
+    """Many problems at once.
 
     Results are CuPy arrays where the targets are on the device. Correlations are made in float32 for a tolerance of
     1e-5 or more, and in float64 below: where 1e-4 is enough, ask for 1e-4. A problem that needs more than 128 words at
     once is finished on the CPU, with the same certificate.
     """
     check_num_threads(num_threads)
-    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
+    prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
     rows = checked(targets, "targets", prepared.shape[1])
-    penalties = check_l1_penalty(to_host(l1_penalty), len(rows))
-    tolerance = check_tolerance(tolerance)
+    penalties = arguments.l1_penalty(to_host(l1_penalty), len(rows))
+    tolerance = arguments.tolerance(tolerance)
     if warm_start is not None:
         warm_start = warm_start._replace(indptr=to_host(warm_start.indptr), indices=to_host(warm_start.indices))
-    warm = check_warm_start(warm_start, len(rows), prepared.shape[0])
+    warm = arguments.warm_start(warm_start, len(rows), prepared.shape[0])
     at_once = max(1, min(_BATCH, _CORRELATION_BYTES // (8 * max(prepared.shape[0], 1))))
     parts = []
     for start in range(0, max(len(rows), 1), at_once):
         stop = min(start + at_once, len(rows))
-        indptr = warm[0][start : stop + 1]
-        some = (indptr - indptr[0], warm[1][indptr[0] : indptr[-1]])
+        some = warm.select(range(start, stop))
         parts.append(_solve(prepared, rows[start:stop], penalties[start:stop], some, tolerance))
     host = is_host(targets)
     codes = parts[0] if len(parts) == 1 else joined(parts)
@@ -107,10 +92,10 @@ def nnlasso(
 
 
 def _solve(
-    prepared: Dictionary,
+    prepared: Prepared,
     targets: Any,
     penalties: npt.NDArray[np.float64],
-    warm: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+    warm: Lists,
     tolerance: float,
 ) -> SparseCodes:
     """One batch: everything at the small capacity, what overflows at the large one, and the rest on the CPU."""
@@ -122,14 +107,13 @@ def _solve(
         tiers.append((chosen, batch.codes()))
         if len(overflowed) == 0:
             break
-        warm = _supports(tiers[-1][1], overflowed)
+        warm = Lists(*map(to_host, tiers[-1][1].words)).select(overflowed)
         chosen = chosen[overflowed]
     else:
-        from . import cpu
+        from .. import cpu
 
-        unread = np.empty(0)
-        hints = SparseCodes(*warm, unread, unread, unread, unread, unread.astype(np.int32))
         rows, hard = to_host(prepared.rows), np.ascontiguousarray(to_host(targets)[chosen])
+        hints = supports(warm)
         tiers.append((chosen, cpu.nnlasso(rows, hard, penalties[chosen], hints, tolerance=tolerance)))
     return tiers[0][1] if len(tiers) == 1 else _merged(tiers)
 
@@ -146,45 +130,28 @@ def _fitting(wished: tuple[int, ...], room: int) -> tuple[int, ...]:
     return tuple(sorted({min(words, most) for words in wished}))
 
 
-def _supports(codes: SparseCodes, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Words of some problems, as a warm start."""
-    indptr, indices = to_host(codes.indptr), to_host(codes.indices)
-    lists = [indices[indptr[i] : indptr[i + 1]] for i in rows]
-    return np.cumsum([0, *map(len, lists)]), np.concatenate([np.zeros(0, np.int32), *lists])
+def supports(words: Lists) -> SparseCodes:
+    """Words to start from, as the codes whose words they are; nothing else of those is read."""
+    unread = np.empty(0)
+    return SparseCodes(*words, unread, unread, unread, unread, unread.astype(np.int32))
 
 
 def _merged(tiers: list[Tier]) -> SparseCodes:
     """Codes of the first tier, with those of later tiers in place of the problems they solved again."""
     xp, _ = require()
     first = SparseCodes(*map(to_host, tiers[0][1]))
-    lists = [
-        (first.indices[start:stop], first.values[start:stop])
-        for start, stop in zip(first.indptr[:-1], first.indptr[1:], strict=True)
-    ]
-    fields: list[Any] = [np.array(field) for field in first[3:]]
+    rows, gap, kkt, rounds = first.rows(), first.gap.copy(), first.kkt.copy(), first.rounds.copy()
     for chosen, codes in tiers[1:]:
         later = SparseCodes(*map(to_host, codes))
-        for place, i in enumerate(chosen):
-            span = slice(later.indptr[place], later.indptr[place + 1])
-            lists[i] = (later.indices[span], later.values[span])
-        for field, news in zip(fields[1:3], later[4:6], strict=True):  # gap and kkt
-            field[chosen] = news
-        fields[3][chosen] += later.rounds
-    return SparseCodes(
-        *map(
-            xp.asarray,
-            (
-                np.cumsum([0, *(len(indices) for indices, _ in lists)], dtype=np.int64),
-                np.concatenate([np.zeros(0, np.int32), *(indices for indices, _ in lists)]),
-                np.concatenate([np.zeros(0), *(values for _, values in lists)]),
-                *fields,
-            ),
-        )
-    )
+        for i, row in zip(chosen, later.rows(), strict=True):
+            rows[i] = row
+        gap[chosen], kkt[chosen] = later.gap, later.kkt
+        rounds[chosen] += later.rounds
+    return SparseCodes(*map(xp.asarray, SparseCodes.of(rows, first.l1_penalty, gap, kkt, rounds)))
 
 
 def joined(parts: list[SparseCodes]) -> SparseCodes:
-    """Batches one after the other."""
+    """:meth:`SparseCodes.joined` on the device."""
     xp, _ = require()
     offsets = np.cumsum([0, *(len(part.indices) for part in parts)])
     starts = [part.indptr[:-1] + int(offset) for part, offset in zip(parts, offsets, strict=False)]
@@ -197,10 +164,10 @@ class _Batch:
 
     def __init__(
         self,
-        prepared: Dictionary,
+        prepared: Prepared,
         targets: Any,
         penalties: npt.NDArray[np.float64],
-        warm: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+        warm: Lists,
         capacity: int,
     ) -> None:
         xp, _ = require()
@@ -268,23 +235,20 @@ class _Batch:
         return SparseCodes(indptr, indices, values, self._penalties, self._gap, self._kkt, self._rounds)
 
 
-def _first_words(
-    warm: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]], capacity: int, dictionary: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _first_words(warm: Lists, capacity: int, dictionary: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Distinct words to try first, at most ``capacity`` per problem, and how many.
 
     Examples
     --------
-    >>> _first_words((np.array([0, 3, 4]), np.array([5, 5, 2, 7], np.int32)), 2, 10)
+    >>> _first_words(Lists.of([[5, 5, 2], [7]]), 2, 10)
     (array([[2, 5],
            [7, 0]], dtype=int32), array([2, 1], dtype=int32))
     """
-    indptr, indices = warm
-    problems = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    keys = np.unique(problems * max(dictionary, 1) + indices)
+    count = len(warm.lengths)
+    keys = np.unique(warm.owners * max(dictionary, 1) + warm.indices)
     problems, words = keys // max(dictionary, 1), keys % max(dictionary, 1)
     place = np.arange(len(keys)) - np.searchsorted(problems, problems)
-    kept = place < capacity
-    result = np.zeros((len(indptr) - 1, capacity), np.int32)
-    result[problems[kept], place[kept]] = words[kept]
-    return result, np.bincount(problems[kept], minlength=len(indptr) - 1).astype(np.int32)
+    tried = place < capacity
+    result = np.zeros((count, capacity), np.int32)
+    result[problems[tried], place[tried]] = words[tried]
+    return result, np.bincount(problems[tried], minlength=count).astype(np.int32)

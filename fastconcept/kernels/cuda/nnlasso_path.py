@@ -1,4 +1,4 @@
-"""The regularisation path of the nonnegative lasso on the GPU; import it from :mod:`fastconcept.kernels.cuda`."""
+"""The regularisation path of the nonnegative lasso on the device (``csrc/cuda/nnlasso_path.cu``)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .contract import Array, PreparedDictionary
-from .cuda_device import is_host, pointer, product, require, stream, to_host
-from .cuda_nnlasso import Dictionary, capacities, checked, joined, nnlasso
-from .sparse_codes import SparseCodes, check_l0, check_tolerance
-from .threads import check_num_threads
+from .. import arguments
+from ..contract import Array, PreparedDictionary
+from ..csr import Lists, SparseCodes
+from ..host import is_host, to_host
+from ..threads import check_num_threads
+from .arrays import pointer
+from .device import require, stream
+from .nnlasso import Prepared, capacities, checked, joined, nnlasso, supports
+from .product import product
 
 _CORRELATION_BYTES = 512 << 20
 _LARGER = 1.05  # the next penalty to try where the path lost its way among near ties, as on the CPU
 _MOST_ATTEMPTS = 240
-
-Supports = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 
 def nnlasso_l0(
@@ -28,7 +30,7 @@ def nnlasso_l0(
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
-    """All targets follow their paths together, one event a round (``csrc/cuda/nnlasso_path.cu``), in float64.
+    """All targets follow their paths together, one event a round, in float64.
 
     :func:`nnlasso` then certifies the code at the end of each path. Results are CuPy arrays where the targets are on
     the device.
@@ -36,15 +38,15 @@ def nnlasso_l0(
     """
     check_num_threads(num_threads)
     xp, _ = require()
-    l0, tolerance = check_l0(l0), check_tolerance(tolerance)
-    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
+    l0, tolerance = arguments.l0(l0), arguments.tolerance(tolerance)
+    prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
     rows = checked(targets, "targets", prepared.shape[1])
     host = is_host(targets)
     if l0 > capacities()[-1]:
-        from . import cpu
+        from .. import cpu
 
-        found = cpu.nnlasso_l0(to_host(prepared.rows), to_host(rows), l0, tolerance=tolerance, num_threads=num_threads)
-        return found if host else SparseCodes(*map(xp.asarray, found))
+        codes = cpu.nnlasso_l0(to_host(prepared.rows), to_host(rows), l0, tolerance=tolerance, num_threads=num_threads)
+        return codes if host else SparseCodes(*map(xp.asarray, codes))
     at_once = max(1, _CORRELATION_BYTES // (16 * max(prepared.shape[0], 1)))
     parts = [
         _solve(prepared, rows[start : start + at_once], l0, tolerance) for start in range(0, max(len(rows), 1), at_once)
@@ -53,30 +55,27 @@ def nnlasso_l0(
     return SparseCodes(*map(to_host, codes)) if host else codes
 
 
-def _solve(prepared: Dictionary, targets: Any, l0: int, tolerance: float) -> SparseCodes:
+def _solve(prepared: Prepared, targets: Any, l0: int, tolerance: float) -> SparseCodes:
     """Follow the paths of one batch, and certify where they end."""
     xp, _ = require()
-    penalties, supports, rounds = _follow(prepared, targets, l0)
+    penalties, words, rounds = _follow(prepared, targets, l0)
     # A target that no word correlates with has no penalty; any above all its correlations gives its empty code.
     none = penalties <= 0
-    given = np.where(none, 1.0, penalties)
+    ends = np.where(none, 1.0, penalties)
     for _ in range(_MOST_ATTEMPTS):
-        indptr, indices = supports
-        unread = np.empty(0)
-        warm = SparseCodes(indptr, indices, unread, unread, unread, unread, unread.astype(np.int32))
-        codes = nnlasso(prepared, targets, given, warm, tolerance=tolerance)
+        codes = nnlasso(prepared, targets, ends, supports(words), tolerance=tolerance)
         many = np.diff(to_host(codes.indptr)) > l0
         if not many.any():
             break
-        given[many] *= _LARGER
+        ends[many] *= _LARGER
     return codes._replace(
-        l1_penalty=xp.asarray(np.where(none, 0.0, given)),
+        l1_penalty=xp.asarray(np.where(none, 0.0, ends)),
         kkt=xp.asarray(np.where(none, 0.0, to_host(codes.kkt))),
         rounds=codes.rounds + xp.asarray(rounds),
     )
 
 
-def _follow(prepared: Dictionary, targets: Any, l0: int) -> tuple[npt.NDArray[np.float64], Supports, Any]:
+def _follow(prepared: Prepared, targets: Any, l0: int) -> tuple[npt.NDArray[np.float64], Lists, Any]:
     """The lambda at which each path ends, the words of its support there, and the rounds it took; on the host."""
     xp, native = require()
     count, (words, dims) = len(targets), prepared.shape
@@ -102,7 +101,5 @@ def _follow(prepared: Dictionary, targets: Any, l0: int) -> tuple[npt.NDArray[np
         )
         rounds[to_host(active)] += 1
         active = xp.flatnonzero(status == 0).astype(np.int32)  # waits for the round
-    lengths, lists = to_host(support), to_host(chosen)
-    indices = np.concatenate([np.zeros(0, np.int32), *(row[:n] for row, n in zip(lists, lengths, strict=True))])
-    supports = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), indices
-    return to_host(penalty), supports, rounds
+    words_of = Lists.of(row[:length] for row, length in zip(to_host(chosen), to_host(support), strict=True))
+    return to_host(penalty), words_of, rounds

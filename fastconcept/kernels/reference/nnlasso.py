@@ -1,7 +1,4 @@
-"""Nonnegative lasso in plain NumPy and float64: the definition the compiled solvers are tested against.
-
-Kept apart from :mod:`fastconcept.kernels.reference` for length; import it from there.
-"""
+"""The nonnegative lasso in float64."""
 
 from __future__ import annotations
 
@@ -10,33 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .contract import Array, PreparedDictionary
-from .sparse_codes import (
-    SparseCodes,
-    check_l0,
-    check_l1_penalty,
-    check_rows,
-    check_targets,
-    check_tolerance,
-    check_warm_start,
-)
+from .. import arguments
+from ..contract import Array, PreparedDictionary
+from ..csr import SparseCodes
 
 Vector = npt.NDArray[np.float64]
 _DEPENDENT = 1e-12  # a row closer than this (squared, relative) to the span of the support is in the span
 _SMALLEST_PENALTY = 1e-4  # the path ends at this share of the penalty at which it begins
 
 
-class Dictionary:
+class Prepared:
     """Checked rows of a dictionary; other backends keep their converted copies here."""
 
     def __init__(self, rows: object) -> None:
-        self.rows = check_rows(rows, "dictionary")
+        self.rows = arguments.rows("dictionary", rows)
         self.shape: tuple[int, int] = (self.rows.shape[0], self.rows.shape[1])
 
 
-def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Dictionary:
+def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Prepared:
     """The rows, checked."""
-    return Dictionary(rows)
+    return Prepared(rows)
 
 
 @dataclass
@@ -59,15 +49,15 @@ def nnlasso(
     num_threads: int | None = None,
 ) -> SparseCodes:
     """The active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23), ties by index."""
-    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
-    targets = check_targets(targets, prepared.shape[1])
-    penalties = check_l1_penalty(l1_penalty, len(targets))
-    indptr, indices = check_warm_start(warm_start, len(targets), prepared.shape[0])
-    tolerance = check_tolerance(tolerance)
+    prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
+    targets = arguments.rows("targets", targets, prepared.shape[1])
+    penalties = arguments.l1_penalty(l1_penalty, len(targets))
+    warm = arguments.warm_start(warm_start, len(targets), prepared.shape[0])
+    tolerance = arguments.tolerance(tolerance)
     rows, z64 = prepared.rows.astype(np.float64), targets.astype(np.float64)
     codes = [
-        _solve(rows, z, float(penalty), [int(j) for j in indices[start:stop]], tolerance)
-        for z, penalty, start, stop in zip(z64, penalties, indptr[:-1], indptr[1:], strict=True)
+        _solve(rows, z, float(penalty), words.tolist(), tolerance)
+        for z, penalty, words in zip(z64, penalties, warm.rows(), strict=True)
     ]
     return _certified(rows, z64, codes)
 
@@ -81,9 +71,9 @@ def nnlasso_l0(
     num_threads: int | None = None,
 ) -> SparseCodes:
     """The path, one event after another."""
-    prepared = dictionary if isinstance(dictionary, Dictionary) else Dictionary(dictionary)
-    targets = check_targets(targets, prepared.shape[1])
-    l0, tolerance = check_l0(l0), check_tolerance(tolerance)
+    prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
+    targets = arguments.rows("targets", targets, prepared.shape[1])
+    l0, tolerance = arguments.l0(l0), arguments.tolerance(tolerance)
     rows, z64 = prepared.rows.astype(np.float64), targets.astype(np.float64)
     return _certified(rows, z64, [_follow_path(rows, z, l0) for z in z64])
 
@@ -188,16 +178,12 @@ def _follow_path(rows: Vector, z: Vector, l0: int) -> _Code:
 def _certified(rows: Vector, targets: Vector, codes: list[_Code]) -> SparseCodes:
     """CSR arrays with the duality gap and the KKT residual of every code."""
     ordered = [np.argsort(code.support) for code in codes]
-    indices = [np.asarray(code.support, np.int32)[order] for code, order in zip(codes, ordered, strict=True)]
-    values = [code.weights[order] for code, order in zip(codes, ordered, strict=True)]
+    pairs = [(np.asarray(code.support, np.int32)[o], code.weights[o]) for code, o in zip(codes, ordered, strict=True)]
     certificates = [
-        certificate(rows, z, j, w, code.l1_penalty)
-        for z, j, w, code in zip(targets, indices, values, codes, strict=True)
+        certificate(rows, z, *pair, code.l1_penalty) for z, pair, code in zip(targets, pairs, codes, strict=True)
     ]
-    return SparseCodes(
-        np.cumsum([0, *map(len, indices)], dtype=np.int64),
-        np.concatenate([np.zeros(0, np.int32), *indices]),
-        np.concatenate([np.zeros(0), *values]),
+    return SparseCodes.of(
+        pairs,
         np.array([code.l1_penalty for code in codes], np.float64),
         np.array([gap for gap, _ in certificates], np.float64),
         np.array([kkt for _, kkt in certificates], np.float64),

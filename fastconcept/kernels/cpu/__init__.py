@@ -1,0 +1,41 @@
+"""The kernels on the CPU: argument checks in Python, work in ``csrc/cpu`` without the GIL."""
+
+from ..host import (
+    beside,
+    check_rows,
+    empty,
+    noise,
+    open_device,
+    place,
+    prepare_bank,
+    resize_image,
+    to_host,
+    upload,
+)
+from . import blas
+from .nnlasso import nnlasso, nnlasso_l0, prepare_dictionary
+from .ranks import all_ranks, subtree_ranks
+from .resize import resize_patches
+from .saliency import saliency_maps
+
+__all__ = [
+    "all_ranks",
+    "beside",
+    "check_rows",
+    "empty",
+    "nnlasso",
+    "nnlasso_l0",
+    "noise",
+    "open_device",
+    "place",
+    "prepare_bank",
+    "prepare_dictionary",
+    "resize_image",
+    "resize_patches",
+    "saliency_maps",
+    "subtree_ranks",
+    "to_host",
+    "upload",
+]
+
+_BLAS = blas.load()  # kept alive: the core holds addresses inside it

@@ -1,0 +1,35 @@
+"""The kernels on an NVIDIA GPU: argument checks in Python, work in ``csrc/cuda`` on CuPy's current stream.
+
+Large arrays may be CuPy's or anything with ``__cuda_array_interface__`` or DLPack (taken without a copy), and then
+results are CuPy arrays; NumPy arrays are uploaded, and results come back as NumPy arrays. Geometry (boxes, weights,
+lists, graphs) is small and read on the host. This package imports anywhere; CuPy is imported at the first call.
+"""
+
+from ..host import to_host
+from .arrays import beside, check_rows, empty, noise, upload
+from .device import open_device, place
+from .nnlasso import nnlasso, prepare_dictionary
+from .nnlasso_path import nnlasso_l0
+from .ranks import all_ranks, prepare_bank, subtree_ranks
+from .resize import resize_image, resize_patches
+from .saliency import saliency_maps
+
+__all__ = [
+    "all_ranks",
+    "beside",
+    "check_rows",
+    "empty",
+    "nnlasso",
+    "nnlasso_l0",
+    "noise",
+    "open_device",
+    "place",
+    "prepare_bank",
+    "prepare_dictionary",
+    "resize_image",
+    "resize_patches",
+    "saliency_maps",
+    "subtree_ranks",
+    "to_host",
+    "upload",
+]

@@ -1,0 +1,128 @@
+"""Arrays on a CUDA device: uploads, downloads, and the arguments of kernels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import InputError
+from .. import arguments, host
+from ..contract import Array
+from .device import require, stream
+
+_KEPT_NOISE = 8  # seeds and streams; one or two megabytes each
+_noise: dict[tuple[int, int, int], Any] = {}  # the last used comes last
+_noise_lock = threading.Lock()
+
+
+def upload(array: Array) -> Any:
+    """A CuPy array; the copy is queued on the current stream."""
+    xp, _ = require()
+    return xp.asarray(array)
+
+
+def beside(rows: Array, array: Array) -> Array:
+    """The array, or what :func:`upload` makes of it."""
+    return array if host.is_host(rows) else upload(array)
+
+
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+    """CuPy's."""
+    xp, _ = require()
+    return xp.empty(shape, dtype)
+
+
+def noise(shape: tuple[int, ...], seed: int) -> Any:
+    """A copy of noise that is drawn on the host once and kept on the device: every image takes the start of it."""
+    xp, _ = require()
+    count = int(np.prod(shape))
+    key = (seed, int(xp.cuda.Device().id), stream())  # what another stream reads would have to wait, and be waited for
+    with _noise_lock:
+        kept = _noise.pop(key, None)
+        if kept is None or kept.size < count:
+            kept = upload(host.noise((1 << max(count - 1, 0).bit_length(),), seed))
+        _noise[key] = kept
+        while len(_noise) > _KEPT_NOISE:
+            del _noise[next(iter(_noise))]
+    return kept[:count].reshape(shape).copy()
+
+
+def check_rows(rows: object, name: str) -> Any:
+    """:func:`fastconcept.kernels.arguments.rows` on either side."""
+    xp, _ = require()
+    if host.is_host(rows):
+        return arguments.rows(name, rows)
+    array = device_array(name, rows, (None, None), [np.float32], "n, d")
+    arguments.rows_shape(name, array.shape)
+    if not bool(xp.isfinite(array).all()):
+        raise InputError(f"{name} has NaN or infinite values")
+    return array
+
+
+def download(array: object) -> npt.NDArray[Any]:
+    """A NumPy array of a device array; waits for it."""
+    xp, _ = require()
+    result: npt.NDArray[Any] = xp.asnumpy(_adopt(xp, "array", array))
+    return result
+
+
+def back(result: Array, on_host: bool) -> Array:
+    """A result as the caller gets it: copied to the host if the input was there."""
+    return host.to_host(result) if on_host else result
+
+
+def device_array(
+    name: str, value: object, shape: Sequence[int | None], dtypes: Sequence[npt.DTypeLike], expected: str = ""
+) -> Any:
+    """Check one array argument and return it on the device.
+
+    A NumPy array is uploaded; anything with ``__cuda_array_interface__`` or DLPack is taken without a copy.
+
+    Raises
+    ------
+    InputError
+        If it is no C-contiguous array of such a type and shape.
+    """
+    xp, _ = require()
+    if host.is_host(value):
+        return xp.asarray(arguments.array(name, value, shape, dtypes, expected))
+    array = _adopt(xp, name, value)
+    names = " or ".join(np.dtype(t).name for t in dtypes)
+    axes = expected or ", ".join("any" if size is None else str(size) for size in shape)
+    fits = array.ndim == len(shape) and all(s in (None, have) for s, have in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype not in [np.dtype(t) for t in dtypes] or not array.flags.c_contiguous:
+        layout = "" if array.flags.c_contiguous else "strided "
+        raise InputError(
+            f"{name} must be a C-contiguous {names} array of shape ({axes}), "
+            f"got {layout}{array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def _adopt(xp: Any, name: str, value: Any) -> Any:
+    """A CuPy view of an array on the device."""
+    try:
+        return xp.asarray(value) if hasattr(value, "__cuda_array_interface__") else xp.from_dlpack(value)
+    except Exception as error:  # CuPy, DLPack and the producers raise errors without a common base
+        raise InputError(f"{name} cannot be used on the device: {error}") from None
+
+
+def pointer(array: Any) -> int:
+    """Address of the first element on the device; 0 for an empty array."""
+    return int(array.data.ptr) if array.size else 0
+
+
+class Tables:
+    """Device arrays that a kernel takes as a group of addresses."""
+
+    def __init__(self, *arrays: npt.NDArray[Any]) -> None:
+        xp, _ = require()
+        self._arrays = tuple(xp.asarray(array) for array in arrays)
+
+    def pointers(self) -> tuple[int, ...]:
+        """Addresses, in the order of the arrays."""
+        return tuple(pointer(array) for array in self._arrays)

@@ -1,0 +1,180 @@
+"""Ranks on the device (``csrc/cuda/ranks.cu``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from .. import arguments
+from ..contract import Array, PreparedBank, SubtreeRanks
+from ..host import is_host, to_host
+from ..threads import check_num_threads
+from .arrays import back, device_array, pointer
+from .device import device_limit, finish_uploads, require, stream
+from .levels import Levels
+from .product import product
+
+_TILE_BYTES = 256 << 20  # similarities in memory at a time
+_SCRATCH_BYTES = 512 << 20  # of all_ranks
+_BLOCKS_PER_MULTIPROCESSOR = 8
+_PADDING = 32  # rows of a bank and columns of similarities come in multiples of it
+_SPLIT_SCALE = 2.0**-12  # both factors of the product carry 2**6 (csrc/cuda/ranks.cu)
+_LARGEST = 1023  # magnitude that fits
+
+
+class Bank:
+    """Concept embeddings on the device, split into two half-precision parts; prepare once where used again.
+
+    Parameters
+    ----------
+    rows : (N, d) float32
+        Concept embeddings, unit rows, on the host or the device.
+
+    Notes
+    -----
+    Every number is the sum of two of 11 significant bits; the product of a bank and patches takes three of the four
+    partial products on the tensor cores, summed in float32: similarities of unit rows err by less than 2e-6, as in
+    float32, at the speed of half precision. Equal rows get equal similarities.
+
+    Raises
+    ------
+    InputError
+        If the rows have another type or shape, or are not finite or beyond 1023 in magnitude.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self._split, self.dims = _split("bank", rows, None, second_high=True)
+        self.shape = (int(rows.shape[0]), self.dims)
+        self._levels: tuple[tuple[Any, Any, Any], Levels] | None = None
+
+    def levels(self, child_indptr: Any, child_indices: Any, order: Any) -> Levels:
+        """The graph as the kernel walks it, kept for the next call with the same arrays."""
+        graph = (child_indptr, child_indices, order)
+        if self._levels is None or any(new is not old for new, old in zip(graph, self._levels[0], strict=True)):
+            self._levels = (graph, Levels(to_host(child_indptr), to_host(child_indices), to_host(order), self.shape[0]))
+            finish_uploads()
+        return self._levels[1]
+
+
+def prepare_bank(rows: Array) -> Bank:
+    """The rows as a :class:`Bank`."""
+    return Bank(rows)
+
+
+def subtree_ranks(
+    patches: Array,
+    bank: Array | PreparedBank,
+    indptr: Array,
+    indices: Array,
+    queries: Array | None = None,
+    *,
+    num_threads: int | None = None,
+) -> SubtreeRanks:
+    """Products on the tensor cores; see :class:`Bank` for how close similarities are."""
+    check_num_threads(num_threads)
+    xp, native = require()
+    prepared = bank if isinstance(bank, Bank) else Bank(bank)
+    concepts = prepared.shape[0]
+    starts, members = arguments.lists(to_host(indptr), to_host(indices), concepts)
+    split, _ = _split("patches", patches, prepared.dims, second_high=False)
+    asked = None if queries is None else _split("queries", queries, prepared.dims, second_high=True)[0]
+    subtrees = len(starts) - 1
+    asking = 0 if queries is None else int(queries.shape[0])
+    total = subtrees + asking
+    ranks = xp.zeros((len(split), total), np.int32)
+    best = xp.empty((len(split), total), np.float32)
+    device_starts, device_members = xp.asarray(starts), xp.asarray(members.astype(np.int32))
+    # In one product with the bank: a query equal to one of its rows is to tie with it, to the last bit.
+    compared = prepared._split if asked is None else xp.concatenate([prepared._split, asked])
+    first_query = len(prepared._split)
+    for tile in _tiles(split, len(compared)):
+        similarities = _similarities(split[tile], compared)
+        rows = (pointer(similarities), len(similarities), concepts, similarities.shape[1])
+        native.subtree_maxima(
+            *rows, pointer(device_starts), pointer(device_members), subtrees, pointer(best[tile]), total, stream()
+        )
+        if asked is not None:
+            best[tile, subtrees:] = similarities[:, first_query : first_query + asking]
+        native.count_greater(*rows, pointer(best[tile]), total, pointer(ranks[tile]), stream())
+    host = is_host(patches)
+    return SubtreeRanks(back(ranks, host), back(best, host))
+
+
+def all_ranks(
+    patches: Array,
+    bank: Array | PreparedBank,
+    child_indptr: Array,
+    child_indices: Array,
+    order: Array,
+    *,
+    num_threads: int | None = None,
+) -> Array:
+    """At most 524,288 concepts; a prepared :class:`Bank` also keeps the prepared graph."""
+    check_num_threads(num_threads)
+    xp, native = require()
+    prepared = bank if isinstance(bank, Bank) else Bank(bank)
+    concepts = prepared.shape[0]
+    if concepts > native.MAX_RANKED_CONCEPTS:
+        raise InputError(f"all_ranks takes at most {native.MAX_RANKED_CONCEPTS} concepts, got {concepts}")
+    levels = prepared.levels(child_indptr, child_indices, order)
+    split, _ = _split("patches", patches, prepared.dims, second_high=False)
+    ranks = xp.empty((len(split), concepts), np.int32)
+    per_block = 8 * max(concepts, 1)
+    most = min(
+        len(split),
+        _BLOCKS_PER_MULTIPROCESSOR * device_limit("MultiProcessorCount"),
+        max(1, _SCRATCH_BYTES // per_block),
+    )
+    scratch = xp.empty(most * per_block, np.uint8)
+    for tile in _tiles(split, concepts):
+        similarities = _similarities(split[tile], prepared._split)
+        native.all_ranks(
+            pointer(similarities),
+            len(similarities),
+            concepts,
+            similarities.shape[1],
+            levels.pointers(),
+            levels.count,
+            pointer(scratch),
+            min(most, len(similarities)),
+            pointer(ranks[tile]),
+            stream(),
+        )
+    return back(ranks, is_host(patches))
+
+
+def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[Any, int]:
+    """Rows as halves [high | high | low] or [high | low | high], padded to a multiple of 8 columns.
+
+    Those of a bank (``second_high``) are followed by rows of zeros, so that every column of a product is written.
+    """
+    xp, native = require()
+    if is_host(rows):
+        arguments.embeddings(name, rows, dims)
+    array = device_array(name, rows, (None, dims), [np.float32], f"n, {'d' if dims is None else dims}")
+    count, width = array.shape
+    if width == 0:
+        raise InputError(f"{name} must have at least one dimension, got shape {array.shape}")
+    pitch = -(-3 * width // 8) * 8
+    held = max(-(-count // _PADDING) * _PADDING, _PADDING) if second_high else count
+    split, invalid = xp.empty((held, pitch), np.float16), xp.zeros(1, np.int32)
+    split[count:] = 0
+    native.split_rows(pointer(array), count, width, second_high, pitch, pointer(split), pointer(invalid), stream())
+    if int(invalid[0]):
+        raise InputError(f"{name} contains NaN or infinity, or a magnitude beyond {_LARGEST}")
+    return split, int(width)
+
+
+def _similarities(patches: Any, bank: Any) -> Any:
+    """Product of split rows, (n, pitch) float32; columns past the bank's rows are zero."""
+    xp, _ = require()
+    out = xp.empty((patches.shape[0], bank.shape[0]), np.float32)
+    product(patches, bank, out, _SPLIT_SCALE)
+    return out
+
+
+def _tiles(patches: Any, concepts: int) -> list[slice]:
+    rows = max(1, _TILE_BYTES // (4 * max(concepts, 1)))
+    return [slice(start, min(start + rows, len(patches))) for start in range(0, len(patches), rows)]

@@ -1,0 +1,39 @@
+"""The kernels in plain NumPy and float64: slow, short, and what every other backend is tested against."""
+
+from ..host import (
+    beside,
+    check_rows,
+    empty,
+    noise,
+    open_device,
+    place,
+    prepare_bank,
+    resize_image,
+    to_host,
+    upload,
+)
+from .nnlasso import certificate, nnlasso, nnlasso_l0, prepare_dictionary
+from .ranks import all_ranks, subtree_ranks
+from .resize import resize_patches
+from .saliency import saliency_maps
+
+__all__ = [
+    "all_ranks",
+    "beside",
+    "certificate",
+    "check_rows",
+    "empty",
+    "nnlasso",
+    "nnlasso_l0",
+    "noise",
+    "open_device",
+    "place",
+    "prepare_bank",
+    "prepare_dictionary",
+    "resize_image",
+    "resize_patches",
+    "saliency_maps",
+    "subtree_ranks",
+    "to_host",
+    "upload",
+]
