@@ -82,7 +82,9 @@ def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     others: dict[str, inspect.Parameter] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         if shared := _shared(parameter):
-            for name, option in options_of(shared.make).items():
+            options = options_of(shared.make)
+            assert shared.defaults.keys() <= options.keys(), f"{shared.defaults} are not all options"
+            for name, option in options.items():
                 others[name] = option.replace(default=shared.defaults.get(name, option.default))
         else:
             own[parameter.name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fastconcept.export.tensorrt.build import build_plan
 from fastconcept.saliency.layout import Layout
 from fastconcept.saliency.reading import Reading
 
+ROOT = Path(__file__).resolve().parents[2]
 DATA = {"data", "images", "masks", "labels", "where", "sample", "strict", "seed"}  # Dataset's methods
 ANSWER = {"output", "json", "help"}
 SWEEP = {"sweep", "sweep_scores", "sweep_aggregates", "sweep_borders", "sweep_short_sides", "sweep_parts"}
@@ -73,8 +75,24 @@ def test_every_verb_is_judged_and_answers_in_json() -> None:
 
 
 def test_every_verb_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
     assert all(f"`fastconcept {verb.split()[0]} " in page or f"`fastconcept {verb}`" in page for verb in COMMANDS)
+
+
+def test_documented_commands_exist() -> None:
+    """Every command line in the documentation names a verb that exists, and only options that it has."""
+    lines = [
+        line
+        for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/results/tasks.md")
+        for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        if re.match(r"(\$ )?fastconcept \w", line)
+    ]
+    assert len(lines) > 20
+    for line in lines:
+        words = line.removeprefix("$ ").split()
+        verb = " ".join(words[1:3]) if words[1] == "evaluate" else words[1]
+        known = {name for parameter in COMMANDS[verb].params for name in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known, line
 
 
 @pytest.mark.parametrize("verb", VERBS)
