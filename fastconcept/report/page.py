@@ -1,27 +1,34 @@
-"""One self-contained HTML page about images: maps by level, words, scores. Nothing is fetched."""
+"""One self-contained HTML page about photographs: words, maps by level, nearest concepts. Nothing is fetched."""
 
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
+from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..concepts.taxonomy import Taxonomy
 from ..pages.shell import html_page
+from ..pages.tables import Table
 from ..saliency.result import ConceptMap
-from .sight import Level, Sight
+from ..sparse.result import Decomposition
+from .sight import Sight
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_TITLES = {
-    "kind": ("Kinds", "the broadest concepts that say something"),
-    "group": ("Groups", "one step closer"),
+_LEVELS = {
+    "kind": ("Kinds", "broad categories"),
+    "group": ("Groups", "narrower categories"),
     "thing": ("Things", "the concepts nearest to the whole image"),
-    "elsewhere": ("Elsewhere", "concepts that win some patches without being near the whole image"),
+    "elsewhere": ("Elsewhere", "concepts that are the nearest to some patches, but not near the whole image"),
 }
+_LEGEND = (
+    "A map is bright where its concept ranks high among all concepts. "
+    "The bar below it is the cosine of the concept and the whole image, from 0 to 1."
+)
+_WORDS = 14  # that are shown of a decomposition
 
 
 def page(sights: Sequence[Sight], model: str, skipped: Sequence[tuple[str, str]] = ()) -> str:
@@ -30,8 +37,9 @@ def page(sights: Sequence[Sight], model: str, skipped: Sequence[tuple[str, str]]
     Parameters
     ----------
     sights : sequence of Sight
+        At least one.
     model : str
-        Named at the top.
+        Name of the model, shown at the top.
     skipped : sequence of (name, reason)
         Images that could not be read.
 
@@ -41,74 +49,59 @@ def page(sights: Sequence[Sight], model: str, skipped: Sequence[tuple[str, str]]
         A whole HTML document; pictures are data URIs, and its policy forbids fetching anything.
     """
     title = sights[0].name if len(sights) == 1 else f"{len(sights)} images"
-    head = f"<h1>{html.escape(title)}</h1><p class=soft>What {html.escape(model)} sees, by fastconcept.</p>"
-    lost = "".join(f"<li><code>{html.escape(n)}</code>: {html.escape(why)}</li>" for n, why in skipped)
-    note = f"<p class=soft>{len(skipped)} files were skipped:</p><ul>{lost}</ul>" if skipped else ""
-    body = "".join(_section(sight, len(sights) > 1) for sight in sights)
-    return html_page(f"{title} · fastconcept", head + note + body, "report.css")
+    head = f"<h1>{escape(title)}</h1><p class=lead>What {escape(model)} sees.</p><p class=soft>{_LEGEND}</p>"
+    if skipped:
+        count = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
+        reasons = "".join(f"<li><code>{escape(name)}</code>: {escape(reason)}</li>" for name, reason in skipped)
+        head += f"<details><summary>{count} skipped</summary><ul>{reasons}</ul></details>"
+    sections = "".join(_section(sight, titled=len(sights) > 1) for sight in sights)
+    return html_page(f"{title} · fastconcept", head + sections, "report.css")
 
 
-def _section(sight: Sight, named: bool) -> str:
-    title = f"<h2>{html.escape(sight.name)}</h2>" if named else ""
-    levels = "".join(_level(level) for level in sight.levels)
-    top = f"<div class=top>{_picture(sight.image, sight.name)}<div>{_words(sight)}</div></div>"
-    return f"<section class=sight>{title}{top}{levels}{_scores(sight)}</section>"
-
-
-def _picture(pixels: object, name: str) -> str:
+def _section(sight: Sight, titled: bool) -> str:
     from PIL import Image
 
-    return _embedded(Image.fromarray(pixels), name, (800, 800))  # type: ignore[arg-type]
+    parts = [f"<h2>{escape(sight.name)}</h2>"] if titled else []
+    image = _embedded(Image.fromarray(sight.image), sight.name, 800)
+    parts.append(f"<div class=top>{image}<div>{_words(sight.words) if sight.words else ''}</div></div>")
+    for level in sight.levels:
+        title, meaning = _LEVELS[level.name]
+        figures = "".join(_figure(concept, sight.taxonomy) for concept in level.maps)
+        parts.append(f"<h3>{title} <small>{meaning}</small></h3><div class=row>{figures}</div>")
+    rows = [(rank + 1, name, similarity, definition) for name, definition, similarity, rank in sight.scores]
+    table = Table("Nearest to the whole image", ["", "concept", "cosine", "definition"], rows)
+    parts.append(f"<h3>{table.title}</h3><div class=wide>{table.to_html()}</div>")
+    return f"<section class=sight>{''.join(parts)}</section>"
 
 
-def _embedded(picture: Image.Image, description: str, size: tuple[int, int]) -> str:
+def _words(words: Decomposition) -> str:
+    heaviest = words.top(_WORDS)
+    bars = "".join(
+        f'<span class=w>{escape(word)}</span><span class=b style="width:{100 * weight / heaviest[0][1]:.1f}%"></span>'
+        f"<span class=v>{weight:.3f}</span>"
+        for word, weight in heaviest
+    )
+    shown = f"the {len(heaviest)} heaviest of {words.l0} words" if words.l0 > len(heaviest) else f"{words.l0} words"
+    summary = f"{shown}, whose sum has cosine {words.cosine:.2f} with the image"
+    return f"<h3>In words <small>{summary}</small></h3><div class=words>{bars}</div>"
+
+
+def _figure(concept: ConceptMap, taxonomy: Taxonomy) -> str:
+    node = taxonomy.index(concept.name)
+    word, definition = taxonomy.lemmas(node, spaces=True)[0], escape(taxonomy.definitions[node])
+    percent = 100 * max(0.0, min(1.0, concept.similarity))
+    return (
+        f"<figure>{_embedded(concept.overlay(), f'map of {word}', 464)}<figcaption><b>{escape(word)}</b>"
+        f'<span class=d title="{definition}">{definition}</span>'
+        f'<div class=meter title="cosine {concept.similarity:.3f}, rank {concept.rank}">'
+        f'<i style="width:{percent:.0f}%"></i></div></figcaption></figure>'
+    )
+
+
+def _embedded(picture: Image.Image, description: str, side: int) -> str:
     picture = picture.copy()
-    picture.thumbnail(size)
+    picture.thumbnail((side, side))
     stream = BytesIO()
     picture.save(stream, "JPEG", quality=86)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{html.escape(description, quote=True)}">'
-
-
-def _words(sight: Sight) -> str:
-    if sight.words is None:
-        return ""
-    found = sight.words.top(14)
-    longest = found[0][1] if found else 1.0
-    rows = "".join(
-        f'<span class=w>{html.escape(word)}</span><span class=b style="width:{100 * weight / longest:.1f}%"></span>'
-        f"<span class=v>{weight:.3f}</span>"
-        for word, weight in found
-    )
-    told = f"{sight.words.l0} words say it with cosine {sight.words.cosine:.2f}"
-    return f"<h3>In words <small class=soft>{told}</small></h3><div class=words>{rows}</div>"
-
-
-def _level(level: Level) -> str:
-    title, meaning = _TITLES[level.name]
-    figures = "".join(_figure(concept) for concept in level.maps)
-    return f"<h3>{title} <small class=soft>{meaning}</small></h3><div class=row>{figures}</div>"
-
-
-def _figure(concept: ConceptMap) -> str:
-    wordnet = Taxonomy.builtin()
-    index = wordnet.index(concept.name)
-    lemma, definition = wordnet.lemmas(index, spaces=True)[0], wordnet.definitions[index]
-    share = max(0.0, min(1.0, concept.similarity))
-    return (
-        f"<figure>{_embedded(concept.overlay(), f'map of {lemma}', (464, 464))}<figcaption>"
-        f"<b>{html.escape(lemma)}</b><span class=d>{html.escape(definition)}</span>"
-        f'<div class=meter title="similarity {concept.similarity:.3f}, rank {concept.rank}">'
-        f'<i style="width:{100 * share:.0f}%"></i></div></figcaption></figure>'
-    )
-
-
-def _scores(sight: Sight) -> str:
-    rows = "".join(
-        f"<tr><td class=n>{rank + 1}</td><td>{html.escape(name)}</td><td class=n>{similarity:.3f}</td>"
-        f"<td class=d>{html.escape(definition)}</td></tr>"
-        for name, definition, similarity, rank in sight.scores
-    )
-    head = "<tr><th class=n></th><th>concept</th><th class=n>similarity</th><th>definition</th></tr>"
-    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
-    return f"<h3>Nearest to the whole image</h3><div class=wide>{table}</div>"
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(description)}">'

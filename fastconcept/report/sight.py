@@ -1,8 +1,8 @@
-"""What one image shows, by level of the hierarchy: which concepts to draw, their maps, and the words."""
+"""What a model sees in one image: concepts at each level of the hierarchy with their maps, and words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +47,9 @@ class Sight:
         From general to specific; the last, ``elsewhere``, are concepts that win patches of the image without being
         among the best for the whole.
     words : Decomposition or None
-        None where the bundle has no dictionary.
+        None where the engine has no dictionary.
+    taxonomy : Taxonomy
+        Words and definitions of the concepts.
     scores : list of (concept, definition, similarity, rank)
         The ten concepts nearest to the whole image.
     """
@@ -56,6 +58,7 @@ class Sight:
     image: npt.NDArray[np.uint8]
     levels: tuple[Level, ...]
     words: Decomposition | None
+    taxonomy: Taxonomy = field(repr=False)
     scores: list[tuple[str, str, float, int]]
 
 
@@ -73,16 +76,16 @@ def look(
     Parameters
     ----------
     engine : Engine
-        Of a bundle whose bank has a taxonomy.
+        An engine whose bank has a taxonomy.
     image : path, bytes, Pillow image or uint8 (H, W, 3)
     name : str
-        What to call it.
+        Name of the image on the page.
     layout : Layout
-        Which places of the image are embedded.
+        Places of the image that are embedded.
     reading : Reading
-        How they are read into maps.
+        Way in which they are read into maps.
     per_level : int
-        Concepts per level at most.
+        Largest number of concepts per level.
 
     Returns
     -------
@@ -111,25 +114,25 @@ def look(
         ]
         maps = iter(read(evidence, targets, parts.prepared_bank, reading, parts.kernels, parts.num_threads))
     levels = [Level(title, tuple(next(maps) for _ in part)) for title, part in chosen if part]
-    words = engine.decompose(embeddings=whole[0]) if engine.bundle.manifest.dictionaries else None
+    words = engine.decompose(embeddings=whole[0]) if parts.has("dictionary") else None
     listed = [
         (taxonomy.names[i], taxonomy.definitions[i], float(similarities[i]), k) for k, i in enumerate(nearest[:10])
     ]
-    return Sight(name, pixels, tuple(levels), words, listed)
+    return Sight(name, pixels, tuple(levels), words, taxonomy, listed)
 
 
 def _at_depth(taxonomy: Taxonomy, nearest: npt.NDArray[np.int64], depth: int | None, count: int) -> list[int]:
-    """The best concepts at a depth, each of them above one of the nearest, no two of them one below the other."""
-    found: list[int] = []
+    """The best concepts at a depth, each above one of the nearest or that one itself, none above another."""
+    chosen: list[int] = []
     for node in nearest.tolist():
         path = taxonomy.path_to_root(node)
-        place = node if depth is None else path[max(0, len(path) - 1 - depth)]
-        related = any(other in taxonomy.closure([place]) or place in taxonomy.closure([other]) for other in found)
-        if not related:
-            found.append(place)
-        if len(found) == count:
+        ancestor = node if depth is None else path[max(0, len(path) - 1 - depth)]
+        above = taxonomy.closure([ancestor])
+        if not any(other in above or ancestor in taxonomy.closure([other]) for other in chosen):
+            chosen.append(ancestor)
+        if len(chosen) == count:
             break
-    return found
+    return chosen
 
 
 def _elsewhere(bank: ConceptBank, rows: FloatArray, nearest: npt.NDArray[np.int64], count: int) -> list[int]:
