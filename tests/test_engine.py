@@ -146,7 +146,7 @@ def test_averages(engine: Engine, photographs: list[Path]) -> None:
     averages = engine.average(paths, ["a", "b", "a", "b", "a"], progress=seen.append)
     assert list(averages) == ["a", "b"] and averages["a"].count == 3 and seen[-1] == 5
     whole = engine.average(paths)["all"]
-    expected = engine.decompose(paths).mean()
+    expected = engine.decompose(paths).average()
     np.testing.assert_allclose(whole.weights.values, expected.weights.values, rtol=1e-9)
     with pytest.raises(InputError, match="only 1 labels"):
         engine.average(paths, ["a"])

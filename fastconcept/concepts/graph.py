@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from ..kernels.csr import Lists, starts
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -62,35 +63,33 @@ class Csr:
     @classmethod
     def from_counts(cls, counts: ArrayLike, indices: ArrayLike) -> Csr:
         """Build from the length of every row."""
-        return cls(np.concatenate(([0], np.cumsum(counts, dtype=np.int64))), indices)
+        return cls(starts(np.asarray(counts, np.int64)), indices)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Sequence[int]]) -> Csr:
         """Build from one sequence of targets per node."""
-        lists = list(rows)
-        return cls.from_counts([len(row) for row in lists], [target for row in lists for target in row])
+        return cls(*Lists.of(rows))
 
     def __len__(self) -> int:
         return self.indptr.size - 1
 
+    @property
+    def lists(self) -> Lists:
+        """The rows as the kernels take them."""
+        return Lists(self.indptr, self.indices)
+
     def row(self, node: int) -> Int32:
         """Targets of one node (a view)."""
-        return self.indices[self.indptr[node] : self.indptr[node + 1]]
+        return self.lists.row(node)
 
     @property
     def counts(self) -> Int64:
         """Length of every row, (N,)."""
-        return np.diff(self.indptr)
+        return self.lists.lengths
 
     def gather(self, nodes: Int32) -> Int32:
         """Targets of many nodes, row after row."""
-        starts = self.indptr[nodes]
-        counts = self.indptr[nodes + 1] - starts
-        ends = np.cumsum(counts)
-        if not ends.size:
-            return np.zeros(0, np.int32)
-        targets: Int32 = self.indices[np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)]
-        return targets
+        return self.indices[self.lists.places(nodes)]
 
     def transpose(self) -> Csr:
         """The same edges in the opposite direction; rows ascending."""

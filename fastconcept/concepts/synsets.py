@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError, InputError
-from .graph import Int32, Int64
+from ..kernels.csr import Lists, starts
+from .graph import Int32
 from .storage import PackedLines, Tensors
 
 
@@ -94,36 +95,34 @@ class SynsetWords:
         return " ".join(self._lemmas.lines).split(" ")
 
     @cached_property
-    def _bounds(self) -> Int64:
-        """(N + 1,) int64: where each synset starts in the flat lists."""
-        bounds = np.cumsum([0] + [line.count(" ") + 1 for line in self._lemmas.lines])
+    def _numbers(self) -> Lists:
+        """The sense numbers, listed by synset; they lie as the lemmas do in ``_flat``."""
+        bounds = starts(line.count(" ") + 1 for line in self._lemmas.lines)
         if bounds[-1] != self._senses.size:
             raise BundleError(f"{bounds[-1]} lemmas but {self._senses.size} sense numbers; the taxonomy is damaged")
-        return bounds
+        return Lists(bounds, self._senses)
 
     def lemmas(self, row: int) -> tuple[str, ...]:
         """Lemmas of one synset, as WordNet writes them."""
-        start, end = self._bounds[row : row + 2]
+        start, end = self._numbers.indptr[row : row + 2]
         return tuple(self._flat[start:end])
 
     def senses(self, row: int) -> tuple[int, ...]:
         """Sense numbers of these lemmas."""
-        start, end = self._bounds[row : row + 2]
-        return tuple(self._senses[start:end].tolist())
+        return tuple(self._numbers.row(row).tolist())
 
     def occurrences(self, rows: Int32) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
         """Lemmas of many synsets in lower case, and for each its place in ``rows`` and its sense number."""
-        starts, counts = self._bounds[rows], np.diff(self._bounds)[rows]
-        places = np.repeat(np.arange(rows.size), counts)
-        entries = np.arange(places.size) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+        numbers = self._numbers.select(rows)
+        entries = self._numbers.places(rows)
         whole = entries.size == len(self._flat)
         words = self._flat if whole else [self._flat[entry] for entry in entries.tolist()]
-        return "\n".join(words).lower().split("\n"), places, self._senses[entries]
+        return "\n".join(words).lower().split("\n"), numbers.owners, numbers.indices
 
     @cached_property
     def names(self) -> list[str]:
         """Synset names as NLTK spells them: the first lemma in lower case, ``.n.`` and its sense, ``dog.n.01``."""
-        senses = self._senses[self._bounds[:-1]].tolist()
+        senses = self._senses[self._numbers.indptr[:-1]].tolist()
         firsts = "\n".join(line.partition(" ")[0] for line in self._lemmas.lines).lower().split("\n")
         return [f"{lemma}.n.{sense:02d}" for lemma, sense in zip(firsts, senses, strict=True)]
 

@@ -14,6 +14,7 @@ from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
+from ..kernels.csr import Lists
 from ..pages.document import Report
 from ..pages.plots import bars
 from ..pages.tables import Table
@@ -114,7 +115,7 @@ def scaled_embeddings(engine: Engine, weights: Weights, rows: npt.NDArray[np.int
     (n, d) float32, unit rows
     """
     values = np.where(np.isin(weights.indices, rows), weights.values * scale, weights.values)
-    return reconstruct(engine.dictionary, weights.indptr, weights.indices, values, engine.image_mean)
+    return reconstruct(engine.dictionary, Lists(weights.indptr, weights.indices), values, engine.image_mean)
 
 
 def edit(

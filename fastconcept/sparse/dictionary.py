@@ -15,6 +15,7 @@ from ..concepts.nearby import unknown_name
 from ..concepts.storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
 from ..errors import BundleError, InputError
 from ..kernels.contract import Kernels, PreparedDictionary
+from ..kernels.csr import Lists
 
 
 class Dictionary:
@@ -149,13 +150,19 @@ class Dictionary:
                 self._prepared[key] = kernels.prepare_dictionary(self._embeddings)
             return self._prepared[key]
 
-    def combine(
-        self, indptr: NDArray[np.int64], indices: NDArray[np.int32], values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Weighted sums ``C^T w`` of n codes in CSR layout, (n, d) float64."""
-        sums = np.zeros((len(indptr) - 1, self.dimension))
-        for row, start, stop in zip(sums, indptr[:-1], indptr[1:], strict=True):
-            np.matmul(values[start:stop], self._embeddings[indices[start:stop]].astype(np.float64), out=row)
+    def combine(self, words: Lists, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weighted sums ``C^T w`` of n codes, (n, d) float64.
+
+        Parameters
+        ----------
+        words : Lists
+            Rows of the dictionary, for each of n codes.
+        weights : (m,) float64
+            The weight of each member of ``words.indices``.
+        """
+        sums = np.zeros((len(words.indptr) - 1, self.dimension))
+        for row, start, stop in zip(sums, words.indptr[:-1], words.indptr[1:], strict=True):
+            np.matmul(weights[start:stop], self._embeddings[words.indices[start:stop]].astype(np.float64), out=row)
         return sums
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:

@@ -4,58 +4,63 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import MissingDependencyError
-from ..kernels.csr import SparseCodes
+from ..kernels.contract import Array
+from ..kernels.csr import Lists, SparseCodes
 from ..kernels.host import to_host
 from .dictionary import Dictionary
 
-Vector = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
 
-
-def unit(rows: Any) -> Any:
-    """Rows divided by their length, on any device; a row of zeros stays zero."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1.0)
-
-
-def top_words(dictionary: Dictionary, weights: SparseWeights, k: int | None) -> list[tuple[str, float]]:
-    """Words by falling weight (ties: the earlier word), at most k of them."""
-    order = np.argsort(-weights.values, kind="stable")[:k]
-    return [(dictionary.words[weights.indices[i]], float(weights.values[i])) for i in order]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+_Rows = TypeVar("_Rows", bound=Array)
 
 
 class SparseWeights(NamedTuple):
     """The nonzero weights of one code: ``indices`` (m,) int32 ascending, ``values`` (m,) float64."""
 
     indices: npt.NDArray[np.int32]
-    values: Vector
+    values: Float64
+
+    def top(self, dictionary: Dictionary, k: int | None) -> list[tuple[str, float]]:
+        """At most k words by falling weight; of equal weights, the earlier word comes first."""
+        order = np.argsort(-self.values, kind="stable")[:k]
+        return [(dictionary.words[self.indices[i]], float(self.values[i])) for i in order]
 
 
 @dataclass(frozen=True)
 class Decomposition:
     """One embedding as a few words.
 
-    With dictionary rows C, weights w, mean mu and the embedding z, the words add up to ``norm(norm(C^T w) + mu)``
-    (where norm of zero is zero: without any word that is ``norm(mu)``).
+    With dictionary rows C, weights w and mean mu, the words add up to ``norm(norm(C^T w) + mu)``, where norm of zero
+    is zero: without any word that is ``norm(mu)``.
 
     Attributes
     ----------
+    dictionary : Dictionary
+        The words to choose from.
     weights : SparseWeights
         Rows of the dictionary and their weights > 0.
     l1_penalty : float
-        The lambda that was used (or found, for a given number of words).
+        The lambda of the problem that the weights solve, whether it was an argument or follows from ``l0``.
     gap, kkt : float
-        Certificate of the weights: relative duality gap and violation of the optimality conditions; nan once words
-        were taken out by :meth:`without`.
-    target : (d,) float32
-        The embedding that was explained; where an engine works on a GPU, it is there, and ``cosine`` fetches it.
+        Certificate of the weights: relative duality gap and violation of the optimality conditions; nan after
+        :meth:`without`.
+    original : (d,) float32
+        The embedding that is explained, of unit length. It lies on the device of the engine; ``cosine`` fetches it.
+    mean : (d,) float32
+        The mean mu.
+    timings_ms : dict
+        Milliseconds by stage, for the whole call that made this result; empty if nobody measured them.
     """
 
     dictionary: Dictionary
@@ -63,8 +68,9 @@ class Decomposition:
     l1_penalty: float
     gap: float
     kkt: float
-    target: Any
-    mean: npt.NDArray[np.float32]
+    original: Array
+    mean: Float32
+    timings_ms: dict[str, float] = field(default_factory=dict)
 
     @property
     def l0(self) -> int:
@@ -72,23 +78,22 @@ class Decomposition:
         return len(self.weights.indices)
 
     @cached_property
-    def embedding(self) -> npt.NDArray[np.float32]:
+    def embedding(self) -> Float32:
         """(d,) float32, of unit length: what the words add up to."""
-        indptr = np.array([0, self.l0], np.int64)
-        row: npt.NDArray[np.float32] = reconstruct(self.dictionary, indptr, *self.weights, self.mean)[0]
+        row: Float32 = reconstruct(self.dictionary, Lists.of([self.weights.indices]), self.weights.values, self.mean)[0]
         return row
 
     @property
     def cosine(self) -> float:
-        """Cosine between the reconstruction and the original embedding."""
-        return float(self.embedding.astype(np.float64) @ unit(to_host(self.target).astype(np.float64)))
+        """Cosine between what the words add up to and the original embedding."""
+        return float(self.embedding.astype(np.float64) @ unit(to_host(self.original).astype(np.float64)))
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest weight (all by default), by falling weight."""
-        return top_words(self.dictionary, self.weights, k)
+        return self.weights.top(self.dictionary, k)
 
     def without(self, *words: str) -> Decomposition:
-        """The same code with these words' weights set to zero; its ``embedding`` is what the others add up to.
+        """The same code with the weights of these words set to zero; its ``embedding`` is what the others add up to.
 
         A word of the dictionary that the code does not use changes nothing.
 
@@ -97,14 +102,13 @@ class Decomposition:
         ConceptError
             If a word is not in the dictionary.
         """
-        removed = self.dictionary.rows_of(words)
-        kept = ~np.isin(self.weights.indices, removed)
-        weights = SparseWeights(self.weights.indices[kept], self.weights.values[kept])
+        others = ~np.isin(self.weights.indices, self.dictionary.rows_of(words))
+        weights = SparseWeights(self.weights.indices[others], self.weights.values[others])
         nan = float("nan")
-        return Decomposition(self.dictionary, weights, self.l1_penalty, nan, nan, self.target, self.mean)
+        return Decomposition(self.dictionary, weights, self.l1_penalty, nan, nan, self.original, self.mean)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: ``l0, cosine, gap, kkt, l1_penalty, words`` (words by falling weight)."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: ``l0, cosine, gap, kkt, l1_penalty, words`` (by falling weight), and any timings."""
         return {
             "l0": self.l0,
             "cosine": self.cosine,
@@ -112,6 +116,7 @@ class Decomposition:
             "kkt": None if np.isnan(self.kkt) else self.kkt,
             "l1_penalty": self.l1_penalty,
             "words": [[word, weight] for word, weight in self.top()],
+            **_measured(self.timings_ms),
         }
 
     def __repr__(self) -> str:
@@ -124,64 +129,95 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class AverageWeights:
-    """Mean weights over a set of embeddings, with the mean number of words and the mean cosine."""
+    """Mean weights over a set of embeddings.
+
+    Attributes
+    ----------
+    dictionary : Dictionary
+        The words to choose from.
+    weights : SparseWeights
+        Rows of the dictionary and their mean weights > 0.
+    count : int
+        Number of embeddings.
+    l0, cosine : float
+        Mean number of words, and mean cosine between what the words add up to and the original embedding.
+    timings_ms : dict
+        Milliseconds by stage, for the whole call that made this result; empty if nobody measured them.
+    """
 
     dictionary: Dictionary
     weights: SparseWeights
     count: int
     l0: float
     cosine: float
+    timings_ms: dict[str, float] = field(default_factory=dict)
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest mean weight (all by default), by falling weight."""
-        return top_words(self.dictionary, self.weights, k)
+        return self.weights.top(self.dictionary, k)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: ``count, l0, cosine, words``."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: ``count, l0, cosine, words`` (by falling weight), and any timings."""
         words = [[word, weight] for word, weight in self.top()]
-        return {"count": self.count, "l0": self.l0, "cosine": self.cosine, "words": words}
+        averages = {"count": self.count, "l0": self.l0, "cosine": self.cosine, "words": words}
+        return {**averages, **_measured(self.timings_ms)}
 
     def __repr__(self) -> str:
         words = ", ".join(f"{word} {weight:.4f}" for word, weight in self.top(5))
         return f"<AverageWeights of {self.count}, l0={self.l0:.2f} cosine={self.cosine:.3f}: {words}>"
 
     def _repr_html_(self) -> str:
-        return _bars(self.top(20), f"mean of {self.count}: {self.l0:.2f} words, cosine {self.cosine:.3f}")
+        return _bars(self.top(20), f"average of {self.count}: {self.l0:.2f} words, cosine {self.cosine:.3f}")
 
 
 @dataclass(frozen=True)
 class Decompositions:
-    """A batch of decompositions in CSR layout; indexing gives a :class:`Decomposition`, slicing a smaller batch."""
+    """A batch of decompositions. An index gives a :class:`Decomposition`, a slice a smaller batch.
+
+    Attributes
+    ----------
+    dictionary : Dictionary
+        The words to choose from.
+    codes : SparseCodes
+        Words and weights of each embedding, with their certificates.
+    originals : (n, d) float32
+        The embeddings that are explained, unit rows. They lie on the device of the engine; ``cosine`` fetches them.
+    mean : (d,) float32
+        The mean mu.
+    timings_ms : dict
+        Milliseconds by stage, for the whole batch; empty if nobody measured them.
+    """
 
     dictionary: Dictionary
     codes: SparseCodes
-    targets: Any  # (n, d) float32, on the device where they were explained
-    mean_embedding: npt.NDArray[np.float32]
+    originals: Array
+    mean: Float32
+    timings_ms: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.originals)
 
     @overload
     def __getitem__(self, index: int) -> Decomposition: ...
     @overload
     def __getitem__(self, index: slice) -> Decompositions: ...
     def __getitem__(self, index: int | slice) -> Decomposition | Decompositions:
-        if isinstance(index, slice):
-            return self._select(range(*index.indices(len(self))))
-        i = range(len(self))[index]
         codes = self.codes
+        if isinstance(index, slice):
+            rows = range(*index.indices(len(self)))
+            originals = self.originals[list(rows)]
+            return Decompositions(self.dictionary, codes.select(rows), originals, self.mean, self.timings_ms)
+        i = range(len(self))[index]
         return Decomposition(
             self.dictionary,
             SparseWeights(*codes.row(i)),
             float(codes.l1_penalty[i]),
             float(codes.gap[i]),
             float(codes.kkt[i]),
-            self.targets[i],
-            self.mean_embedding,
+            self.originals[i],
+            self.mean,
+            self.timings_ms,
         )
-
-    def _select(self, rows: range) -> Decompositions:
-        return Decompositions(self.dictionary, self.codes.select(rows), self.targets[list(rows)], self.mean_embedding)
 
     def __iter__(self) -> Iterator[Decomposition]:
         return (self[i] for i in range(len(self)))
@@ -192,27 +228,27 @@ class Decompositions:
         return self.codes.lengths
 
     @cached_property
-    def embeddings(self) -> npt.NDArray[np.float32]:
+    def embeddings(self) -> Float32:
         """(n, d) float32 unit rows: what the words of each add up to."""
-        return reconstruct(self.dictionary, *self.codes[:3], self.mean_embedding)
+        return reconstruct(self.dictionary, self.codes.words, self.codes.values, self.mean)
 
     @cached_property
-    def cosine(self) -> Vector:
-        """(n,) cosine between each reconstruction and the original embedding."""
-        original = unit(to_host(self.targets).astype(np.float64))
-        cosines: Vector = np.einsum("ij,ij->i", self.embeddings.astype(np.float64), original)
+    def cosine(self) -> Float64:
+        """(n,) cosine between what the words of each add up to and the original embedding."""
+        originals = unit(to_host(self.originals).astype(np.float64))
+        cosines: Float64 = np.einsum("ij,ij->i", self.embeddings.astype(np.float64), originals)
         return cosines
 
-    def mean(self) -> AverageWeights:
-        """Mean weights over the batch (all zero for an empty batch)."""
+    def average(self) -> AverageWeights:
+        """Mean weights over the batch; of an empty batch, no words."""
         indices, inverse = np.unique(self.codes.indices, return_inverse=True)
         count = len(self)
-        sums = np.bincount(inverse, self.codes.values, len(indices))
+        weights = SparseWeights(indices, np.bincount(inverse, self.codes.values, len(indices)) / max(count, 1))
         l0, cosine = (float(self.l0.mean()), float(self.cosine.mean())) if count else (0.0, 0.0)
-        return AverageWeights(self.dictionary, SparseWeights(indices, sums / max(count, 1)), count, l0, cosine)
+        return AverageWeights(self.dictionary, weights, count, l0, cosine, self.timings_ms)
 
-    def to_scipy(self) -> Any:
-        """(n, N) ``scipy.sparse.csr_array`` of the weights.
+    def to_scipy(self) -> csr_array:
+        """The weights as (n, N) ``scipy.sparse.csr_array``.
 
         Raises
         ------
@@ -220,7 +256,7 @@ class Decompositions:
             If scipy is not installed.
         """
         try:
-            from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
+            from scipy.sparse import csr_array
         except ImportError:
             raise MissingDependencyError("scipy", "bench") from None
         shape = (len(self), len(self.dictionary))
@@ -231,17 +267,38 @@ class Decompositions:
         return f"<Decompositions of {len(self)}{mean_l0}>"
 
 
-def reconstruct(
-    dictionary: Dictionary,
-    indptr: npt.NDArray[np.int64],
-    indices: npt.NDArray[np.int32],
-    values: Vector,
-    mean: npt.NDArray[np.float32],
-) -> npt.NDArray[np.float32]:
-    """``norm(norm(C^T w) + mu)`` for n codes in CSR layout, (n, d) float32; norm of zero is zero."""
-    sums = unit(dictionary.combine(indptr, indices, values))
-    rows: npt.NDArray[np.float32] = unit(sums + mean.astype(np.float64)).astype(np.float32)
-    return rows
+def unit(rows: _Rows) -> _Rows:
+    """Rows divided by their length, on any device; a row of zeros stays zero."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    result: _Rows = rows / np.where(lengths > 0, lengths, 1.0)
+    return result
+
+
+def reconstruct(dictionary: Dictionary, words: Lists, weights: Float64, mean: Float32) -> Float32:
+    """The embeddings that words add up to: ``norm(norm(C^T w) + mu)``, where norm of zero is zero.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        The words and the rows C.
+    words : Lists
+        Rows of the dictionary, for each of n codes.
+    weights : (m,) float64
+        The weight of each member of ``words.indices``.
+    mean : (d,) float32
+        The mean mu.
+
+    Returns
+    -------
+    (n, d) float32
+        Unit rows.
+    """
+    sums = unit(dictionary.combine(words, weights))
+    return unit(sums + mean.astype(np.float64)).astype(np.float32)
+
+
+def _measured(timings_ms: dict[str, float]) -> dict[str, object]:
+    return {"timings_ms": dict(timings_ms)} if timings_ms else {}
 
 
 def _bars(words: list[tuple[str, float]], caption: str) -> str:

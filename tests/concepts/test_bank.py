@@ -169,7 +169,7 @@ def put(name: str, value: Callable[[np.ndarray], np.ndarray]) -> Change:
 
 
 def tell(**metadata: str) -> Change:
-    return lambda _, found: found.update(metadata)
+    return lambda _, file_metadata: file_metadata.update(metadata)
 
 
 DAMAGE: dict[str, Change] = {

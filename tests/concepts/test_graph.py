@@ -27,10 +27,10 @@ def dags(draw: st.DrawFn) -> list[list[int]]:
 
 def descendants(rows: list[list[int]], node: int) -> set[int]:
     """By definition: the node, and whatever has one of its descendants among its targets."""
-    found = {node}
-    while more := {i for i, row in enumerate(rows) if i not in found and found & set(row)}:
-        found |= more
-    return found
+    below = {node}
+    while more := {i for i, row in enumerate(rows) if i not in below and below & set(row)}:
+        below |= more
+    return below
 
 
 @given(dags())
@@ -63,10 +63,10 @@ def test_the_order_puts_children_first_and_depth_is_the_longest_path(rows: list[
 
 @given(dags(), st.data())
 def test_restricting_keeps_the_edges_between_kept_nodes(rows: list[list[int]], data: st.DataObject) -> None:
-    kept = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
-    part = Csr.from_rows(rows).restrict(np.array(kept, np.int32))
-    assert [[kept[j] for j in part.row(i)] for i in range(len(part))] == [
-        [j for j in rows[i] if j in kept] for i in kept
+    nodes = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
+    part = Csr.from_rows(rows).restrict(np.array(nodes, np.int32))
+    assert [[nodes[j] for j in part.row(i)] for i in range(len(part))] == [
+        [j for j in rows[i] if j in nodes] for i in nodes
     ]
 
 

@@ -173,12 +173,12 @@ def test_a_word_of_a_part_takes_the_first_sense_that_is_there(animals: Taxonomy,
 
 
 def test_search_puts_the_word_itself_first(wordnet: Taxonomy) -> None:
-    found = [wordnet.names[i] for i in wordnet.search("dog", limit=1000)]
-    assert found[:3] == ["dog.n.01", "frump.n.01", "dog.n.03"]
-    assert len(found) == len(set(found))
-    places = [found.index(name) for name in ("dog.n.01", "dogma.n.01", "bird_dog.n.01", "pawl.n.01")]
+    names = [wordnet.names[i] for i in wordnet.search("dog", limit=1000)]
+    assert names[:3] == ["dog.n.01", "frump.n.01", "dog.n.03"]
+    assert len(names) == len(set(names))
+    places = [names.index(name) for name in ("dog.n.01", "dogma.n.01", "bird_dog.n.01", "pawl.n.01")]
     assert places[0] < places[3] < places[1] < places[2]
-    assert "kennel.n.01" in found  # only its definition speaks of dogs
+    assert "kennel.n.01" in names  # only its definition speaks of dogs
 
 
 @pytest.mark.parametrize(("text", "limit"), [("", 20), ("  ", 20), ("dog", 0), ("zzzzqqq", 20)])
@@ -215,9 +215,9 @@ def test_edit_distance_is_exact_up_to_its_bound(a: str, b: str, bound: int) -> N
 def test_no_name_within_reach_is_missed(names: list[str], text: str) -> None:
     bound = max(1, min(3, len(text) // 3))
     reach = [name for name in names if osa(text, name) <= bound]
-    found = NearNames(names).find(text, limit=100)
-    assert set(reach) <= set(found)
-    assert [osa(text, name) for name in found[: len(reach)]] == sorted(osa(text, name) for name in reach)
+    near = NearNames(names).find(text, limit=100)
+    assert set(reach) <= set(near)
+    assert [osa(text, name) for name in near[: len(reach)]] == sorted(osa(text, name) for name in reach)
 
 
 def test_near_names_are_found_in_any_case_and_script() -> None:

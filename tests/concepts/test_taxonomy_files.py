@@ -221,8 +221,8 @@ def test_writing_is_repeatable_and_replaces_at_once(tmp_path: Path) -> None:
         write_tensors(path, tensors, metadata)
         blobs.add(path.read_bytes())
     assert len(blobs) == 1
-    back, found = read_tensors(path, ["ü"])
-    assert found == metadata
+    back, read_back = read_tensors(path, ["ü"])
+    assert read_back == metadata
     assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
     with pytest.raises(FileNotFoundError):
         write_tensors(tmp_path / "nowhere" / "a.safetensors", tensors, metadata)

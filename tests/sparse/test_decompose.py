@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from types import ModuleType
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fastconcept.errors import ConceptError, InputError
 from fastconcept.kernels import cpu, reference
+from fastconcept.kernels.contract import Kernels
 from fastconcept.sparse.decompose import average, decompose, recompose
 from fastconcept.sparse.dictionary import Dictionary
 from fastconcept.sparse.result import Decompositions
@@ -42,13 +43,13 @@ def embeddings() -> Rows:
 
 
 @pytest.fixture(params=[reference, cpu], ids=["reference", "cpu"])
-def kernels(request: pytest.FixtureRequest) -> ModuleType:
-    module: ModuleType = request.param
-    return module
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    backend: Kernels = request.param
+    return backend
 
 
 @pytest.fixture
-def batch(embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType) -> Decompositions:
+def batch(embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: Kernels) -> Decompositions:
     return decompose(embeddings, dictionary, mean, kernels, l1_penalty=0.2)
 
 
@@ -81,7 +82,7 @@ def test_top_is_sorted_and_ties_keep_the_order_of_the_words() -> None:
 
 
 def test_batch_equals_loop_and_slices(
-    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: Kernels
 ) -> None:
     for i, result in enumerate(batch):
         alone = decompose(embeddings[i : i + 1], dictionary, mean, kernels, l1_penalty=0.2)[0]
@@ -97,12 +98,12 @@ def test_batch_equals_loop_and_slices(
         batch[7]
 
 
-def test_number_of_words(embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType) -> None:
+def test_number_of_words(embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: Kernels) -> None:
     assert list(decompose(embeddings, dictionary, mean, kernels, l0=4).l0) == [4] * 7
 
 
 def test_warm_start_keeps_the_answer(
-    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: Kernels
 ) -> None:
     again = decompose(embeddings, dictionary, mean, kernels, l1_penalty=0.2, warm_start=batch.codes)
     assert np.array_equal(again.codes.indices, batch.codes.indices)
@@ -128,7 +129,7 @@ def test_without_an_unknown_word_names_near_ones(batch: Decompositions) -> None:
     assert "word11" in caught.value.suggestions
 
 
-def test_no_words_is_a_result(dictionary: Dictionary, mean: Rows, embeddings: Rows, kernels: ModuleType) -> None:
+def test_no_words_is_a_result(dictionary: Dictionary, mean: Rows, embeddings: Rows, kernels: Kernels) -> None:
     result = decompose(embeddings, dictionary, mean, kernels, l1_penalty=5.0)[0]
     assert result.l0 == 0
     assert result.top() == []
@@ -140,13 +141,13 @@ def test_no_words_is_a_result(dictionary: Dictionary, mean: Rows, embeddings: Ro
     assert "0 words" in result._repr_html_()
 
 
-def test_embedding_at_the_mean(dictionary: Dictionary, kernels: ModuleType) -> None:
+def test_embedding_at_the_mean(dictionary: Dictionary, kernels: Kernels) -> None:
     embedding = unit_rows(np.random.default_rng(3), 1, 24)
     assert decompose(embedding, dictionary, embedding[0], kernels, l1_penalty=0.1)[0].l0 == 0
 
 
 def test_length_does_not_matter(
-    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: Kernels
 ) -> None:
     longer = decompose((embeddings * np.float32(4)).astype(np.float32), dictionary, mean, kernels, l1_penalty=0.2)
     assert np.array_equal(longer.codes.indices, batch.codes.indices)
@@ -154,12 +155,12 @@ def test_length_does_not_matter(
 
 
 def test_mean_and_average_agree(
-    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: ModuleType
+    batch: Decompositions, embeddings: Rows, dictionary: Dictionary, mean: Rows, kernels: Kernels
 ) -> None:
     dense = np.zeros((7, 120))
     for row, result in zip(dense, batch, strict=True):
         row[result.weights.indices] = result.weights.values
-    whole = batch.mean()
+    whole = batch.average()
     assert np.allclose(whole.weights.values, dense.mean(axis=0)[whole.weights.indices])
     assert whole.l0 == pytest.approx(batch.l0.mean())
 
@@ -181,12 +182,13 @@ def test_mean_and_average_agree(
 def test_average_of_nothing(dictionary: Dictionary, mean: Rows) -> None:
     assert average([], dictionary, mean, reference, l1_penalty=0.2) == {}
     empty = decompose(np.zeros((0, 24), np.float32), dictionary, mean, reference, l1_penalty=0.2)
-    assert empty.mean().top() == []
+    assert empty.average().top() == []
 
 
 def test_json_and_html(batch: Decompositions) -> None:
     result = batch[0]
     document = json.loads(json.dumps(result.to_dict()))
+    assert list(document) == ["l0", "cosine", "gap", "kkt", "l1_penalty", "words"]
     assert document["l0"] == result.l0
     assert document["words"] == [[word, weight] for word, weight in result.top()]
     assert json.loads(json.dumps(result.without(result.top()[0][0]).to_dict()))["gap"] is None
@@ -194,6 +196,16 @@ def test_json_and_html(batch: Decompositions) -> None:
     hostile = Dictionary(["<b>", "y"], np.eye(2), np.zeros(2))
     page = decompose(np.eye(2, dtype=np.float32), hostile, np.zeros(2, np.float32), reference, l1_penalty=0.1)[0]
     assert "<b>" not in page._repr_html_()
+
+
+def test_timings_are_shown_where_they_were_measured(batch: Decompositions) -> None:
+    assert batch.timings_ms == batch[0].timings_ms == batch.average().timings_ms == {}
+    assert "timings_ms" not in batch.average().to_dict()
+    timed = replace(batch, timings_ms={"encode": 1.5, "solve": 0.5})
+    for result in (timed[0], timed[1:][-1], timed.average()):
+        assert result.timings_ms == timed.timings_ms
+        assert json.loads(json.dumps(result.to_dict()))["timings_ms"] == {"encode": 1.5, "solve": 0.5}
+    assert timed[0].without(timed[0].top()[0][0]).timings_ms == {}
 
 
 def test_scipy(batch: Decompositions) -> None:
@@ -241,9 +253,9 @@ def test_recomposing_the_words_gives_the_embedding(seed: int, penalty: float) ->
 def test_bad_input(
     arguments: dict[str, object], message: str, embeddings: Rows, dictionary: Dictionary, mean: Rows
 ) -> None:
-    given = {"embeddings": embeddings, "mean": mean, **arguments}
+    call = {"embeddings": embeddings, "mean": mean, **arguments}
     with pytest.raises(InputError, match=message):
-        decompose(dictionary=dictionary, kernels=reference, **given)  # type: ignore[arg-type]
+        decompose(dictionary=dictionary, kernels=reference, **call)  # type: ignore[arg-type]
 
 
 def test_as_many_labels_as_embeddings(dictionary: Dictionary, embeddings: Rows, mean: Rows) -> None:

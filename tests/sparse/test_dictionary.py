@@ -32,9 +32,9 @@ def dictionary() -> Dictionary:
 
 @given(st.integers(2, 30), st.integers(2, 12), st.sampled_from([np.float16, np.float32, np.float64]))
 def test_rows_are_centred_on_the_mean_of_the_unit_vectors(count: int, dim: int, dtype: type) -> None:
-    given_rows = vectors(count, dim).astype(dtype)
-    dictionary = Dictionary.from_embeddings([f"w{i}" for i in range(count)], given_rows)
-    unit = given_rows.astype(np.float64) / np.linalg.norm(given_rows.astype(np.float64), axis=1, keepdims=True)
+    rows = vectors(count, dim).astype(dtype)
+    dictionary = Dictionary.from_embeddings([f"w{i}" for i in range(count)], rows)
+    unit = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     centred = unit - unit.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     far = lengths[:, 0] > 1e-2  # nearer ones magnify the rounding to float32
