@@ -1,14 +1,15 @@
-"""What there is to find in each image of a dataset: the objects of a label, their boxes and masks, their concept."""
+"""What there is to localise in each image of a dataset: the objects of a label, their boxes, masks and concept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ..datasets.dataset import Dataset
+from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRows, Box, Item
 from ..datasets.masks import OBJECT, Mask, merge_masks
 from ..engine import Engine
@@ -34,9 +35,15 @@ class Case:
 
 
 def find_cases(
-    engine: Engine, dataset: Dataset, bad: BadRows, concept: str | None = None, max_area: float = 1.0, fit: str = "full"
+    engine: Engine,
+    dataset: Dataset,
+    bad: BadRows,
+    concept: str | None = None,
+    max_area: float = 1.0,
+    fit: str = "full",
+    progress: Progress = silent,
 ) -> Iterator[tuple[Item, npt.NDArray[np.uint8], list[Case]]]:
-    """Decode images one by one and say what is to be found in each.
+    """Decode images one by one and say what there is to localise in each.
 
     Parameters
     ----------
@@ -45,56 +52,96 @@ def find_cases(
         Items with boxes or masks; those of an item that share a label are one case. Where a label has only masks,
         its box is the one around them.
     bad : BadRows
-        Receives the rows that cannot be used.
+        Receives the rows that cannot be used: images that cannot be read, boxes outside the image or the region,
+        labels that name no concept, and damaged masks.
     concept : str, optional
         What to look for in every image, instead of the labels (``bird.n.01`` on CUB-200-2011).
     max_area : float in (0, 1]
-        Leave out categories whose largest box covers more than this part of the image.
+        Categories whose largest box covers more than this part of the image are left out.
     fit : {"full", "crop"}
         Which region is looked at, see :func:`fastconcept.saliency.patches.visible_region`.
+    progress : callable
+        Called with (images done, images).
 
     Yields
     ------
     item, image (H, W, 3) uint8, cases
-        Images that cannot be read, boxes outside the image or the region, labels that name no concept, and damaged
-        masks go to ``bad``.
+
+    Raises
+    ------
+    InputError
+        After the last image, if there was no case.
     """
     known: dict[str, Target | None] = {}
-    for item in dataset.items:
-        if not item.boxes and not item.masks:
-            bad.add(item.name, "has neither box nor mask")
+    count = 0
+    for index, item in enumerate(dataset.items, start=1):
+        image = _image(engine, item, bad)
+        if image is not None:
+            cases = list(_cases(engine, item, image.shape[:2], bad, concept, max_area, fit, known))
+            count += len(cases)
+            if cases:
+                yield item, image, cases
+        progress(index, len(dataset))
+    if not count:
+        raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
+
+
+def _image(engine: Engine, item: Item, bad: BadRows) -> npt.NDArray[np.uint8] | None:
+    if not item.boxes and not item.masks:
+        bad.add(item.name, "has neither box nor mask")
+        return None
+    try:
+        return engine.load_image(item.image or item.name)
+    except ImageError as error:
+        bad.add(item.name, str(error))
+        return None
+
+
+def _cases(
+    engine: Engine,
+    item: Item,
+    shape: tuple[int, int],
+    bad: BadRows,
+    concept: str | None,
+    max_area: float,
+    fit: str,
+    known: dict[str, Target | None],
+) -> Iterator[Case]:
+    height, width = shape
+    masks = _masks(engine, item, concept, height, width, bad)
+    for label, boxes in _boxes(item, concept, height, width, masks, bad).items():
+        if max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) > max_area * width * height:
+            continue
+        target = find_target(engine, label, known, item, bad)
+        if target is None:
             continue
         try:
-            image = engine.load_image(item.image or item.name)
-        except ImageError as error:
+            truth = to_unit(boxes, visible_region(height, width, fit))
+        except InputError as error:
             bad.add(item.name, str(error))
             continue
-        height, width = image.shape[:2]
-        groups: dict[str, list[Box]] = {}
-        for box, label in zip(item.boxes, item.box_labels, strict=True):
-            if min(box[:2]) < -1 or box[2] > width + 1 or box[3] > height + 1:
-                bad.add(item.name, f"has a box outside its {width} x {height} pixels: {box}")
-            else:
-                groups.setdefault(concept or label or item.label or "", []).append(box)
-        masks = _masks(engine, item, concept, height, width, bad)
-        for label, mask in masks.items():
-            if label not in groups and (mask == OBJECT).any():
-                groups[label] = [_around(mask == OBJECT)]
-        cases = []
-        for label, found in groups.items():
-            if max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found) > max_area * width * height:
-                continue
-            target = find_target(engine, label, known, item, bad)
-            if target is None:
-                continue
-            try:
-                truth = to_unit(found, visible_region(height, width, fit))
-            except InputError as error:
-                bad.add(item.name, str(error))
-                continue
-            cases.append(Case(item, target, tuple(found), truth, masks.get(label)))
-        if cases:
-            yield item, image, cases
+        yield Case(item, target, tuple(boxes), truth, masks.get(label))
+
+
+def _boxes(
+    item: Item,
+    concept: str | None,
+    height: int,
+    width: int,
+    masks: Mapping[str, npt.NDArray[np.uint8]],
+    bad: BadRows,
+) -> dict[str, list[Box]]:
+    """The boxes of an item by label; a label with masks alone has the box around them."""
+    groups: dict[str, list[Box]] = {}
+    for box, label in zip(item.boxes, item.box_labels, strict=True):
+        if min(box[:2]) < -1 or box[2] > width + 1 or box[3] > height + 1:
+            bad.add(item.name, f"has a box outside its {width} x {height} pixels: {box}")
+        else:
+            groups.setdefault(concept or label or item.label or "", []).append(box)
+    for label, mask in masks.items():
+        if label not in groups and (mask == OBJECT).any():
+            groups[label] = [_around(mask == OBJECT)]
+    return groups
 
 
 def _masks(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ..concepts.bank import ConceptBank
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.contract import PreparedBank
+from ..pages.document import Report
+from ..pages.plots import bars
+from ..pages.tables import Table
 from ..saliency.evidence import Evidence
 from ..saliency.layout import Layout
 from ..saliency.reading import Reader, Reading
@@ -24,15 +26,16 @@ from . import boxes
 from .bootstrap import paired_bootstrap
 from .cases import Case, find_cases
 from .evidence_store import EvidenceStore
-from .nulls import apply_control
+from .nulls import apply_control, control_name, unrelated
 from .pixels import STEPS, pixel_average_precision, pixel_histogram
+from .sweep import OTHER, OURS, SweepRow, sweep_table
 
 Float = npt.NDArray[np.float64]
 Entry = tuple[Float, Float, Float, float, Float | None]
 PROTOCOLS = ("convis", "wsol")
-OURS, CENTRE, FULL, OTHER = "map", "centre box", "full box", "random concept"
-NULL_NAMES = {"shuffled-definitions": "shuffled definitions", "random-vocabulary": "random vocabulary",
-          "random-encoder": "random encoder"}  # fmt: skip
+CENTRE, FULL = "centre box", "full box"
+MEASURES = {"MaxBoxAcc": "MaxBoxAcc", "MaxBoxAcc_wsol": "MaxBoxAcc (wsol)", "MaxBoxAccV2": "MaxBoxAccV2",
+            "pointing": "pointing game", "PxAP": "PxAP"}  # fmt: skip
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Localization:
+class LocalizeResult:
     """Result of :func:`localize`.
 
     Attributes
@@ -82,7 +85,7 @@ class Localization:
         How maps were made, in words.
     cases : list of (image, concept)
     methods : dict of name to Scores
-        ``"map"`` is ours; the others are baselines and nulls.
+        ``"map"`` is ours; the others are baselines and null controls.
     differences : dict of name to dict of metric to (difference, low, high)
         Ours minus the other, with 95 % paired bootstrap intervals over images.
     bad : list of BadRow
@@ -96,6 +99,49 @@ class Localization:
     differences: dict[str, dict[str, tuple[float, float, float]]]
     bad: list[BadRow]
     seconds: float
+
+    def report(self, settings: dict[str, object], sweep: Sequence[SweepRow] = ()) -> Report:
+        """The finding in words, every method's measures, ours against each, the rows of a sweep, and plain values."""
+        metrics = {name: scores.metrics() for name, scores in self.methods.items()}
+        ours = metrics[OURS]
+        beaten = [name for name, row in self.differences.items() if row["MaxBoxAcc"][1] > 0]
+        columns = ["method", "MaxBoxAcc", "at threshold", "MaxBoxAcc (wsol)", "MaxBoxAccV2 (wsol)", "pointing game"]
+        columns += ["PxAP"] if "PxAP" in ours else []
+        tables = [Table("Methods side by side", columns, [[name, *row.values()] for name, row in metrics.items()])]
+        tables.append(self._differences_table())
+        if sweep:
+            tables.append(sweep_table(sweep))
+        series = {"MaxBoxAcc": [row["MaxBoxAcc"] for row in metrics.values()],
+                  "pointing game": [row["pointing"] for row in metrics.values()]}  # fmt: skip
+        return Report(
+            "localize",
+            f"Localisation, protocol {self.protocol}",
+            f"On {len(self.cases)} objects the map reaches MaxBoxAcc {ours['MaxBoxAcc']:.3f}, MaxBoxAccV2 "
+            f"{ours['MaxBoxAccV2']:.3f} and {ours['pointing']:.3f} in the pointing game; its MaxBoxAcc is above "
+            f"{', '.join(beaten) or 'none of the others'} with the whole 95 % interval.",
+            {**settings, "objects": len(self.cases), "maps": self.mode},
+            tables,
+            [("Box accuracy and pointing game", bars("box accuracy", list(metrics), series))],
+            {
+                "protocol": self.protocol,
+                "mode": self.mode,
+                "cases": len(self.cases),
+                "methods": metrics,
+                "differences": self.differences,
+                "sweep": [asdict(row) for row in sweep],
+            },
+            self.bad,
+            self.seconds,
+        )
+
+    def _differences_table(self) -> Table:
+        measures = [name for name in MEASURES if all(name in row for row in self.differences.values())]
+        return Table(
+            "The map minus each of them",
+            ["", *(MEASURES[name] for name in measures)],
+            [[method, *(row[name] for name in measures)] for method, row in self.differences.items()],
+            "Differences with 95 % paired bootstrap intervals over images; thresholds are chosen anew in each sample.",
+        )
 
 
 def localize(
@@ -114,8 +160,8 @@ def localize(
     wsol_steps: int = 256,
     cache: str | None = None,
     progress: Progress = silent,
-) -> Localization:
-    """Localise every labelled object by the map of its concept, beside baselines and nulls on the same cases.
+) -> LocalizeResult:
+    """Localise every labelled object by the map of its concept, and by baselines and null controls.
 
     Parameters
     ----------
@@ -126,9 +172,9 @@ def localize(
         Whether the central square is looked at (``convis``) or the whole image (``wsol``). The box measures of both
         conventions are computed either way, see :mod:`fastconcept.evaluate.boxes`.
     concept : str, optional
-        Look for this one concept everywhere.
+        The one concept to look for in every image, instead of the labels.
     max_area : float in (0, 1]
-        Keep to small objects: leave out categories whose largest box covers more than this part of the image.
+        Categories whose largest box covers more than this part of the image are left out.
     layout : Layout
         Which places of an image are embedded; ``fit`` follows the protocol.
     reading : Reading
@@ -137,11 +183,11 @@ def localize(
         Which component's box MaxBoxAcc takes, see :func:`fastconcept.evaluate.boxes.convis_curves`; the measures of
         wsolevaluation keep to their own.
     nulls : sequence of str
-        Controls of :func:`fastconcept.evaluate.nulls.apply_control` to run beside it.
+        Null controls, see :func:`fastconcept.evaluate.nulls.apply_control`.
     seed, repeats : int
-        Of the controls, the random concepts and the bootstrap; samples of the bootstrap.
+        Seed of the controls, of the random concepts and of the bootstrap; number of bootstrap samples.
     wsol_steps : int
-        Thresholds of the ``wsol`` convention: 256 or a divisor of it.
+        Number of thresholds of the ``wsol`` convention: 256 or a divisor of it.
     cache : path, optional
         Directory in which patch embeddings are kept.
     progress : callable
@@ -149,10 +195,10 @@ def localize(
 
     Returns
     -------
-    Localization
-        Beside the nulls: ``random concept``, the map of a concept drawn anew for every case that is neither above
-        nor below the right one; ``centre box``, a map that falls off from the centre so that its thresholds are
-        centred boxes of every size; ``full box``, the whole image.
+    LocalizeResult
+        Next to the null controls stand ``random concept``, the map of a concept drawn anew for every case that is
+        neither above nor below the right one; ``centre box``, a map that falls off from the centre so that its
+        thresholds are centred boxes of every size; and ``full box``, the whole image.
 
     Raises
     ------
@@ -170,24 +216,20 @@ def localize(
         raise InputError(f"part must be one of {', '.join(boxes.PARTS)}; got {part!r}")
     layout = replace(layout, fit="crop" if protocol == "convis" else "full")
     store = EvidenceStore(engine, layout, cache)
-    room = _Room(store, reading, nulls, seed)
+    mapper = _Mapper(store, reading, nulls, seed)
     collected: dict[str, list[Entry]] = {}
     cases: list[tuple[str, str]] = []
     bad = dataset.bad_rows()
-    done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, found in find_cases(engine, dataset, bad, concept, max_area, layout.fit):
-        region, maps = room.maps(image, found)
-        for index, case in enumerate(found):
+    for item, image, objects in find_cases(engine, dataset, bad, concept, max_area, layout.fit, progress):
+        region, maps = mapper.maps(image, objects)
+        for index, case in enumerate(objects):
             cases.append((item.name, case.target.name))
             for name, cells in maps.items():
                 entry = _measured(cells[index], case.truth, case.mask, region, part, wsol_steps)
                 collected.setdefault(name, []).append(entry)
-        progress(done[item.name], len(dataset.items))
-    if not cases:
-        raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
     methods = {name: _scores(entries) for name, entries in collected.items()}
     groups = [name for name, _ in cases]
-    return Localization(
+    return LocalizeResult(
         protocol,
         f"{layout.describe()}; read as {reading.describe()}{f'; box of the {part} part' * (part != 'largest')}",
         cases,
@@ -198,8 +240,8 @@ def localize(
     )
 
 
-class _Room:
-    """Everything that is the same for every image: engines, stores, and the maps they make."""
+class _Mapper:
+    """Makes the maps of every method; holds the engines and stores that are the same for every image."""
 
     def __init__(self, store: EvidenceStore, reading: Reading, nulls: Sequence[str], seed: int) -> None:
         self._engine, self._reading, self._store = store.engine, reading, store
@@ -211,7 +253,7 @@ class _Room:
             if control == "random-encoder":
                 self._null_store = EvidenceStore(null, store.layout)
             else:
-                self._null_banks[NULL_NAMES[control]] = null.prepared_bank
+                self._null_banks[control_name(control)] = null.prepared_bank
 
     def maps(
         self, image: npt.NDArray[np.uint8], cases: Sequence[Case]
@@ -226,7 +268,7 @@ class _Room:
         for name, prepared in self._null_banks.items():
             maps[name] = self._read(evidence, targets, prepared)
         if self._null_store is not None:
-            maps[NULL_NAMES["random-encoder"]] = self._read(self._null_store.evidence(image), targets, real)
+            maps[control_name("random-encoder")] = self._read(self._null_store.evidence(image), targets, real)
         maps[CENTRE] = np.repeat(centre_map(64)[None], count, axis=0)
         maps[FULL] = np.ones((count, 64, 64), np.float32)
         return evidence.region, maps
@@ -235,16 +277,6 @@ class _Room:
         with self._engine.place:
             reader = Reader(evidence, targets, bank, self._engine.kernels, self._engine.num_threads)
             return reader.maps(self._reading)
-
-
-def unrelated(bank: ConceptBank, target: Target, generator: np.random.Generator) -> Target:
-    """A concept of the bank, drawn at random, that shares no member with another."""
-    for _ in range(1000):
-        name = bank.names[int(generator.integers(len(bank)))]
-        members = bank.subtree(name)
-        if target.members is None or not np.isin(members, target.members).any():
-            break  # a concept as wide as the root leaves nothing unrelated: then any will do
-    return Target(name, name, "drawn at random", members)
 
 
 def centre_map(side: int) -> npt.NDArray[np.float32]:
@@ -294,7 +326,7 @@ def compare(
         "MaxBoxAcc_wsol": (ours.wsol >= 0.5, other.wsol >= 0.5),
         "pointing": (ours.pointing, other.pointing),
     }
-    found = {
+    differences = {
         name: paired_bootstrap(one.astype(np.float64), two.astype(np.float64), groups, None, repeats, seed)
         for name, (one, two) in pairs.items()
     }
@@ -302,12 +334,13 @@ def compare(
         np.concatenate([side.wsol_any >= delta for delta in boxes.WSOL_DELTAS], axis=1).astype(np.float64)
         for side in (ours, other)
     ]
-    found["MaxBoxAccV2"] = paired_bootstrap(versions[0], versions[1], groups, _version_two, repeats, seed)
+    differences["MaxBoxAccV2"] = paired_bootstrap(versions[0], versions[1], groups, _version_two, repeats, seed)
     if ours.pixels is not None and other.pixels is not None:
         seen = np.flatnonzero(ours.pixels.any(axis=(1, 2)))  # cases without a mask say nothing here
         flat = [side[seen].reshape(len(seen), -1) for side in (ours.pixels, other.pixels)]
-        found["PxAP"] = paired_bootstrap(flat[0], flat[1], [groups[k] for k in seen.tolist()], _pixel_ap, repeats, seed)
-    return found
+        owners = [groups[k] for k in seen.tolist()]
+        differences["PxAP"] = paired_bootstrap(flat[0], flat[1], owners, _pixel_ap, repeats, seed)
+    return differences
 
 
 def _version_two(means: Float) -> Float:

@@ -19,6 +19,7 @@ from ..engine import Engine
 from ..errors import InputError
 from ..kernels.host import to_host
 from ..parts import Later, Parts
+from ..saliency.targets import Target
 from ..sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ _POOLED = 8
 class RandomEncoder:
     """An image encoder without meaning: pixels averaged on an 8 x 8 grid, times a random matrix.
 
-    It sees colour and layout, and keeps like pictures alike, but knows nothing of words.
+    It sees colour and layout, so that pictures that look alike stay alike, but knows nothing of words.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def shuffle(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def apply_control(engine: Engine, control: str, seed: int = 0) -> Engine:
-    """The same engine with one thing taken away; the engine given is left as it is.
+    """The same engine with one thing taken away; the engine itself stays as it is.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def apply_control(engine: Engine, control: str, seed: int = 0) -> Engine:
     """
     if control not in CONTROLS:
         raise InputError(f"control must be one of {', '.join(CONTROLS)}; got {control!r}")
-    return NullEngine(_null_parts(engine.parts, control, seed), seed)
+    return Engine(_null_parts(engine.parts, control, seed))
 
 
 def under_control(
@@ -136,6 +137,11 @@ def under_control(
     return null, embed_all(null, dataset).rows if control == "random-encoder" else embeddings
 
 
+def control_name(control: str) -> str:
+    """The name of a control in tables: ``random-encoder`` is written "random encoder"."""
+    return control.replace("-", " ")
+
+
 def null_columns(measure: str, controls: Iterable[str]) -> list[str]:
     """Names of the columns that hold a measure of each control, then the differences to it.
 
@@ -144,16 +150,8 @@ def null_columns(measure: str, controls: Iterable[str]) -> list[str]:
     >>> null_columns("AUROC", ["random-encoder"])
     ['AUROC, random encoder', 'over random encoder']
     """
-    names = [control.replace("-", " ") for control in controls]
+    names = list(map(control_name, controls))
     return [f"{measure}, {name}" for name in names] + [f"over {name}" for name in names]
-
-
-class NullEngine(Engine):
-    """An engine with one thing taken away; see :func:`apply_control`."""
-
-    def __init__(self, parts: Parts, seed: int) -> None:
-        super().__init__(parts)
-        self.seed = seed
 
 
 def _null_parts(parts: Parts, control: str, seed: int) -> Parts:
@@ -183,6 +181,16 @@ def _null_dictionary(dictionary: Dictionary, control: str, seed: int) -> Diction
 
 def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:
     return rows[shuffle(len(rows), seed)] if control == "shuffled-definitions" else random_rows(rows, seed)
+
+
+def unrelated(bank: ConceptBank, target: Target, generator: np.random.Generator) -> Target:
+    """A concept of the bank, drawn at random, that shares no member with a target."""
+    for _ in range(1000):
+        name = bank.names[int(generator.integers(len(bank)))]
+        members = bank.subtree(name)
+        if target.members is None or not np.isin(members, target.members).any():
+            break  # a concept as wide as the root leaves nothing unrelated: then any will do
+    return Target(name, name, "drawn at random", members)
 
 
 def random_rows(rows: FloatArray, seed: int) -> FloatArray:

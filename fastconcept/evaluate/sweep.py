@@ -15,6 +15,7 @@ from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..engine import Engine
 from ..errors import InputError
+from ..pages.tables import Table
 from ..saliency.evidence import Evidence
 from ..saliency.layout import Layout
 from ..saliency.patches import WORKING_SIZE, Uncovered
@@ -24,11 +25,11 @@ from . import boxes
 from .bootstrap import paired_bootstrap
 from .cases import find_cases
 from .evidence_store import EvidenceStore
-from .localize import NULL_NAMES, OTHER, OURS, unrelated
-from .nulls import apply_control
+from .nulls import apply_control, control_name, unrelated
 
 Float = npt.NDArray[np.float64]
 NULLS = ("shuffled-definitions", "random-vocabulary")
+OURS, OTHER = "map", "random concept"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SweepRow:
     lift : (difference, low, high)
         Of MaxBoxAcc over the first row of the sweep, with a 95 % paired bootstrap interval over images.
     over : dict of name to dict of metric to (difference, low, high)
-        MaxBoxAcc and the pointing game over each null, both read by this choice.
+        MaxBoxAcc and the pointing game over each null control, both read by this choice.
     """
 
     choice: Choice
@@ -110,11 +111,11 @@ def finest_strides(tried: Iterable[Reading], stride: int) -> dict[int, int]:
     >>> finest_strides([Reading(sizes=(128, 64), strides=(32, 16)), Reading(sizes=(64,), strides=(8,))], 16)
     {128: 32, 64: 8}
     """
-    found: dict[int, int] = {}
+    finest: dict[int, int] = {}
     for reading in tried:
         for size, step in zip(reading.sizes, reading.strides or (stride,) * len(reading.sizes), strict=True):
-            found[size] = math.gcd(found.get(size, 0), step)
-    return dict(sorted(found.items(), reverse=True))
+            finest[size] = math.gcd(finest.get(size, 0), step)
+    return dict(sorted(finest.items(), reverse=True))
 
 
 def sweep(
@@ -153,7 +154,7 @@ def sweep(
     nulls : sequence of {"shuffled-definitions", "random-vocabulary"}
         Every row is compared with the same choice under these controls, and with a random concept.
     seed : int
-        Of the controls and the bootstrap.
+        Seed of the controls, of the random concepts and of the bootstrap.
 
     Returns
     -------
@@ -164,7 +165,7 @@ def sweep(
     Raises
     ------
     InputError
-        If there is nothing to localise, no reading covers every image, or a null cannot be swept.
+        If there is nothing to localise, no reading covers every image, or a control cannot be swept.
     """
     tried = list(dict.fromkeys(tried))
     layout = replace(layout, fit="crop" if protocol == "convis" else "full")
@@ -176,13 +177,12 @@ def sweep(
         (border, side): EvidenceStore(engine, replace(layout, border=border, short_side=side), cache)
         for border, side in itertools.product(borders, short_sides)
     }
-    banks = {NULL_NAMES[control]: apply_control(engine, control, seed).prepared_bank for control in nulls}
+    banks = {control_name(control): apply_control(engine, control, seed).prepared_bank for control in nulls}
     tally = _Tally(tried, parts)
     generator = np.random.default_rng(seed)
     groups: list[str] = []
-    bad = dataset.bad_rows()
-    done = {item.name: index for index, item in enumerate(dataset.items, start=1)}
-    for item, image, cases in find_cases(engine, dataset, bad, concept, max_area, layout.fit):
+    bad = dataset.bad_rows()  # the same as those of localize, which reports them
+    for item, image, cases in find_cases(engine, dataset, bad, concept, max_area, layout.fit, progress):
         targets = [case.target for case in cases]
         others = [unrelated(engine.bank, target, generator) for target in targets] if nulls else []
         groups += [item.name] * len(cases)
@@ -190,9 +190,6 @@ def sweep(
             for name, reader in _readers(engine, store.evidence(image), targets, others, banks).items():
                 with engine.place:
                     tally.add(name, border, side, reader, [case.truth for case in cases])
-        progress(done[item.name], len(dataset.items))
-    if not groups:
-        raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
     return tally.rows(groups, seed)
 
 
@@ -203,7 +200,7 @@ def _readers(
     others: Sequence[Target],
     banks: dict[str, Any],
 ) -> dict[str, Reader]:
-    """Readers of the right concepts, of random ones, and of the right ones in the banks of nulls."""
+    """Readers of the right concepts, of random ones, and of the right ones in the banks of null controls."""
     real = engine.prepared_bank
     asked = {OURS: (targets, real)} | ({OTHER: (others, real)} if others else {})
     asked |= {name: (targets, bank) for name, bank in banks.items()}
@@ -232,9 +229,9 @@ class _Tally:
                 self._uncovered |= {Choice(reading, border, side, part) for part in self._parts}
                 continue
             for cells, truth in zip(maps, truths, strict=True):
-                found = boxes.convis_curves(cells, truth, self._parts) > 0.5
+                curves = boxes.convis_curves(cells, truth, self._parts) > 0.5
                 peak = boxes.pointing_game(cells, truth)
-                for part, curve in zip(self._parts, found, strict=True):
+                for part, curve in zip(self._parts, curves, strict=True):
                     choice = Choice(reading, border, side, part)
                     hits.setdefault(choice, []).append(curve)
                     pointing.setdefault(choice, []).append(peak)
@@ -243,10 +240,10 @@ class _Tally:
         left = [choice for choice in self._hits[OURS] if choice not in self._uncovered]
         if not left:
             raise Uncovered("no choice of patches covers every image; try smaller sizes or strides")
-        stacked = {m: {c: np.array(rows[c], np.float64) for c in left} for m, rows in self._hits.items()}
-        peaks = {m: {c: np.array(v)[:, None] for c, v in rows.items()} for m, rows in self._pointing.items()}
+        stacked = {m: {c: np.array(hits[c], np.float64) for c in left} for m, hits in self._hits.items()}
+        peaks = {m: {c: np.array(v)[:, None] for c, v in peaks.items()} for m, peaks in self._pointing.items()}
         first = next(iter(stacked[OURS].values()))
-        found = []
+        rows = []
         for choice, hits in stacked[OURS].items():
             over = {
                 name: {
@@ -260,5 +257,34 @@ class _Tally:
             threshold = float(boxes.CONVIS_THRESHOLDS[int(rates.argmax())])
             lift = paired_bootstrap(hits, first, groups, seed=seed)
             pointing = float(peaks[OURS][choice].mean())
-            found.append(SweepRow(choice, float(rates.max()), threshold, pointing, lift, over))
-        return found
+            rows.append(SweepRow(choice, float(rates.max()), threshold, pointing, lift, over))
+        return rows
+
+
+def sweep_table(rows: Sequence[SweepRow], most: int = 24) -> Table:
+    """The best rows of a sweep, at most so many, each with its difference to the first row and to its null controls."""
+    nulls = list(rows[0].over)
+    best = sorted(rows, key=lambda row: (-row.accuracy, -row.pointing))[:most]
+    columns = ["patches and reading", "border, short side, part", "MaxBoxAcc", "at threshold", "pointing game",
+               "MaxBoxAcc over the first", *(f"MaxBoxAcc over {name}" for name in nulls),
+               *(f"pointing over {name}" for name in nulls)]  # fmt: skip
+    cells = [
+        [
+            row.choice.reading.describe(),
+            f"{row.choice.border}, {row.choice.short_side or 'own'} px, {row.choice.part}",
+            row.accuracy,
+            row.threshold,
+            row.pointing,
+            row.lift,
+            *(row.over[name]["MaxBoxAcc"] for name in nulls),
+            *(row.over[name]["pointing"] for name in nulls),
+        ]
+        for row in best
+    ]
+    first = rows[0].choice
+    note = (
+        f"The first is: {first.reading.describe()}, border {first.border}. Best rows first, {len(best)} of "
+        f"{len(rows)}; the JSON file has all. The best of many rows looks better than it is: judge it on other images "
+        "(--sample N for the sweep, --sample -N for the rest)."
+    )
+    return Table("Sweep: which choice lifts the maps", columns, cells, note)

@@ -20,7 +20,7 @@ from ..pages.document import Report
 from ..pages.plots import lines
 from ..pages.tables import Table
 from .metrics import recall_at, true_ranks
-from .nulls import null_columns
+from .nulls import control_name, null_columns
 from .penalties import Embeddings, penalty_sweep, top1_lift
 
 FloatArray = npt.NDArray[np.float32]
@@ -99,7 +99,7 @@ class ZeroShotResult:
         series = {"top-1": [row.top1 for row in words], "top-5": [row.top5 for row in words],
                   "cosine": [row.cosine or 0.0 for row in words]}  # fmt: skip
         for control in dense.null:
-            series[f"top-1, {control.replace('-', ' ')}"] = [row.null[control][1] for row in words]
+            series[f"top-1, {control_name(control)}"] = [row.null[control][1] for row in words]
         plot = lines("accuracy", "words per image (l0)", [row.l0 or 0 for row in words], series)
         return Report(
             "zeroshot",
@@ -130,7 +130,7 @@ def class_embeddings(engine: Engine, classes: Sequence[str], templates: Sequence
     (k, d) float32, unit rows
     """
     names, definitions = zip(*(_words(engine, name) for name in classes), strict=True)
-    total: npt.NDArray[np.float64] = np.zeros((len(classes), engine.bundle.manifest.embedding_dim))
+    total: npt.NDArray[np.float64] = np.zeros((len(classes), engine.parts.embedding_dim))
     for template in templates:
         try:
             prompts = [template.format(n, definition=d) for n, d in zip(names, definitions, strict=True)]

@@ -16,10 +16,10 @@ from fastconcept.datasets.items import BadRows, Item
 from fastconcept.datasets.masks import Mask
 from fastconcept.engine import Engine
 from fastconcept.errors import InputError
-from fastconcept.evaluate import localize as localization
 from fastconcept.evaluate.cases import find_target
 from fastconcept.evaluate.evidence_store import EvidenceStore
-from fastconcept.evaluate.nulls import NullEngine
+from fastconcept.evaluate.localize import PROTOCOLS, localize
+from fastconcept.evaluate.nulls import RandomEncoder, apply_control, unrelated
 from fastconcept.evaluate.sweep import Choice, readings, sweep
 from fastconcept.saliency.layout import Layout
 from fastconcept.saliency.reading import Reader, Reading
@@ -69,11 +69,11 @@ def dataset(tmp_path: Path) -> Dataset:
     return open_dataset(tmp_path / "boxes.csv")
 
 
-@pytest.mark.parametrize("protocol", localization.PROTOCOLS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dataset, protocol: str) -> None:
     nulls = ("shuffled-definitions", "random-encoder")
     seen: list[tuple[int, int]] = []
-    found = localization.localize(
+    result = localize(
         engine,
         dataset,
         protocol=protocol,
@@ -82,15 +82,15 @@ def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dat
         repeats=300,
         progress=lambda done, total: seen.append((done, total)),
     )
-    ours = found.methods["map"].metrics()
+    ours = result.methods["map"].metrics()
     assert ours["pointing"] > 0.95 and ours["MaxBoxAcc"] >= 0.75 and ours["MaxBoxAccV2"] >= 0.7
-    assert set(found.methods) == {
+    assert set(result.methods) == {
         "map", "random concept", "shuffled definitions", "random encoder", "centre box", "full box"
     }  # fmt: skip
     for name in ("random concept", "full box", "centre box", "shuffled definitions"):
-        difference, low, _ = found.differences[name]["MaxBoxAcc"]
+        difference, low, _ = result.differences[name]["MaxBoxAcc"]
         assert difference >= low > 0, name
-    assert seen[-1] == (6, 6) and not found.bad and len(found.cases) == 6
+    assert seen[-1] == (6, 6) and not result.bad and len(result.cases) == 6
 
 
 def test_maps_are_those_of_explain_to_the_byte(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_sweep_compares_readings(engine: Engine, dataset: Dataset) -> None:
     assert len(rows) == 2 * 12 and rows[0].lift == (0.0, 0.0, 0.0) and not rows[0].over
     assert {row.choice.border for row in rows} == {"constant", "reflect"}
     alone = replace(GRID, sizes=(64,))
-    default = localization.localize(engine, dataset, layout=alone, nulls=(), repeats=10)
+    default = localize(engine, dataset, layout=alone, nulls=(), repeats=10)
     assert rows[0].accuracy == default.methods["map"].metrics()["MaxBoxAcc"]
     assert rows[0].pointing == default.methods["map"].metrics()["pointing"]
 
@@ -165,12 +165,12 @@ def test_a_sweep_over_resolutions_strides_parts_and_nulls(engine: Engine, datase
     asked_again = {"reading": tried[0], "part": "peak"}
     for side, row in ((224, rows[1]), (0, rows[7])):
         layout = replace(GRID, sizes=(64, 32), stride=(32, 16), short_side=side)
-        found = localization.localize(
+        result = localize(
             engine, dataset, layout=layout, nulls=("shuffled-definitions",), repeats=10, wsol_steps=8, **asked_again
         )
-        assert row.choice.short_side == side and row.accuracy == found.methods["map"].metrics()["MaxBoxAcc"]
+        assert row.choice.short_side == side and row.accuracy == result.methods["map"].metrics()["MaxBoxAcc"]
         assert row.over["shuffled definitions"]["MaxBoxAcc"][0] == pytest.approx(
-            found.differences["shuffled definitions"]["MaxBoxAcc"][0]
+            result.differences["shuffled definitions"]["MaxBoxAcc"][0]
         )
     with pytest.raises(InputError, match="random-encoder"):
         sweep(engine, dataset, tried, nulls=("random-encoder",))
@@ -216,14 +216,14 @@ def test_bad_rows_and_bad_questions(engine: Engine, dataset: Dataset, tmp_path: 
         replace(good, name="gone", image=tmp_path / "gone.png"),
     ]
     mixed = replace(dataset, items=(good, *bad))
-    found = localization.localize(engine, mixed, layout=GRID, nulls=(), repeats=10)
-    assert [name for name, _ in found.bad] == ["outside", "unknown", "boxless", "gone"] and len(found.cases) == 1
+    result = localize(engine, mixed, layout=GRID, nulls=(), repeats=10)
+    assert [name for name, _ in result.bad] == ["outside", "unknown", "boxless", "gone"] and len(result.cases) == 1
     with pytest.raises(InputError, match="strict"):
-        localization.localize(engine, replace(mixed, strict=True), layout=GRID, nulls=(), repeats=10)
+        localize(engine, replace(mixed, strict=True), layout=GRID, nulls=(), repeats=10)
     with pytest.raises(InputError, match="protocol"):
-        localization.localize(engine, dataset, protocol="other")
+        localize(engine, dataset, protocol="other")
     with pytest.raises(InputError, match="nothing to localise"):
-        localization.localize(engine, dataset, layout=GRID, max_area=0.01, nulls=())
+        localize(engine, dataset, layout=GRID, max_area=0.01, nulls=())
 
 
 def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:
@@ -239,19 +239,17 @@ def test_masks_give_pixel_precision(engine: Engine, dataset: Dataset, tmp_path: 
     items[1] = replace(items[1], boxes=(), box_labels=())  # its box is the one around the mask
     items[2] = replace(items[2], masks=(Mask(RED, polygon), Mask(RED, {"size": [1, 1], "counts": [1]})))
     with_masks = replace(dataset, items=(*items, dataset.items[3]))
-    found = localization.localize(engine, with_masks, layout=GRID, nulls=(), repeats=50, wsol_steps=16)
-    precision = {name: scores.metrics()["PxAP"] for name, scores in found.methods.items()}
+    result = localize(engine, with_masks, layout=GRID, nulls=(), repeats=50, wsol_steps=16)
+    precision = {name: scores.metrics()["PxAP"] for name, scores in result.methods.items()}
     assert precision["map"] > 0.8 > 0.3 > precision["full box"] > 0.1
-    difference, low, high = found.differences["full box"]["PxAP"]
+    difference, low, high = result.differences["full box"]["PxAP"]
     assert difference == pytest.approx(precision["map"] - precision["full box"]) and 0 < low <= difference <= high
-    assert [reason for _, reason in found.bad] == ["mask is of size [1, 1], the image has height 150 and width 200"]
-    assert len(found.cases) == 4 and found.methods["map"].pixels is not None
-    assert (found.methods["map"].pixels.sum(axis=(1, 2)) > 0).tolist() == [True, True, False, False]
+    assert [reason for _, reason in result.bad] == ["mask is of size [1, 1], the image has height 150 and width 200"]
+    assert len(result.cases) == 4 and result.methods["map"].pixels is not None
+    assert (result.methods["map"].pixels.sum(axis=(1, 2)) > 0).tolist() == [True, True, False, False]
     assert (
         "PxAP"
-        not in localization.localize(engine, dataset, layout=GRID, nulls=(), repeats=10, wsol_steps=8)
-        .methods["map"]
-        .metrics()
+        not in localize(engine, dataset, layout=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"].metrics()
     )
 
 
@@ -263,9 +261,7 @@ def test_what_a_crowd_covers_is_not_counted(engine: Engine, dataset: Dataset) ->
     counted = []
     for masks in ((drawn,), (drawn, everywhere)):
         one = replace(dataset, items=(replace(item, masks=masks),))
-        counted.append(
-            localization.localize(engine, one, layout=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"]
-        )
+        counted.append(localize(engine, one, layout=GRID, nulls=(), repeats=10, wsol_steps=8).methods["map"])
     assert counted[0].pixels is not None and counted[1].pixels is not None
     np.testing.assert_array_equal(counted[0].pixels[0, 1], counted[1].pixels[0, 1])
     assert counted[0].pixels[0, 0].sum() > 0 == counted[1].pixels[0, 0].sum()
@@ -278,6 +274,6 @@ def test_random_concepts_are_unrelated(engine: Engine) -> None:
     assert target is not None and target.members is not None
     generator = np.random.default_rng(0)
     for _ in range(50):
-        other = localization.unrelated(engine.bank, target, generator)
+        other = unrelated(engine.bank, target, generator)
         assert other.members is not None and not np.isin(other.members, target.members).any()
-    assert isinstance(localization.apply_control(engine, "random-encoder"), NullEngine)
+    assert isinstance(apply_control(engine, "random-encoder").image_encoder, RandomEncoder)

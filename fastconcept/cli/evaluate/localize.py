@@ -11,7 +11,6 @@ import typer
 
 from ...errors import InputError
 from ...evaluate import localize as localization
-from ...evaluate import summaries
 from ...evaluate import sweep as localization_sweep
 from ...saliency.layout import Layout
 from ...saliency.patches import WORKING_SIZE
@@ -74,7 +73,7 @@ def command(
         )
     settings = {**run.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
     if not tried:
-        return run.answer(summaries.localization(result, settings))
+        return run.answer(result.report(settings))
     with output.progress_bar("sweep") as progress:
         rows = localization_sweep.sweep(
             run.engine,
@@ -95,7 +94,7 @@ def command(
     choices = len(set(tried)) * len(set(borders)) * len(set(short_sides)) * len(set(parts))
     if len(rows) < choices:
         settings["left out of the sweep"] = f"{choices - len(rows)} choices that do not cover every image"
-    return run.answer(summaries.localization(result, settings, rows))
+    return run.answer(result.report(settings, rows))
 
 
 def _readings(text: str, scores: list[str], aggregates: list[str]) -> list[Reading]:
