@@ -62,6 +62,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_two_bundles_side_by_side(data: Path, tiny_bundle: Path, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("matplotlib")
     work, results = tmp_path / "work", tmp_path / "results"
     only = ["zeroshot-definitions", "retrieval"]
     bundles = [f"one={tiny_bundle}", f"two={tiny_bundle},photos=2,scenes=3,stride=64"]
@@ -96,6 +97,7 @@ def test_two_bundles_side_by_side(data: Path, tiny_bundle: Path, tmp_path: Path,
 def test_localisation_in_the_short_table(
     data: Path, tiny_bundle: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("matplotlib")
     coarse = ["--max-area", "0.1", "--sizes", "128", "--stride", "64", "--wsol-steps", "8"]
     monkeypatch.setattr(tasks, "SMALL_OBJECTS", coarse)
     monkeypatch.setattr(tasks, "SWEEP", ["--sweep", "128/64", "--sweep-scores", "log-rank,similarity"])
