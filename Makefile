@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
+CORE := $(wildcard csrc/*/* tests/cuda/host/*.h)
 
 .PHONY: demo test lint unit bench clean test-asan wheel
 
@@ -15,6 +16,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(CORE)
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest

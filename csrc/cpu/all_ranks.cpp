@@ -75,8 +75,7 @@ struct Sorter {
         for (int pass = 0; pass < 3; ++pass) {
             uint32_t sum = 0;
             for (uint32_t& cell : histogram[pass]) sum += std::exchange(cell, sum);
-            for (const Item& item : items)
-                other[histogram[pass][(item.key >> (bits * pass)) & mask]++] = item;
+            for (const Item& item : items) other[histogram[pass][(item.key >> (bits * pass)) & mask]++] = item;
             std::swap(items, other);
         }
         int32_t rank = 0;

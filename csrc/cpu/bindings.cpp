@@ -90,9 +90,8 @@ py::tuple bind_subtree_ranks(const Array<float>& patches, const Array<float>& ba
     return py::make_tuple(ranks, similarities);
 }
 
-Array<int32_t> bind_all_ranks(const Array<float>& patches, const Array<float>& bank,
-                              const Array<int64_t>& child_indptr, const Array<int64_t>& child_indices,
-                              const Array<int64_t>& order, int num_threads) {
+Array<int32_t> bind_all_ranks(const Array<float>& patches, const Array<float>& bank, const Array<int64_t>& child_indptr,
+                              const Array<int64_t>& child_indices, const Array<int64_t>& order, int num_threads) {
     require_threads(num_threads);
     const Rows bank_rows = rows_of(bank, -1, "bank"), patch_rows = rows_of(patches, bank_rows.dims, "patches");
     const Lists children = lists_of(child_indptr, child_indices);
@@ -176,7 +175,8 @@ py::dict bind_cpu_features() {
 
 // A dictionary prepared for nnlasso, with the array it refers to.
 struct NnlassoDictionary {
-    NnlassoDictionary(const Array<float>& rows_, const std::optional<Array<float>>& basis, int num_threads) : rows(rows_) {
+    NnlassoDictionary(const Array<float>& rows_, const std::optional<Array<float>>& basis, int num_threads)
+        : rows(rows_) {
         require(rows.ndim() == 2 && rows.shape(1) >= 1, "rows must be (N, d)");
         require(rows.shape(0) < (int64_t{1} << 31) && rows.shape(1) <= 65536, "rows are too many or too wide");
         if (basis) {
@@ -222,7 +222,8 @@ py::tuple csr(const std::vector<SparseCode>& codes) {
 }
 
 py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& targets, const Array<double>& penalties,
-                      const Array<int64_t>& warm_indptr, const Array<int32_t>& warm_indices, double tolerance, int num_threads) {
+                      const Array<int64_t>& warm_indptr, const Array<int32_t>& warm_indices, double tolerance,
+                      int num_threads) {
     require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
     require_threads(num_threads);
     const int64_t n = targets.shape(0);
@@ -235,19 +236,20 @@ py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& t
         require(penalties.at(i) > 0, "penalties must be positive");
     }
     for (py::ssize_t i = 0; i < warm_indices.shape(0); ++i) {
-        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < dictionary.screened().count, "warm start is out of range");
+        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < dictionary.screened().count,
+                "warm start is out of range");
     }
     std::vector<SparseCode> codes(static_cast<size_t>(n));
     {
         py::gil_scoped_release release;
         dictionary.solver->solve(targets.data(), n, penalties.data(), {warm_indptr.data(), warm_indices.data()},
-                tolerance, num_threads, codes.data());
+                                 tolerance, num_threads, codes.data());
     }
     return csr(codes);
 }
 
-py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>& targets, int64_t l0,
-                         double tolerance, int num_threads) {
+py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>& targets, int64_t l0, double tolerance,
+                         int num_threads) {
     require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
     require(l0 >= 1 && l0 < (int64_t{1} << 31), "l0 must be positive");
     require_threads(num_threads);
@@ -321,6 +323,5 @@ PYBIND11_MODULE(_cpu, m) {
     m.def("saliency_maps", &bind_saliency_maps<int32_t>, arg("values").noconvert(), arg("boxes").noconvert(),
           arg("weights").noconvert(), arg("height"), arg("width"), arg("num_threads"));
     m.def("resize_patches", &bind_resize_patches, arg("image").noconvert(), arg("boxes").noconvert(),
-          arg("mean").noconvert(), arg("std").noconvert(), arg("bicubic"), arg("out").noconvert(),
-          arg("num_threads"));
+          arg("mean").noconvert(), arg("std").noconvert(), arg("bicubic"), arg("out").noconvert(), arg("num_threads"));
 }

@@ -79,8 +79,8 @@ NearTies::NearTies(const Rows& patches, const Rows& bank, const Rows& queries, i
 }
 
 double NearTies::exact(int64_t patch, int64_t column) const {
-    const float* row = column < bank_.rows ? bank_.data + column * bank_.dims
-                                           : queries_.data + (column - bank_.rows) * bank_.dims;
+    const float* row =
+        column < bank_.rows ? bank_.data + column * bank_.dims : queries_.data + (column - bank_.rows) * bank_.dims;
     return dot(patches_.data + patch * patches_.dims, row, bank_.dims);
 }
 

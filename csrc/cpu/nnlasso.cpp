@@ -66,8 +66,7 @@ struct NnlassoTile {
     std::vector<int32_t> thresholds;
 };
 
-Nnlasso::Nnlasso(const float* rows, int64_t count, int64_t dimension, const float* basis, int64_t rank,
-                 int num_threads)
+Nnlasso::Nnlasso(const float* rows, int64_t count, int64_t dimension, const float* basis, int64_t rank, int num_threads)
     : dictionary_(rows, count, dimension, basis, rank, num_threads) {}
 
 Nnlasso::~Nnlasso() = default;

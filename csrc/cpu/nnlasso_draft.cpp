@@ -180,7 +180,8 @@ void Draft::improve(const std::vector<Candidate>& listed, double unit, RowMarks&
         for (shorten(rest_, unit_, marks); !short_.empty(); shorten(rest_, unit_, marks)) {
             const auto block = std::min<int64_t>(static_cast<int64_t>(short_.size()), std::max(kBlock, size() / 4));
             std::partial_sort(short_.begin(), short_.begin() + block, short_.end(), more_correlated);
-            for (int64_t i = 0; i < block; ++i) marks[static_cast<std::size_t>(short_[static_cast<std::size_t>(i)].row)] = 1;
+            for (int64_t i = 0; i < block; ++i)
+                marks[static_cast<std::size_t>(short_[static_cast<std::size_t>(i)].row)] = 1;
             admit(short_.data(), block);
             descend(kSweeps);
             score(rest_);

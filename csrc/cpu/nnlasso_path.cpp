@@ -75,7 +75,7 @@ private:
     std::vector<std::vector<double>> products_;  // for a position that was in the support: c . c_i for all of the list
     std::vector<double> alpha_, beta_, factor_, fixed_, moving_;
     std::vector<Event> events_;
-    std::vector<double> proved_;          // penalties of the events at which no row of the dictionary is missing
+    std::vector<double> proved_;  // penalties of the events at which no row of the dictionary is missing
     std::vector<const float*> pointers_;  // to the rows of the list
     size_t capacity_ = 0, factored_ = 0;  // of the factor: its stride, and rows that hold for the support
 };
@@ -112,8 +112,8 @@ void Path::enter(int64_t position) {
         const float* source = row_of(dictionary_, rows_[static_cast<size_t>(position)]);
         const std::vector<double> wide(source, source + dictionary_.dimension);
         products.resize(rows_.size());
-        dot_rows(pointers_.data() + known, static_cast<int64_t>(rows_.size() - known), wide.data(), dictionary_.dimension,
-                 products.data() + known);
+        dot_rows(pointers_.data() + known, static_cast<int64_t>(rows_.size() - known), wide.data(),
+                 dictionary_.dimension, products.data() + known);
     }
     used_[static_cast<size_t>(position)] = 1;
     support_.push_back(position);
@@ -185,7 +185,8 @@ void Path::record(double penalty) {
         subtract_row(dictionary_, rows_[position], weights[p], values.data());
         error += std::fabs(weights[p]) * dictionary_.round_error;
     }
-    subtract_rows(event.exact.data(), weights.data(), rows.data(), static_cast<int64_t>(rows.size()), dictionary_.dimension);
+    subtract_rows(event.exact.data(), weights.data(), rows.data(), static_cast<int64_t>(rows.size()),
+                  dictionary_.dimension);
     const double norm = std::sqrt(dot(event.exact.data(), event.exact.data(), dictionary_.dimension));
     screen_residual(dictionary_, values.data(), error, norm, event.residual);
     events_.push_back(std::move(event));
@@ -204,7 +205,8 @@ void Path::follow() {
     factored_ = 0;
     int64_t first = 0;
     for (size_t i = 0; i < count; ++i) {
-        if (ahead(correlations_[i], i, correlations_[static_cast<size_t>(first)], first)) first = static_cast<int64_t>(i);
+        if (ahead(correlations_[i], i, correlations_[static_cast<size_t>(first)], first))
+            first = static_cast<int64_t>(i);
     }
     penalty_ = rows_.empty() ? 0.0 : std::max(0.0, 2 * correlations_[static_cast<size_t>(first)]);
     if (penalty_ == 0.0) return;
@@ -266,7 +268,8 @@ bool Path::repair() {
     for (size_t e = known; e < events_.size() && !violated; ++e) {  // what follows a violation is another path
         for (const Candidate& candidate : found[e - known]) {
             if (listed_[static_cast<size_t>(candidate.row)]) continue;
-            const double exact = dot(row_of(dictionary_, candidate.row), events_[e].exact.data(), dictionary_.dimension);
+            const double exact =
+                dot(row_of(dictionary_, candidate.row), events_[e].exact.data(), dictionary_.dimension);
             violated |= exact > events_[e].penalty / 2 * (1 + 1e-9);
         }
         if (!violated) proved_.push_back(events_[e].penalty);

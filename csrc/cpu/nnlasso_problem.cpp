@@ -82,7 +82,8 @@ bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& mark
     const int32_t possible = screen_threshold(screened_, penalty_ / 2);
     open_.clear();
     for (const Candidate& candidate : candidates) {
-        if (candidate.product >= possible && !marks[static_cast<std::size_t>(candidate.row)]) open_.push_back(candidate);
+        if (candidate.product >= possible && !marks[static_cast<std::size_t>(candidate.row)])
+            open_.push_back(candidate);
     }
     const size_t first = std::min(open_.size(), 4 * kBlock);
     std::partial_sort(open_.begin(), open_.begin() + static_cast<int64_t>(first), open_.end(), more_correlated);
@@ -167,7 +168,8 @@ void Problem::finish(SparseCode& code) const {
     code.values.clear();
     std::vector<int64_t> order;
     for (int64_t i = 0; i < small_.size(); ++i) {
-        const double exact = dot(dictionary_.rows + small_.row(i) * dictionary_.dimension, residual_.data(), dictionary_.dimension);
+        const double exact =
+            dot(dictionary_.rows + small_.row(i) * dictionary_.dimension, residual_.data(), dictionary_.dimension);
         largest = std::max(largest, exact);
         if (small_.weight(i) <= 0.0) continue;
         off = std::max(off, std::fabs(2 * exact - penalty_));

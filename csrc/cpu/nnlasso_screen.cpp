@@ -133,7 +133,8 @@ void measure(const ScreenedDictionary& dictionary, const float* row, const int16
     for (int64_t c = 0; c < width; ++c) values[c] = codes[c] / dictionary.scale;
     double error = 0.0;
     for (int64_t i = 0; i < dictionary.dimension; ++i) {
-        const double kept = dictionary.basis.empty() ? values[i] : dot(dictionary.basis.data() + i * width, values, width);
+        const double kept =
+            dictionary.basis.empty() ? values[i] : dot(dictionary.basis.data() + i * width, values, width);
         error += (row[i] - kept) * (row[i] - kept);
     }
     extent.row_error = std::max(extent.row_error, std::sqrt(error));
@@ -147,7 +148,8 @@ Extent over_rows(const ScreenedDictionary& dictionary, int num_threads, Body&& b
         std::vector<float> run(static_cast<std::size_t>(dictionary.width));
         std::vector<double> values(static_cast<std::size_t>(dictionary.width));
         const int64_t end = std::min((slice + 1) * kSlice, dictionary.count);
-        for (int64_t row = slice * kSlice; row < end; ++row) body(row, run, values, parts[static_cast<std::size_t>(slice)]);
+        for (int64_t row = slice * kSlice; row < end; ++row)
+            body(row, run, values, parts[static_cast<std::size_t>(slice)]);
     });
     Extent total;
     for (const Extent& part : parts) {
@@ -210,7 +212,8 @@ double screen_coordinates(const ScreenedDictionary& dictionary, const double* ve
     }
     std::vector<float> single(static_cast<std::size_t>(dictionary.dimension + dictionary.width));
     const double shrink = norm > 0.0 ? 1.0 / norm : 1.0;  // into the range of float32
-    for (int64_t i = 0; i < dictionary.dimension; ++i) single[static_cast<std::size_t>(i)] = static_cast<float>(vector[i] * shrink);
+    for (int64_t i = 0; i < dictionary.dimension; ++i)
+        single[static_cast<std::size_t>(i)] = static_cast<float>(vector[i] * shrink);
     project(dictionary.basis.data(), single.data(), dictionary.dimension, dictionary.width,
             single.data() + dictionary.dimension, values);
     for (int64_t c = 0; c < dictionary.width; ++c) values[c] *= norm > 0.0 ? norm : 1.0;
@@ -298,7 +301,8 @@ void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, 
     int32_t products[kRows][1];
     for (int64_t first = 0; first < n; first += kRows) {
         for (int64_t i = 0; i < kRows; ++i) {  // rows lie apart: no hardware fetches the next ones ahead
-            const int16_t* later = dictionary.codes.data() + list[std::min(first + kAhead + i, n - 1)].row * dictionary.width;
+            const int16_t* later =
+                dictionary.codes.data() + list[std::min(first + kAhead + i, n - 1)].row * dictionary.width;
             for (int64_t c = 0; c < dictionary.width; c += kScreenLanes) __builtin_prefetch(later + c);
         }
         for (int64_t i = 0; i < kRows; ++i) {  // the last group repeats its last row

@@ -26,9 +26,13 @@ struct LineAllocator {
     T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
     void deallocate(T* memory, std::size_t) { ::operator delete(memory, kLine); }
     template <class U>
-    bool operator==(const LineAllocator<U>&) const { return true; }
+    bool operator==(const LineAllocator<U>&) const {
+        return true;
+    }
     template <class U>
-    bool operator!=(const LineAllocator<U>&) const { return false; }
+    bool operator!=(const LineAllocator<U>&) const {
+        return false;
+    }
 };
 using Codes = std::vector<int16_t, LineAllocator<int16_t>>;
 

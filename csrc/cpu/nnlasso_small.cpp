@@ -50,7 +50,8 @@ inline void dot_group(const A* const* rows, const double* b, int64_t n, double* 
 
 // products[i * stride + j] = left[i] . right[j] for R and T rows of n doubles, n a multiple of kLanes.
 template <int R, int T>
-inline __attribute__((always_inline)) void multiply(const double* left, const double* right, int64_t n, double* products, int64_t stride) {
+inline __attribute__((always_inline)) void multiply(const double* left, const double* right, int64_t n,
+                                                    double* products, int64_t stride) {
     Lanes lanes[R][T] = {};
     for (int64_t c = 0; c < n; c += kLanes) {
 #pragma GCC unroll 4
@@ -105,8 +106,10 @@ FASTCONCEPT_CLONES
 void subtract_rows(double* __restrict out, const double* factors, const float* const* rows, int64_t count, int64_t n) {
     int64_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        const float *__restrict a = rows[i], *__restrict b = rows[i + 1], *__restrict c = rows[i + 2],
-                    *__restrict d = rows[i + 3];
+        const float* __restrict a = rows[i];
+        const float* __restrict b = rows[i + 1];
+        const float* __restrict c = rows[i + 2];
+        const float* __restrict d = rows[i + 3];
         for (int64_t k = 0; k < n; ++k) {
             out[k] -= (factors[i] * a[k] + factors[i + 1] * b[k]) + (factors[i + 2] * c[k] + factors[i + 3] * d[k]);
         }
@@ -231,7 +234,8 @@ void SmallProblem::leave_dependent(int64_t position) {
     const int64_t dependent = support_[static_cast<std::size_t>(position)];
     step_.resize(static_cast<std::size_t>(position));
     double total = 0.0;
-    for (int64_t p = 0; p < position; ++p) step_[static_cast<std::size_t>(p)] = gram(dependent, support_[static_cast<std::size_t>(p)]);
+    for (int64_t p = 0; p < position; ++p)
+        step_[static_cast<std::size_t>(p)] = gram(dependent, support_[static_cast<std::size_t>(p)]);
     substitute(step_);
     for (double beta : step_) total += beta;
     const double sign = total > 1.0 + 1e-9 ? 1.0 : -1.0;
@@ -277,7 +281,8 @@ void SmallProblem::solve(double penalty, double slack) {
         }
         const int64_t n = factored = static_cast<int64_t>(support_.size());
         step_.resize(static_cast<std::size_t>(n));
-        for (int64_t p = 0; p < n; ++p) step_[static_cast<std::size_t>(p)] = target_product(support_[static_cast<std::size_t>(p)]) - half;
+        for (int64_t p = 0; p < n; ++p)
+            step_[static_cast<std::size_t>(p)] = target_product(support_[static_cast<std::size_t>(p)]) - half;
         substitute(step_);
         double reach = 1.0;
         int64_t leaving = -1;
@@ -290,7 +295,8 @@ void SmallProblem::solve(double penalty, double slack) {
         }
         for (int64_t p = 0; p < n; ++p) {
             double& w = weights_[static_cast<std::size_t>(support_[static_cast<std::size_t>(p)])];
-            w = leaving < 0 ? step_[static_cast<std::size_t>(p)] : std::max(0.0, w + reach * (step_[static_cast<std::size_t>(p)] - w));
+            w = leaving < 0 ? step_[static_cast<std::size_t>(p)]
+                            : std::max(0.0, w + reach * (step_[static_cast<std::size_t>(p)] - w));
         }
         if (leaving >= 0) {
             weights_[static_cast<std::size_t>(support_[static_cast<std::size_t>(leaving)])] = 0.0;
@@ -303,7 +309,8 @@ void SmallProblem::solve(double penalty, double slack) {
         for (int64_t i = 0; i < size(); ++i) {
             if (weight(i) > 0.0) continue;
             double gradient = target_product(i) - half;
-            for (int64_t p = 0; p < n; ++p) gradient -= gram(i, support_[static_cast<std::size_t>(p)]) * step_[static_cast<std::size_t>(p)];
+            for (int64_t p = 0; p < n; ++p)
+                gradient -= gram(i, support_[static_cast<std::size_t>(p)]) * step_[static_cast<std::size_t>(p)];
             if (gradient > worst) {
                 worst = gradient;
                 entering = i;

@@ -77,8 +77,8 @@ void rank_in_rounds(const Request& request, const NearTies& near_ties) {
         int32_t* ranks = request.ranks + patch * concepts;
         for (int64_t start = 0; start < rows; start += kCountBlock)
             for (int64_t j = 0; j < concepts; ++j)
-                ranks[j] += near_ties.count_greater(patch, values + start, start, std::min(kCountBlock, rows - start),
-                                                    best[j]);
+                ranks[j] +=
+                    near_ties.count_greater(patch, values + start, start, std::min(kCountBlock, rows - start), best[j]);
     });
 }
 
@@ -96,9 +96,8 @@ void rank_by_streaming(const Request& request, const NearTies& near_ties, const 
     alone.bank = {gathered.data(), members.count(), request.bank.dims};
     alone.subtrees = members.lists();
     const NearTies member_ties(patches, alone.bank, request.queries, request.num_threads);
-    for_each_patch(patches, alone.bank, request.num_threads, [&](int64_t patch, const float* values, int) {
-        find_best(alone, member_ties, patch, values);
-    });
+    for_each_patch(patches, alone.bank, request.num_threads,
+                   [&](int64_t patch, const float* values, int) { find_best(alone, member_ties, patch, values); });
 
     const int64_t concepts = request.concepts(), rounds = (patches.rows + kStreamedPatches - 1) / kStreamedPatches;
     const int64_t height = (patches.rows + rounds - 1) / rounds;
@@ -114,8 +113,8 @@ void rank_by_streaming(const Request& request, const NearTies& near_ties, const 
             for (int64_t patch = first; patch < stop; ++patch)
                 for (int64_t cell = patch * concepts; cell < (patch + 1) * concepts; ++cell)
                     mine.ranks[static_cast<size_t>(cell)] +=
-                        near_ties.count_greater(patch, mine.tile.data() + (patch - first) * kBankTile,
-                                                tile * kBankTile, width, request.best[cell]);
+                        near_ties.count_greater(patch, mine.tile.data() + (patch - first) * kBankTile, tile * kBankTile,
+                                                width, request.best[cell]);
         }
     });
     for (const Counter& counter : counters)
@@ -136,8 +135,7 @@ void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees,
     const Members members(bank, subtrees);
     if (members.count() <= bank.rows / kFewMembers && request.concepts() <= kMostStreamed)
         rank_by_streaming(request, near_ties, members);
-    else
-        rank_in_rounds(request, near_ties);
+    else rank_in_rounds(request, near_ties);
     std::copy(best.begin(), best.end(), similarities);
 }
 

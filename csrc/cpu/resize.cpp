@@ -108,8 +108,8 @@ std::vector<Strip> make_strips(const int32_t* boxes, int64_t count) {
     std::vector<Strip> strips;
     for (const int64_t i : order) {
         const int32_t* box = boxes + 4 * i;
-        const bool joins = !strips.empty() && strips.back().x0 == box[0] && strips.back().x1 == box[2] &&
-                           box[1] < strips.back().y1;
+        const bool joins =
+            !strips.empty() && strips.back().x0 == box[0] && strips.back().x1 == box[2] && box[1] < strips.back().y1;
         if (!joins) strips.push_back({box[0], box[2], box[1], box[3], {}});
         strips.back().boxes.push_back(i);
         strips.back().y1 = std::max<int64_t>(strips.back().y1, box[3]);
@@ -117,9 +117,7 @@ std::vector<Strip> make_strips(const int32_t* boxes, int64_t count) {
     return strips;
 }
 
-inline uint8_t to_byte(int32_t fixed) {
-    return static_cast<uint8_t>(std::clamp(fixed >> kPrecision, 0, 255));
-}
+inline uint8_t to_byte(int32_t fixed) { return static_cast<uint8_t>(std::clamp(fixed >> kPrecision, 0, 255)); }
 
 // One row of pixels (RGB side by side) -> one row of each channel, resized.
 void resize_row(const uint8_t* pixels, const Axis& axis, int64_t width, uint8_t* out) {
@@ -136,8 +134,8 @@ void resize_row(const uint8_t* pixels, const Axis& axis, int64_t width, uint8_t*
 // Rows of one channel, `stride` apart -> one resized row, normalised by the float32 operations that torchvision and
 // encoders/preprocess.py do, in their order, so that patches equal theirs to the last bit.
 FASTCONCEPT_CLONES
-void resize_column(const uint8_t* rows, int64_t stride, const int32_t* weight, int64_t taps, int64_t width,
-                   float mean, float deviation, int32_t* sums, float* out) {
+void resize_column(const uint8_t* rows, int64_t stride, const int32_t* weight, int64_t taps, int64_t width, float mean,
+                   float deviation, int32_t* sums, float* out) {
     for (int64_t x = 0; x < width; ++x) sums[x] = 1 << (kPrecision - 1);
     for (int64_t t = 0; t < taps; ++t)
         for (int64_t x = 0; x < width; ++x) sums[x] += weight[t] * rows[t * stride + x];
@@ -152,11 +150,11 @@ void require_inside(const Image& image, const int32_t* boxes, int64_t count) {
         const int32_t* box = boxes + 4 * i;
         if (box[0] < 0 || box[1] < 0 || box[0] >= box[2] || box[1] >= box[3] || box[2] > image.width ||
             box[3] > image.height)
-            throw std::invalid_argument(
-                "boxes[" + std::to_string(i) + "] is (" + std::to_string(box[0]) + ", " + std::to_string(box[1]) +
-                ", " + std::to_string(box[2]) + ", " + std::to_string(box[3]) +
-                "), expected x0 < x1 and y0 < y1 inside the image of width " + std::to_string(image.width) +
-                " and height " + std::to_string(image.height));
+            throw std::invalid_argument("boxes[" + std::to_string(i) + "] is (" + std::to_string(box[0]) + ", " +
+                                        std::to_string(box[1]) + ", " + std::to_string(box[2]) + ", " +
+                                        std::to_string(box[3]) +
+                                        "), expected x0 < x1 and y0 < y1 inside the image of width " +
+                                        std::to_string(image.width) + " and height " + std::to_string(image.height));
     }
 }
 
@@ -211,9 +209,8 @@ private:
         for (int64_t y = first; y < std::min(first + kStripRows, target_.height); ++y)
             for (int channel = 0; channel < 3; ++channel) {
                 const int64_t row = y0 - strip.y0 + axis.start[static_cast<size_t>(y)];
-                resize_column(strip.pixels + row * stride + channel * width, stride,
-                              axis.weight.data() + y * axis.taps, axis.taps, width,
-                              static_cast<float>(target_.mean[channel]),
+                resize_column(strip.pixels + row * stride + channel * width, stride, axis.weight.data() + y * axis.taps,
+                              axis.taps, width, static_cast<float>(target_.mean[channel]),
                               static_cast<float>(target_.deviation[channel]), sums.data(),
                               out_ + ((box * 3 + channel) * target_.height + y) * width);
             }

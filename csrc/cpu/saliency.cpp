@@ -133,7 +133,8 @@ struct Scratch {
     std::vector<double> values, counts, sums;
 
     Scratch(const Layout& layout, int64_t patches, int64_t wide)
-        : values(static_cast<size_t>(patches * wide)), counts(static_cast<size_t>(layout.cells * wide)),
+        : values(static_cast<size_t>(patches * wide)),
+          counts(static_cast<size_t>(layout.cells * wide)),
           sums(static_cast<size_t>(layout.height * layout.width * wide)) {}
 };
 

@@ -20,7 +20,7 @@ void saliency_maps(const Value* values, int64_t concepts, const Patches& patches
 
 extern template void saliency_maps<float>(const float*, int64_t, const Patches&, int64_t, int64_t, float*, double*,
                                           double*, int);
-extern template void saliency_maps<int32_t>(const int32_t*, int64_t, const Patches&, int64_t, int64_t, float*,
-                                            double*, double*, int);
+extern template void saliency_maps<int32_t>(const int32_t*, int64_t, const Patches&, int64_t, int64_t, float*, double*,
+                                            double*, int);
 
 }  // namespace fastconcept

@@ -3,7 +3,7 @@
 // aarch64 the baseline already has NEON.
 #pragma once
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 &&         \
     !defined(FASTCONCEPT_SANITIZE)
 #define FASTCONCEPT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define FASTCONCEPT_HAS_CLONES 1

@@ -56,8 +56,8 @@ void require_lists(const Lists& lists, int64_t rows, const char* indptr_name, co
                    bool may_be_empty) {
     const std::string indptr(indptr_name);
     if (lists.indptr[0] != 0 || lists.indptr[lists.count] != lists.total)
-        throw std::invalid_argument(indptr + " must start at 0 and end at len(" + indices_name + ") = " +
-                                    std::to_string(lists.total));
+        throw std::invalid_argument(indptr + " must start at 0 and end at len(" + indices_name +
+                                    ") = " + std::to_string(lists.total));
     for (int64_t j = 0; j < lists.count; ++j) {
         const int64_t length = lists.indptr[j + 1] - lists.indptr[j];
         if (length < 0) throw std::invalid_argument(indptr + " must not decrease, but does at " + std::to_string(j));

@@ -75,8 +75,12 @@ void bind_saliency_maps(uintptr_t values, bool integers, int64_t pitch, int64_t 
                         const std::array<uintptr_t, 4>& coverage, int64_t cells, int64_t patches, uintptr_t means,
                         uintptr_t maps, uintptr_t low, uintptr_t high, uintptr_t stream) {
     require(concepts >= 0 && pitch >= concepts && cells >= 1 && patches >= 1, "maps need concepts, cells and patches");
-    const Coverage cover{at<const int32_t>(coverage[0]), at<const int32_t>(coverage[1]), at<const double>(coverage[2]),
-                         at<const double>(coverage[3]), cells, patches};
+    const Coverage cover{at<const int32_t>(coverage[0]),
+                         at<const int32_t>(coverage[1]),
+                         at<const double>(coverage[2]),
+                         at<const double>(coverage[3]),
+                         cells,
+                         patches};
     const auto run = [&](auto* typed) {
         saliency_maps(typed, pitch, concepts, cover, at<double>(means), at<float>(maps), at<double>(low),
                       at<double>(high), stream_at(stream));
@@ -88,7 +92,11 @@ void bind_saliency_maps(uintptr_t values, bool integers, int64_t pitch, int64_t 
 // One axis of a resize: addresses of sizes, offsets, taps and starts.
 TapTables tables_at(const std::array<uintptr_t, 4>& axis, int32_t count, int32_t output) {
     require(count >= 1 && output >= 1, "an axis needs at least one size");
-    return {at<const int32_t>(axis[0]), at<const int64_t>(axis[1]), at<int32_t>(axis[2]), at<int32_t>(axis[3]), count,
+    return {at<const int32_t>(axis[0]),
+            at<const int64_t>(axis[1]),
+            at<int32_t>(axis[2]),
+            at<int32_t>(axis[3]),
+            count,
             output};
 }
 
@@ -103,8 +111,14 @@ void bind_resize_patches(uintptr_t image, int64_t width, uintptr_t boxes, uintpt
                          const std::array<int32_t, 2>& output, int32_t filter, const std::array<float, 3>& scale,
                          const std::array<float, 3>& shift, bool half, uintptr_t out, uintptr_t stream) {
     require(count >= 0 && count <= kMaxGrid && tallest >= 1, "too many boxes");
-    ResizeJob job{at<const uint8_t>(image), width, at<const int32_t>(boxes), at<const int64_t>(rows), count, tallest,
-                  at<uint8_t>(between), tables_at(horizontal, sizes[1], output[1]),
+    ResizeJob job{at<const uint8_t>(image),
+                  width,
+                  at<const int32_t>(boxes),
+                  at<const int64_t>(rows),
+                  count,
+                  tallest,
+                  at<uint8_t>(between),
+                  tables_at(horizontal, sizes[1], output[1]),
                   tables_at(vertical, sizes[0], output[0])};
     std::copy(scale.begin(), scale.end(), job.scale);
     std::copy(shift.begin(), shift.end(), job.shift);
@@ -115,10 +129,20 @@ void bind_resize_patches(uintptr_t image, int64_t width, uintptr_t boxes, uintpt
 // In the order of the fields of Problems.
 Problems problems_at(const std::array<uintptr_t, 12>& arrays, int32_t capacity, int32_t dims) {
     require(capacity >= 1 && dims >= 1, "problems need room for a word");
-    return {at<const float>(arrays[0]), at<const double>(arrays[1]), at<int32_t>(arrays[2]), at<double>(arrays[3]),
-            at<int32_t>(arrays[4]),     at<int32_t>(arrays[5]),      at<double>(arrays[6]),  at<double>(arrays[7]),
-            at<double>(arrays[8]),      at<double>(arrays[9]),       at<double>(arrays[10]), at<int32_t>(arrays[11]),
-            capacity,                   dims};
+    return {at<const float>(arrays[0]),
+            at<const double>(arrays[1]),
+            at<int32_t>(arrays[2]),
+            at<double>(arrays[3]),
+            at<int32_t>(arrays[4]),
+            at<int32_t>(arrays[5]),
+            at<double>(arrays[6]),
+            at<double>(arrays[7]),
+            at<double>(arrays[8]),
+            at<double>(arrays[9]),
+            at<double>(arrays[10]),
+            at<int32_t>(arrays[11]),
+            capacity,
+            dims};
 }
 
 void bind_nnlasso_solve(uintptr_t dictionary, const std::array<uintptr_t, 12>& problems, int32_t capacity, int32_t dims,
@@ -157,10 +181,17 @@ void bind_nnlasso_pack(const std::array<uintptr_t, 12>& problems, int32_t capaci
 // In the order of the fields of Paths.
 Paths paths_at(const std::array<uintptr_t, 9>& arrays, int32_t capacity, int32_t dims) {
     require(capacity >= 1 && dims >= 1, "paths need room for a word");
-    return {at<const float>(arrays[0]), at<int32_t>(arrays[1]), at<int32_t>(arrays[2]),
-            at<int32_t>(arrays[3]),     at<double>(arrays[4]),  at<double>(arrays[5]),
-            at<double>(arrays[6]),      at<double>(arrays[7]),  at<int32_t>(arrays[8]),
-            capacity,                   dims};
+    return {at<const float>(arrays[0]),
+            at<int32_t>(arrays[1]),
+            at<int32_t>(arrays[2]),
+            at<int32_t>(arrays[3]),
+            at<double>(arrays[4]),
+            at<double>(arrays[5]),
+            at<double>(arrays[6]),
+            at<double>(arrays[7]),
+            at<int32_t>(arrays[8]),
+            capacity,
+            dims};
 }
 
 void bind_nnlasso_path_segment(uintptr_t dictionary, const std::array<uintptr_t, 9>& paths, int32_t capacity,

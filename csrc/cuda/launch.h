@@ -31,7 +31,8 @@ using Half = __half;
 
 inline void check(cudaError_t status, const char* what) {
     if (status != cudaSuccess) {
-        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorName(status) + ", " + cudaGetErrorString(status));
+        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorName(status) + ", " +
+                                 cudaGetErrorString(status));
     }
 }
 

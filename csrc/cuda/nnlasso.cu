@@ -59,7 +59,8 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
     for (int at = threadIdx.x; at < problems.dims; at += kSolveBlock) {
         double residual = target[at];
         for (int k = 0; k < support; ++k)
-            residual -= weights[k] * static_cast<double>(dictionary[static_cast<int64_t>(words[k]) * problems.dims + at]);
+            residual -=
+                weights[k] * static_cast<double>(dictionary[static_cast<int64_t>(words[k]) * problems.dims + at]);
         const Value rounded = static_cast<Value>(residual);
         residuals[static_cast<int64_t>(blockIdx.x) * problems.dims + at] = rounded;
         square += residual * residual;
@@ -89,7 +90,8 @@ __device__ Candidate next_candidate(const Value* row, int64_t words, double leas
     Candidate best{0.0, -1};
     for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) {
         const Candidate here{static_cast<double>(row[j]), static_cast<int32_t>(j)};
-        if (here.value > least && (taken.word < 0 || before(taken, here)) && here.word != taken.word && before(here, best))
+        if (here.value > least && (taken.word < 0 || before(taken, here)) && here.word != taken.word &&
+            before(here, best))
             best = here;
     }
     return best;
@@ -120,8 +122,8 @@ __global__ void select_kernel(const Value* __restrict__ correlations, int64_t wo
         uneven = fmax(uneven, fabs(2.0 * static_cast<double>(row[chosen[k]]) - penalty));
     largest = block_max(largest, scratch);
     uneven = block_max(uneven, scratch);
-    const double gap = relative_gap(problems.primal[problem], problems.square[problem], problems.alignment[problem],
-                                    largest, penalty);
+    const double gap =
+        relative_gap(problems.primal[problem], problems.square[problem], problems.alignment[problem], largest, penalty);
     int32_t status = gap <= tolerance ? static_cast<int32_t>(kSolved) : problems.status[problem];
     int count = support;
     if (status == kUnfinished) {
@@ -190,8 +192,8 @@ void nnlasso_select(const Value* correlations, int64_t words, int64_t pitch, con
 
 void nnlasso_pack(const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices, double* values,
                   Stream stream) {
-    launch("nnlasso pack", pack_kernel, dim3(static_cast<unsigned>(n)), kSolveBlock, 0, stream, problems, indptr, indices,
-           values);
+    launch("nnlasso pack", pack_kernel, dim3(static_cast<unsigned>(n)), kSolveBlock, 0, stream, problems, indptr,
+           indices, values);
 }
 
 FASTCONCEPT_NNLASSO(template, float)

@@ -42,7 +42,7 @@ __device__ inline SmallProblem carve(unsigned char* bytes, int capacity) {
 // Gram matrix of the words and their products with the target, summed in float64. A thread owns 2 x 2 entries at a
 // time; the words' columns pass through shared memory (which the factor needs only later).
 __device__ inline void fill_gram(const float* dictionary, const float* target, const int32_t* words, int dims,
-                          const SmallProblem& small) {
+                                 const SmallProblem& small) {
     double* staged = small.factor;
     const int count = small.count, pairs = (count + 1) / 2, tiles = pairs * (pairs + 1) / 2;
     for (int first = 0; first == 0 || first < tiles; first += kSolveBlock) {

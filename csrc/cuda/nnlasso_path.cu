@@ -71,7 +71,8 @@ __global__ void event_kernel(const double* __restrict__ correlations, int64_t wo
     const double* beta = paths.beta + problem * paths.capacity;
     const int support = paths.support[problem];
     const double penalty = paths.penalty[problem];
-    for (int k = threadIdx.x; k <= support; k += kSolveBlock) known[k] = k < support ? chosen[k] : paths.barred[problem];
+    for (int k = threadIdx.x; k <= support; k += kSolveBlock)
+        known[k] = k < support ? chosen[k] : paths.barred[problem];
     __syncthreads();
     Candidate enters{0.0, -1}, leaves{0.0, -1};
     for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) {

@@ -185,7 +185,8 @@ __global__ void all_ranks_kernel(Similarities similarities, Levels levels, int s
         exclusive_sums(starts, buckets + 1, warp_totals);
         for (int i = threadIdx.x; i < columns; i += kBlock) {
             const uint32_t packed = static_cast<uint32_t>(out[i]);
-            const int32_t place = starts[packed >> kPlaceBits] + static_cast<int32_t>(packed & ((1u << kPlaceBits) - 1));
+            const int32_t place =
+                starts[packed >> kPlaceBits] + static_cast<int32_t>(packed & ((1u << kPlaceBits) - 1));
             grouped[place] = {values[i], i};
         }
         __syncthreads();
@@ -209,7 +210,8 @@ __global__ void all_ranks_kernel(Similarities similarities, Levels levels, int s
 void split_rows(const float* rows, int64_t count, int64_t dims, bool second_high, int64_t pitch, Half* out,
                 int32_t* invalid, Stream stream) {
     const dim3 grid(static_cast<unsigned>(min(count, static_cast<int64_t>(1 << 16))));
-    launch("split rows", split_rows_kernel, grid, kBlock, 0, stream, rows, count, dims, second_high, pitch, out, invalid);
+    launch("split rows", split_rows_kernel, grid, kBlock, 0, stream, rows, count, dims, second_high, pitch, out,
+           invalid);
 }
 
 void subtree_maxima(const Similarities& similarities, const int64_t* indptr, const int32_t* indices, int64_t count,

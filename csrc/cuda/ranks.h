@@ -29,7 +29,8 @@ void subtree_maxima(const Similarities& similarities, const int64_t* indptr, con
                     float* best, int64_t best_pitch, Stream stream);
 
 // ranks[v, c] += number of similarities of row v greater than best[v, c]; both (rows, concepts). Zero ranks first.
-void count_greater(const Similarities& similarities, const float* best, int64_t concepts, int32_t* ranks, Stream stream);
+void count_greater(const Similarities& similarities, const float* best, int64_t concepts, int32_t* ranks,
+                   Stream stream);
 
 // Concepts with children, from the leaves upward: level l has entries level_indptr[l] .. level_indptr[l + 1] - 1, and
 // entry i is the concept nodes[i] with children child[child_indptr[i]] .. child[child_indptr[i + 1] - 1].

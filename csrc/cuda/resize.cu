@@ -110,7 +110,9 @@ __global__ void vertical_kernel(ResizeJob job, Filter filter, Value* out) {
     }
 }
 
-unsigned parts(int64_t items) { return static_cast<unsigned>(max(min(ceil_div(items, kBlock), int64_t{64}), int64_t{1})); }
+unsigned parts(int64_t items) {
+    return static_cast<unsigned>(max(min(ceil_div(items, kBlock), int64_t{64}), int64_t{1}));
+}
 
 }  // namespace
 
@@ -127,8 +129,8 @@ void resize_patches(const ResizeJob& job, Filter filter, Value* out, Stream stre
     const int64_t width = job.horizontal.output, results = 3 * job.vertical.output * width;
     launch("resize rows", horizontal_kernel, dim3(count, parts(job.tallest * width)), kBlock, 0, stream, job, filter);
     if (width % kPerThread == 0) {
-        launch("resize columns", vertical_kernel<Value, kPerThread>, dim3(count, parts(results / kPerThread)), kBlock, 0,
-               stream, job, filter, out);
+        launch("resize columns", vertical_kernel<Value, kPerThread>, dim3(count, parts(results / kPerThread)), kBlock,
+               0, stream, job, filter, out);
     } else {
         launch("resize columns", vertical_kernel<Value, 1>, dim3(count, parts(results)), kBlock, 0, stream, job, filter,
                out);

@@ -89,9 +89,7 @@ def assert_ranks_explained(ranks: np.ndarray, similarities: np.ndarray, threshol
 
 @given(given_problem=problems)
 @settings(max_examples=60)
-def test_subtree_ranks_count_the_concepts_that_beat_the_best_member(
-    kernels: Kernels, given_problem: Problem
-) -> None:
+def test_subtree_ranks_count_the_concepts_that_beat_the_best_member(kernels: Kernels, given_problem: Problem) -> None:
     check_subtree_ranks(kernels, given_problem)
 
 

@@ -3,10 +3,10 @@
 //
 // Blocks run one after another; the threads of a block are fibers on one operating-system thread, switched only where
 // a thread waits for others (__syncthreads, __syncwarp, shuffles, votes). Which ready fiber runs next is drawn at
-// random, so a missing barrier shows as results that change from one launch to the next. Shared memory is poisoned before
-// every block and each array is an allocation of its own, so that AddressSanitizer sees an overrun. A barrier that
-// some threads never reach is an error, and so is a warp operation with a lane missing, or more shared memory than a
-// block of compute capability 8.7 may have: 48 KiB, fixed arrays included, or 163 where the launch asks for more.
+// random, so a missing barrier shows as results that change from one launch to the next. Shared memory is poisoned
+// before every block and each array is an allocation of its own, so that AddressSanitizer sees an overrun. A barrier
+// that some threads never reach is an error, and so is a warp operation with a lane missing, or more shared memory than
+// a block of compute capability 8.7 may have: 48 KiB, fixed arrays included, or 163 where the launch asks for more.
 #pragma once
 
 #include <setjmp.h>
@@ -15,10 +15,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
-#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -36,8 +36,12 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(4) uchar4 { uint8_t x, y, z, w; };
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(4) uchar4 {
+    uint8_t x, y, z, w;
+};
 
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -52,7 +56,8 @@ public:
 
     // Runs `body` once per thread of the block, which may use `room` bytes of shared memory in all.
     void run(unsigned threads, size_t dynamic_bytes, size_t room, const std::function<void()>& body) {
-        if (threads % 32 != 0 || threads > 1024) throw std::runtime_error("emulation: block size " + std::to_string(threads));
+        if (threads % 32 != 0 || threads > 1024)
+            throw std::runtime_error("emulation: block size " + std::to_string(threads));
         body_ = &body;
         shared_.clear();
         used_ = dynamic_bytes;
@@ -117,7 +122,7 @@ private:
     struct Fiber {
         std::unique_ptr<char[]> stack;
         ucontext_t context;  // to enter it the first time
-        jmp_buf place;       // to continue: an order of magnitude faster than swapcontext, which asks the kernel
+        jmp_buf place;  // to continue: an order of magnitude faster than swapcontext, which asks the kernel
         bool entered = false;
     };
     static std::shared_ptr<void> allocate(size_t bytes) {
@@ -273,8 +278,8 @@ void launch(const char*, void (*kernel)(Parameters...), dim3 grid, unsigned bloc
 
 }  // namespace fastconcept::cuda
 
-#define SHARED_ARRAY(type, name, count)                                                                \
-    static const char name##_key = 0;                                                                  \
-    type(&name)[count] = *static_cast<type(*)[count]>(emulation::Block::current().shared(&name##_key, \
-                                                                                        sizeof(type) * (count)))
+#define SHARED_ARRAY(type, name, count)                                                                                \
+    static const char name##_key = 0;                                                                                  \
+    type(&name)[count] =                                                                                               \
+        *static_cast<type(*)[count]>(emulation::Block::current().shared(&name##_key, sizeof(type) * (count)))
 #define DYNAMIC_SHARED(name) unsigned char* name = static_cast<unsigned char*>(emulation::Block::current().dynamic())
