@@ -1,8 +1,8 @@
-"""Encoders that take little room: weights stored in 16 and 8 bits, computed in float32.
+"""Smaller encoder files: weights are stored in 16 or 8 bits, and everything is still computed in float32.
 
-Large weights become float16 with a cast behind them; ONNX Runtime folds the casts when it opens the file, so nothing is
-slower and nothing is rounded but the weights themselves. Tables that are only looked up (token embeddings) become
-8-bit integers with one scale a row, and only the rows that a text asks for are ever turned back.
+Large weights become float16 with a cast behind them. ONNX Runtime folds the casts when it opens the file, so nothing is
+slower and only the weights themselves are rounded. Tables that are only looked up (token embeddings) become 8-bit
+integers with one scale per row, and only the rows that a text needs are converted back.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def compact(path: str | Path) -> dict[str, int]:
     Raises
     ------
     ExportError
-        If the file cannot be read, keeps its weights in another file, or holds a weight that is not a number or
-        beyond float16 (the infinities of attention masks stay).
+        If the file cannot be read, keeps its weights in another file, or holds a weight that is not a number or is
+        beyond the range of float16 (the infinities of attention masks stay).
     """
     import onnx
 
@@ -55,7 +55,7 @@ def compact(path: str | Path) -> dict[str, int]:
 
 
 class _Compactor:
-    """Replaces the initializers of one graph; the nodes that turn them back come first."""
+    """Replaces the initializers of one graph; the nodes that convert them back come first."""
 
     def __init__(self, model: Any, path: Path) -> None:
         self.graph, self.path = model.graph, path
@@ -105,12 +105,12 @@ class _Compactor:
         weight.CopyFrom(numpy_helper.from_array(integers, table))
         self.graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), rows))
         for lookup in lookups:
-            ids, found = lookup.input[1], lookup.output[0]
+            ids, result = lookup.input[1], lookup.output[0]
             nodes = [
-                helper.make_node("Gather", [table, ids], [f"{found}_bytes"], axis=0),
-                helper.make_node("Cast", [f"{found}_bytes"], [f"{found}_wide"], to=TensorProto.FLOAT),
-                helper.make_node("Gather", [rows, ids], [f"{found}_scales"], axis=0),
-                helper.make_node("Mul", [f"{found}_wide", f"{found}_scales"], [found]),
+                helper.make_node("Gather", [table, ids], [f"{result}_bytes"], axis=0),
+                helper.make_node("Cast", [f"{result}_bytes"], [f"{result}_wide"], to=TensorProto.FLOAT),
+                helper.make_node("Gather", [rows, ids], [f"{result}_scales"], axis=0),
+                helper.make_node("Mul", [f"{result}_wide", f"{result}_scales"], [result]),
             ]
             at = next(i for i, node in enumerate(self.graph.node) if node == lookup)
             del self.graph.node[at]

@@ -117,8 +117,8 @@ def read_image_mean(path: Path, dim: int, name: str | None = None) -> ImageMean:
             names = list(file.keys())
             chosen = name if name is not None else names[0] if len(names) == 1 else None
             if chosen not in names:
-                asked = f"has no tensor {name!r}" if name else "has several tensors; name one"
-                raise ExportError(f"{path} {asked}: {', '.join(names)}")
+                problem = f"has no tensor {name!r}" if name else "has several tensors; name one"
+                raise ExportError(f"{path} {problem}: {', '.join(names)}")
             mean = np.asarray(file.get_tensor(chosen), np.float32)
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise ExportError(f"{path} is not a readable safetensors file: {error}") from None

@@ -93,6 +93,8 @@ def from_towers(
         raise ExportError("the tokenizer does not say how many tokens a text may have; give context_length")
     images, texts = unit_rows(image), unit_rows(text)
     dim = row_width(f"the image tower of {name}", images, torch.zeros(2, 3, *preprocess.size))
+    if preprocess.patch_size is not None:
+        row_width(f"the image tower of {name}", images, torch.zeros(2, 3, *preprocess.patch_size))
     width = row_width(f"the text tower of {name}", texts, torch.ones(2, length, dtype=torch.int64))
     if width != dim:
         raise ExportError(f"{name}: the image tower returns rows of {dim}, the text tower rows of {width}")

@@ -1,8 +1,9 @@
-"""Does the exported model say what the original says? Measured in every export, and kept in the bundle."""
+"""Parity: how close the exported model is to the original, measured in every export and stored in the bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,23 +159,28 @@ def measure_parity(
     Returns
     -------
     dict
-        ``images`` and ``texts``: count, min_cosine, max_abs_difference from string or picture to embedding;
-        ``preprocessing``: max_abs_difference of the encoder's input, None where the model has no transform of its own;
-        ``tokens_equal``; ``min_cosine`` of all.
+        ``images`` and ``texts``: count, min_cosine and max_abs_difference from picture or string to embedding (pictures
+        count twice where patches have a size of their own); ``preprocessing``: max_abs_difference of the encoder's
+        input, None where the model has no transform of its own; ``tokens_equal``; ``min_cosine`` of all.
 
     Raises
     ------
     ExportError
         If the model's transform or a tower fails, or all its images or texts get the same embedding.
     """
-    difference, ours, theirs = 0.0, [], []
+    difference, ours, theirs, name = 0.0, [], [], f"the image tower of {model.name}"
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         prepared = np.stack([preprocess_image(image, model.preprocess) for image in batch])
         original = prepared if model.transform is None else _transformed(model, batch)
         difference = max(difference, float(np.abs(prepared - original).max()))
         ours.append(image_encoder.encode(prepared))
-        theirs.append(_rows(f"the image tower of {model.name}", model.image, original))
+        theirs.append(_rows(name, model.image, original))
+        if model.preprocess.patch_size is not None:
+            patch = replace(model.preprocess, size=model.preprocess.patch_size, resize_mode="squash")
+            patches = np.stack([preprocess_image(image, patch) for image in batch])
+            ours.append(image_encoder.encode(patches))
+            theirs.append(_rows(name, model.image, patches))
     image_report = _compare("image", np.concatenate(ours), np.concatenate(theirs))
     tokens = original_tokens(model.tokenizer, texts, model.context_length)
     name, batches = f"the text tower of {model.name}", range(0, len(tokens), _BATCH)

@@ -1,4 +1,4 @@
-"""The gate every engine of reduced precision has to pass: as close to float32 as the explanations need."""
+"""The gate for encoders of reduced precision: their embeddings, ranks and maps must be close enough to float32."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class PrecisionReport:
     map_spearman: float | None  # mean over the maps
 
     def problems(self) -> list[str]:
-        """What fails, in words; empty where the gate is passed."""
-        found = []
+        """Every measure that fails, in words; empty where the gate is passed."""
+        problems = []
         if not self.mean_cosine >= MIN_MEAN_COSINE:
-            found.append(f"mean cosine {self.mean_cosine:.6f} is below {MIN_MEAN_COSINE}")
+            problems.append(f"mean cosine {self.mean_cosine:.6f} is below {MIN_MEAN_COSINE}")
         if not self.min_cosine >= MIN_COSINE:
-            found.append(f"smallest cosine {self.min_cosine:.6f} is below {MIN_COSINE}")
+            problems.append(f"smallest cosine {self.min_cosine:.6f} is below {MIN_COSINE}")
         if self.map_spearman is not None and not self.map_spearman >= MIN_MAP_SPEARMAN:
-            found.append(f"rank correlation of maps {self.map_spearman:.4f} is below {MIN_MAP_SPEARMAN}")
-        return found
+            problems.append(f"rank correlation of maps {self.map_spearman:.4f} is below {MIN_MAP_SPEARMAN}")
+        return problems
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -45,16 +45,16 @@ class PrecisionReport:
 
 def compare(
     expected: Rows,
-    found: Rows,
+    measured: Rows,
     ranks: tuple[Rows, Rows, int] | None = None,
     maps: tuple[Rows, Rows] | None = None,
 ) -> PrecisionReport:
-    """Measure embeddings, and ranks and maps where they are given, against float32.
+    """Compare embeddings, and optionally ranks and maps, with those of float32.
 
     Parameters
     ----------
-    expected, found : (n, d)
-        Embeddings of the same n >= 1 images.
+    expected, measured : (n, d)
+        Embeddings of the same n >= 1 images, from float32 and from the candidate.
     ranks : tuple, optional
         Concept ranks from float32 and from the candidate, same shape, and the number of concepts ranked.
     maps : tuple, optional
@@ -69,9 +69,9 @@ def compare(
     InputError
         If shapes disagree or there is nothing to compare.
     """
-    if expected.shape != found.shape or expected.ndim != 2 or len(expected) == 0:
-        raise InputError(f"embeddings of the same images are needed, got {expected.shape} and {found.shape}")
-    a, b = expected.astype(np.float64), found.astype(np.float64)
+    if expected.shape != measured.shape or expected.ndim != 2 or len(expected) == 0:
+        raise InputError(f"embeddings of the same images are needed, got {expected.shape} and {measured.shape}")
+    a, b = expected.astype(np.float64), measured.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     cosines = np.where(np.isfinite(cosines), cosines, -1.0)
@@ -84,7 +84,7 @@ def compare(
 
 def compare_concepts(
     expected: npt.NDArray[np.float32],
-    found: npt.NDArray[np.float32],
+    measured: npt.NDArray[np.float32],
     bank: npt.NDArray[np.float32],
     indptr: npt.NDArray[np.integer],
     indices: npt.NDArray[np.integer],
@@ -93,22 +93,22 @@ def compare_concepts(
 
     Parameters
     ----------
-    expected, found : (n, d) float32
+    expected, measured : (n, d) float32
         Unit rows of the same images (n >= 2), from float32 and from the candidate.
     bank, indptr, indices
         Concept embeddings and subtrees, as :func:`fastconcept.kernels.reference.subtree_ranks` takes them.
     """
     from ..kernels import cpu
 
-    ranks = [np.asarray(cpu.subtree_ranks(rows, bank, indptr, indices).ranks) for rows in (expected, found)]
-    left = np.arange(len(expected))
-    cells = np.stack([left, 0 * left, left + 1, 0 * left + 1], axis=1)
-    weights, shape = np.ones(len(left)), (1, len(left))
+    ranks = [np.asarray(cpu.subtree_ranks(rows, bank, indptr, indices).ranks) for rows in (expected, measured)]
+    column = np.arange(len(expected))
+    cells = np.stack([column, 0 * column, column + 1, 0 * column + 1], axis=1)
+    weights, shape = np.ones(len(column)), (1, len(column))
     maps = [np.asarray(cpu.saliency_maps(each, cells, weights, shape).maps) for each in ranks]
-    return compare(expected, found, (ranks[0], ranks[1], len(bank)), (maps[0], maps[1]))
+    return compare(expected, measured, (ranks[0], ranks[1], len(bank)), (maps[0], maps[1]))
 
 
-def map_spearman(expected: Rows, found: Rows) -> float:
+def map_spearman(expected: Rows, measured: Rows) -> float:
     """Mean rank correlation (ties share their mean rank) of maps; constant pairs count as 1, half-constant as 0.
 
     Examples
@@ -117,10 +117,10 @@ def map_spearman(expected: Rows, found: Rows) -> float:
     >>> map_spearman(maps, maps**3)
     1.0
     """
-    if expected.shape != found.shape or expected.ndim != 3 or len(expected) == 0:
-        raise InputError(f"maps (k, h, w) of the same concepts are needed, got {expected.shape} and {found.shape}")
+    if expected.shape != measured.shape or expected.ndim != 3 or len(expected) == 0:
+        raise InputError(f"maps (k, h, w) of the same concepts are needed, got {expected.shape} and {measured.shape}")
     scores = []
-    for one, other in zip(expected.reshape(len(expected), -1), found.reshape(len(found), -1), strict=True):
+    for one, other in zip(expected.reshape(len(expected), -1), measured.reshape(len(measured), -1), strict=True):
         a, b = _mean_ranks(one), _mean_ranks(other)
         a, b = a - a.mean(), b - b.mean()
         spread = float(np.sqrt((a @ a) * (b @ b)))

@@ -25,7 +25,7 @@ _LONGEST = 65536  # tokens; transformers writes 10^30 where a tokenizer has no l
 
 
 def read_tokenizer(tokenizer: Any) -> Any:
-    """The tokenizer itself where a path is given, else what was given.
+    """A tokenizer from its ``tokenizer.json``; any other argument is returned as it is.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _padded(tokenizer: Any, context_length: int) -> Any:
 
 def _simple_clean(tokenizer: Any) -> str:
     clean = _CLEANERS.get(tokenizer.clean_fn.__name__, "unknown")
-    # With case kept, open_clip matches <START_of_text> as one word without taking it for the start token;
+    # Where case is preserved, open_clip matches <START_of_text> as one word without taking it for the start token;
     # no pretrained model asks for that, and a tokenizer.json cannot say it.
     if clean not in ("lower", "canonicalize"):
         raise ExportError(f"CLIP's tokenizer with the cleaning {clean!r} cannot be exported exactly")

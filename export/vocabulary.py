@@ -13,8 +13,8 @@ _MAX_BYTES = 64 << 20
 def read_phrases(path: str | Path) -> list[str]:
     """Words or phrases of a UTF-8 text file, one a line, in the order of the file.
 
-    White space around a line is dropped and so are empty lines; of equal lines the last one stays. Case is kept. Only
-    line feeds end a line (with or without a carriage return), so that no character inside a phrase can split it.
+    White space around a line is dropped and so are empty lines; of equal lines the last one stays. Case is preserved.
+    Only line feeds end a line (with or without a carriage return), so that no character inside a phrase can split it.
 
     Raises
     ------

@@ -189,13 +189,13 @@ def words_closure(
     ids : (n,) int32
         Nodes, ascending.
     unknown : list of str
-        Words that WordNet has not.
+        Words that WordNet does not contain.
     """
     senses = {word: taxonomy.senses(word) for word in words}
     under = np.zeros(len(taxonomy), bool)
     under[taxonomy.subtree(taxonomy.index(root))] = True
-    starts = [i for found in senses.values() for i in found if under[i]]
-    return taxonomy.closure(starts), [word for word, found in senses.items() if not found]
+    starts = [node for nodes in senses.values() for node in nodes if under[node]]
+    return taxonomy.closure(starts), [word for word, nodes in senses.items() if not nodes]
 
 
 def nouns(taxonomy: Taxonomy) -> NDArray[np.int32]:
@@ -204,7 +204,7 @@ def nouns(taxonomy: Taxonomy) -> NDArray[np.int32]:
 
 
 def descendants(taxonomy: Taxonomy, roots: Iterable[str]) -> NDArray[np.int32]:
-    """The given synsets and everything below them, ascending, or ConceptError for a name that is not there."""
+    """Nodes of some synsets and of everything below them, ascending; a ConceptError for an unknown name."""
     below = [taxonomy.subtree(taxonomy.index(root)) for root in roots]
     return np.unique(np.concatenate([np.zeros(0, np.int32), *below]))
 

@@ -116,11 +116,11 @@ class BundleWriter:
 
     def write_image_mean(self, photos: Sequence[Path]) -> None:
         with self.stages.stage("image mean") as advance:
-            found = compute_image_mean(self.image_encoder, self.model.preprocess, photos, advance)
-            if found.skipped:
-                _log.warning("%d of %d images cannot be read and were left out", found.skipped, len(photos))
-            counts = {"images": str(found.images), "skipped": str(found.skipped)}
-            self.save_tensors(IMAGE_MEAN, {"mean": found.mean}, counts)
+            result = compute_image_mean(self.image_encoder, self.model.preprocess, photos, advance)
+            if result.skipped:
+                _log.warning("%d of %d images cannot be read and were left out", result.skipped, len(photos))
+            counts = {"images": str(result.images), "skipped": str(result.skipped)}
+            self.save_tensors(IMAGE_MEAN, {"mean": result.mean}, counts)
 
     def save_tensors(
         self, name: str, tensors: dict[str, npt.NDArray[np.float32]], metadata: dict[str, str] | None = None
@@ -128,7 +128,7 @@ class BundleWriter:
         write_tensors(self.folder / name, tensors, metadata or {})
 
     def write_manifest(self, licences: tuple[str, ...]) -> None:
-        """Checksums of everything, made durable before the bundle gets its name."""
+        """Sum up and sync every file, then write the manifest that lists them."""
         model = self.model
         with self.stages.stage("checksums"):
             files = {}
@@ -168,7 +168,7 @@ def _readable(photos: Sequence[Path], limit: int) -> Iterator[npt.NDArray[np.uin
 
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest repeats of the parity report."""
+    """The part of the parity report that the manifest repeats."""
     return {
         "min_cosine": report["min_cosine"],
         "max_abs_difference": max(report[kind]["max_abs_difference"] for kind in ("images", "texts")),
@@ -178,10 +178,10 @@ def _summary(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

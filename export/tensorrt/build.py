@@ -119,7 +119,7 @@ def concept_measure(bundle: Bundle) -> Measure:
 
 
 def gate_images(shape: tuple[int, int], count: int = 32, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Preprocessed images for the gate where none are given: noise of every coarseness, contrast and tint.
+    """Preprocessed images for the gate: noise of many grain sizes, contrasts and tints.
 
     Examples
     --------

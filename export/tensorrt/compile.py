@@ -26,7 +26,7 @@ def compile_plan(
     trt : module
         ``tensorrt`` 10 or 11 (the lean runtime cannot build).
     onnx_path : str or Path
-        The model, with the types that it shall compute in.
+        The model, with the types that it computes in.
     shape : (h, w)
         Of the images.
     batch_sizes : sequence of int

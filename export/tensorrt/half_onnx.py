@@ -1,4 +1,4 @@
-"""A float32 ONNX encoder in half precision: the same graph with types written out, as strongly typed runtimes want it.
+"""Rewrites a float32 ONNX encoder in half precision, with every type spelled out as strongly typed runtimes need it.
 
 Weights and activations become float16 or bfloat16. LayerNormalization, Softmax and reductions stay in float32 between
 casts, and so does everything behind the last matrix product (the projection's normalisation): sums of squares of
@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import ExportError, InputError
 
-KEPT = {
+FLOAT32_OPERATORS = {
     *("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "BatchNormalization"),
     *("Softmax", "LogSoftmax", "ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "LpNormalization"),
     *("Pow", "Sqrt", "Exp", "Log", "Reciprocal"),
@@ -32,12 +32,12 @@ def halve(source: str | Path, target: str | Path, precision: str = "float16") ->
     source, target : str or Path
         ONNX files; ``target`` holds its weights inside.
     precision : {"float16", "bfloat16"}
-        Of weights and activations.
+        Type of weights and activations.
 
     Returns
     -------
     dict
-        ``"half"`` and ``"float32"``: nodes computed in each; ``"casts"``: casts put between them.
+        Numbers of nodes computed in ``"half"`` and ``"float32"``, and of ``"casts"`` inserted between them.
 
     Raises
     ------
@@ -84,18 +84,18 @@ class _Writer:
         """Replace the nodes, weights and inner types of the graph."""
         graph, tail = self._graph, self._tail()
         for i, node in enumerate(graph.node):
-            full = node.op_type in KEPT or i in tail
+            full = node.op_type in FLOAT32_OPERATORS or i in tail
             self._place(node, self._full if full else self._half)
         for output in graph.output:
             if self._types.get(output.name) == self._half:
                 self._finish(output.name)
         used = {name for node in self._nodes for name in node.input}
-        kept = [weight for weight in graph.initializer if weight.name in used]
+        weights = [weight for weight in graph.initializer if weight.name in used]
         del graph.node[:], graph.value_info[:], graph.initializer[:]
         graph.node.extend(self._nodes)
-        graph.initializer.extend(kept)
-        names = {weight.name for weight in kept}
-        graph.initializer.extend(w for w in self._made_weights() if w.name not in names)
+        graph.initializer.extend(weights)
+        names = {weight.name for weight in weights}
+        graph.initializer.extend(w for w in self._converted_weights() if w.name not in names)
 
     def _tail(self) -> set[int]:
         """Nodes from which no matrix product can be reached."""
@@ -159,14 +159,14 @@ class _Writer:
         self._nodes.append(self._onnx.helper.make_node("Cast", [inner], [name], f"cast_{name}", to=self._full))
         self.counts["casts"] += 1
 
-    def _made_weights(self) -> list[Any]:
-        made = []
+    def _converted_weights(self) -> list[Any]:
+        weights = []
         for (name, kind), alias in self._names.items():
             if name in self._weights:
                 weight = self._converted(self._weights[name], kind)
                 weight.name = alias
-                made.append(weight)
-        return made
+                weights.append(weight)
+        return weights
 
     def _converted(self, tensor: Any, kind: int) -> Any:
         array = self._onnx.numpy_helper.to_array(tensor)

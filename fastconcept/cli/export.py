@@ -63,7 +63,7 @@ def plan(
     batch_sizes: Annotated[list[str], _plan(help="Batch sizes that the plan runs at, with commas.")] = ["1,16,64,256"],
     lean: Annotated[bool, _plan("--lean", help="Make the plan run on TensorRT's lean runtime, too.")] = False,
 ) -> dict[str, Any] | None:
-    """Keywords of :func:`fastconcept.export.tensorrt.build.build_plan`, or None where no plan is asked for."""
+    """Keywords of :func:`fastconcept.export.tensorrt.build.build_plan`, or None without ``--tensorrt``."""
     if not tensorrt:
         if bundle is not None:
             raise InputError("--bundle is the bundle that --tensorrt builds a plan for; give both")
@@ -94,7 +94,7 @@ def command(
     if model is None and plan is None:
         raise InputError("name a model to export, such as ViT-B-32, or build the plan of a bundle with --tensorrt")
     if model is not None and out is None:
-        raise InputError("say with -o where the new bundle shall be")
+        raise InputError("name the directory of the new bundle with -o")
     if plan is not None and model is not None and plan["bundle"] is not None:
         raise InputError("--bundle and a model to export exclude each other; give one")
     document: dict[str, Any] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_encoder(encoder: str, device: str) -> str:
-    """What runs the image tower: ``"onnx"``, ``"tensorrt"`` or the file of a TensorRT plan.
+    """Check the choice of what runs the image tower: ``"onnx"``, ``"tensorrt"`` or the file of a TensorRT plan.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastconcept.encoders.opening import check_encoder
-from fastconcept.encoders.tensorrt.plans import find_plan_for, kept_plans, plan_directory
+from fastconcept.encoders.tensorrt.plans import find_plan_for, plan_directory, stored_plans
 from fastconcept.errors import DeviceError, InputError
 
 MODEL = "a" * 64
@@ -44,7 +44,7 @@ def test_damaged_notes_are_passed_over(tmp_path: Path) -> None:
     for name, text in (("a", "{"), ("b", "[]"), ("c", '{"key": 3}'), ("d", "x" * (2 << 20))):
         keep(tmp_path, name)
         (tmp_path / f"{name}.plan.json").write_text(text)
-    assert kept_plans(MODEL, tmp_path) == []
+    assert stored_plans(MODEL, tmp_path) == []
 
 
 def test_where_plans_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,11 +79,10 @@ def test_weights_elsewhere_and_files_that_are_no_models(tmp_path: Path) -> None:
 
 
 def test_a_compact_bundle(tiny_checkpoint: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    from fastconcept.export.build import export_bundle
+    from fastconcept.export import Contents, export_open_clip
 
-    bundle = export_bundle(
-        tiny_checkpoint, tmp_path / "small", roots=["feline.n.01"], vocabulary_size=50, compact=True, progress=False
-    )
+    contents = Contents(roots=["feline.n.01"], vocabulary_size=50)
+    bundle = export_open_clip(tiny_checkpoint, tmp_path / "small", contents=contents, compact=True, progress=False)
     bundle.verify()
     assert 0.999 <= bundle.manifest.parity["min_cosine"] <= 1
     for encoder in (bundle.manifest.image_encoder, bundle.manifest.text_encoder):

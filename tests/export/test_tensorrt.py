@@ -336,7 +336,7 @@ def test_the_command_line_builds_the_plan_of_a_bundle(
     ("arguments", "message"),
     [
         ([], "name a model to export"),
-        (["ViT-B-32"], "say with -o"),
+        (["ViT-B-32"], "with -o"),
         (["-b", "mine"], "give both"),
         (["ViT-B-32", "-o", "out", "--tensorrt", "-b", "mine"], "exclude each other"),
         (["--tensorrt", "--device", "cpu"], "must be cuda or cuda:N, got 'cpu'"),

@@ -1,4 +1,4 @@
-"""TensorRT plans on disk: where they are kept, and which of them fits a model and a device.
+"""TensorRT plans on disk: where they are stored, and which of them fits a model and a device.
 
 A plan is code for one kind of device, so it is no part of a bundle: ``fastconcept export --tensorrt`` builds it where
 it will run, and stores it here.
@@ -46,12 +46,12 @@ def plan_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconcept" / "plans"
 
 
-def kept_plans(model_sha256: str, folder: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
+def stored_plans(model_sha256: str, folder: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
     """Plans of one model and the facts they were built from, the preferred precision first; damaged notes are skipped.
 
     Examples
     --------
-    >>> kept_plans("0" * 64, Path("/nonexistent"))
+    >>> stored_plans("0" * 64, Path("/nonexistent"))
     []
     """
     plans = []
@@ -74,24 +74,24 @@ def find_plan_for(model_sha256: str, compute_capability: str, version: str, fold
     Parameters
     ----------
     model_sha256 : str
-        Of the bundle's image encoder.
+        Checksum of the bundle's image encoder.
     compute_capability : str
-        Of the device, such as ``"90"``.
+        The device's, such as ``"90"``.
     version : str
-        Of TensorRT.
+        Version of TensorRT.
     folder : Path, optional
         The cache.
 
     Raises
     ------
     DeviceError
-        If there is none; it says what there is, and how to build one.
+        If there is none; the message lists those there are, and how to build one.
     """
-    kept = kept_plans(model_sha256, folder)
-    for path, key in kept:
+    plans = stored_plans(model_sha256, folder)
+    for path, key in plans:
         if (key.get("compute_capability"), key.get("tensorrt")) == (compute_capability, version):
             return path
-    others = {f"TensorRT {key.get('tensorrt')} on {key.get('compute_capability')}" for _, key in kept}
+    others = {f"TensorRT {key.get('tensorrt')} on {key.get('compute_capability')}" for _, key in plans}
     raise DeviceError(
         f"no TensorRT plan of this model for TensorRT {version} on compute capability {compute_capability} in "
         f"{folder or plan_directory()} (there: {', '.join(sorted(others)) or 'none of this model'}); build it here: "
