@@ -103,10 +103,10 @@ class Dataset:
             If no item would be left.
         """
         order = np.random.default_rng(seed).permutation(len(self.items))
-        drawn = order[:count] if count > 0 else order[-count:]
-        if not count or not len(drawn):
+        rows = order[:count] if count > 0 else order[-count:]
+        if not count or not len(rows):
             raise InputError(f"a sample of {count} of the {len(self)} items of {self.name} is empty")
-        return replace(self, items=tuple(self.items[i] for i in sorted(drawn.tolist())))
+        return replace(self, items=tuple(self.items[i] for i in sorted(rows.tolist())))
 
     def relabelled(self, names: Mapping[str, str]) -> Dataset:
         """The same items with labels replaced by what they stand for; a label that is not named stays as it is."""

@@ -104,7 +104,7 @@ def convis_curves(cells: npt.NDArray[np.floating], truth: Float, parts: Sequence
     components = find_components(cells[None] >= CONVIS_THRESHOLDS[first, None, None], values=cells)
     best, fits = iou(components.boxes, targets).max(axis=1), np.zeros((len(parts), len(first)))
     for row, part in zip(fits, parts, strict=True):
-        chosen = components.chosen(part)
+        chosen = components.select(part)
         row[components.owners[chosen]] = best[chosen]
     curves: Float = fits[:, which]
     return curves
@@ -147,7 +147,7 @@ def wsol_curves(cells: npt.NDArray[np.floating], truth: Float, steps: int = 256)
     components = find_components(levels[None] > tried[:, None, None].astype(np.uint8), diagonal=True)
     ends = np.minimum(components.boxes[:, 2:], WSOL_SIZE - 1) + 1  # the protocol takes x0 + w for the last pixel
     fits = iou(np.concatenate([components.boxes[:, :2], ends], axis=1), inclusive).max(axis=1)
-    chosen, largest, best = components.chosen(), np.zeros(len(tried)), np.zeros(len(tried))
+    chosen, largest, best = components.select(), np.zeros(len(tried)), np.zeros(len(tried))
     largest[components.owners[chosen]] = fits[chosen]
     np.maximum.at(best, components.owners, fits)
     which = np.minimum(np.arange(256) // apart, len(tried) - 1)

@@ -36,7 +36,7 @@ class Components:
     peaks: Float
     sums: Float
 
-    def chosen(self, part: str = "largest") -> Integers:
+    def select(self, part: str = "largest") -> Integers:
         """Index of one part of every mask that has any: the largest, the one with the peak, or the heaviest by sum.
 
         Of equals the larger, then the first.

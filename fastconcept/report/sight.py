@@ -107,18 +107,18 @@ def look(
         rows, whole = (engine.kernels.to_host(values) for values in (evidence.rows, evidence.whole))
         similarities = engine.bank.embeddings @ whole[0]
         nearest = np.argsort(-similarities, kind="stable")
-        chosen = [(title, _at_depth(taxonomy, nearest[:_CANDIDATES], depth, per_level)) for title, depth in LEVELS]
-        chosen.append(("elsewhere", _elsewhere(engine.bank, rows, nearest[:_CANDIDATES], per_level)))
-        targets = [
-            Target(taxonomy.names[i], taxonomy.names[i], "", taxonomy.subtree(i)) for _, part in chosen for i in part
-        ]
+        nodes = {title: _at_depth(taxonomy, nearest[:_CANDIDATES], depth, per_level) for title, depth in LEVELS}
+        nodes["elsewhere"] = _elsewhere(engine.bank, rows, nearest[:_CANDIDATES], per_level)
+        drawn = [(taxonomy.names[node], taxonomy.subtree(node)) for level in nodes.values() for node in level]
+        targets = [Target(concept, concept, "", members) for concept, members in drawn]
         maps = iter(read(evidence, targets, parts.prepared_bank, reading, parts.kernels, parts.num_threads))
-    levels = [Level(title, tuple(next(maps) for _ in part)) for title, part in chosen if part]
+    levels = [Level(title, tuple(next(maps) for _ in level)) for title, level in nodes.items() if level]
     words = engine.decompose(embeddings=whole[0]) if parts.has("dictionary") else None
-    listed = [
-        (taxonomy.names[i], taxonomy.definitions[i], float(similarities[i]), k) for k, i in enumerate(nearest[:10])
+    scores = [
+        (taxonomy.names[node], taxonomy.definitions[node], float(similarities[node]), rank)
+        for rank, node in enumerate(nearest[:10].tolist())
     ]
-    return Sight(name, pixels, tuple(levels), words, taxonomy, listed)
+    return Sight(name, pixels, tuple(levels), words, taxonomy, scores)
 
 
 def _at_depth(taxonomy: Taxonomy, nearest: npt.NDArray[np.int64], depth: int | None, count: int) -> list[int]:

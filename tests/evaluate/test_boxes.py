@@ -45,12 +45,12 @@ def test_the_part_that_gets_the_box(mask: np.ndarray) -> None:
     values = np.random.default_rng(1).random(mask.shape)
     parts = find_components(mask[None], values=values)
     if not mask.any():
-        assert largest_component(mask) is None and not len(parts.chosen())
+        assert largest_component(mask) is None and not len(parts.select())
         return
     assert largest_component(mask) == tuple(parts.boxes[parts.areas.argmax()])
-    x0, y0, x1, y1 = parts.boxes[parts.chosen("peak")[0]]
+    x0, y0, x1, y1 = parts.boxes[parts.select("peak")[0]]
     assert values[y0:y1, x0:x1].max() >= values[mask].max()
-    assert parts.sums[parts.chosen("heaviest")[0]] == parts.sums.max()
+    assert parts.sums[parts.select("heaviest")[0]] == parts.sums.max()
 
 
 def test_components_without_scipy_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
