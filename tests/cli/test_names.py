@@ -81,15 +81,13 @@ def test_every_verb_is_documented() -> None:
 
 def test_documented_commands_exist() -> None:
     """Every command line in the documentation names a verb that exists, and only options that it has."""
-    lines = [
-        line
-        for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/results/tasks.md")
-        for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-        if re.match(r"(\$ )?fastconcept \w", line)
-    ]
+    pages = (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/results/tasks.md")
+    text = "\n".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages)
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^(?:\$ )?(fastconcept \w.*)", "".join(blocks), re.MULTILINE)
     assert len(lines) > 20
     for line in lines:
-        words = line.removeprefix("$ ").split()
+        words = line.split()
         verb = " ".join(words[1:3]) if words[1] == "evaluate" else words[1]
         known = {name for parameter in COMMANDS[verb].params for name in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known, line
