@@ -1,4 +1,4 @@
-"""Lists of words and phrases: the vocabulary of a dictionary, the phrases of a bank."""
+"""Lists of words and phrases: the words of a dictionary, the phrases of a bank."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ _MAX_BYTES = 64 << 20
 
 
 def read_phrases(path: str | Path) -> list[str]:
-    """Words or phrases of a UTF-8 text file, one a line, in the order of the file.
+    """The distinct words or phrases of a UTF-8 text file, one a line, in the order of the file.
 
-    White space around a line is dropped and so are empty lines; of equal lines the last one stays. Case is preserved.
-    Only line feeds end a line (with or without a carriage return), so that no character inside a phrase can split it.
+    White space around a line and empty lines are dropped. Banks and dictionaries refuse repeats, so only the last of
+    several equal lines is taken; lines that differ in case are not equal. Only line feeds end a line (with or without
+    a carriage return), so no other character can split a phrase.
 
     Raises
     ------
     ExportError
-        The file cannot be read, is not UTF-8, is larger than 64 MB, or holds no phrase.
+        If the file cannot be read, is not UTF-8, is larger than 64 MB, or holds no phrase.
     """
     try:
         size = Path(path).stat().st_size
@@ -42,13 +43,13 @@ def read_phrases(path: str | Path) -> list[str]:
 def read_vocabulary(path: str | Path, size: int | None = None) -> list[str]:
     """The last ``size`` distinct words of a list that is sorted from rare to frequent, in the order of the file.
 
-    This is SpLiCE's rule: of its ``laion.txt`` the last 10,000 lines are used. A shorter list is taken whole, and so
-    is any list without a ``size``. Lines are read as in :func:`read_phrases`.
+    SpLiCE takes the last 10,000 lines of its ``laion.txt`` in this way. Without a ``size``, or if the list is shorter,
+    all words are taken. Lines are read as in :func:`read_phrases`.
 
     Raises
     ------
     ExportError
-        As in :func:`read_phrases`; or ``size`` is not positive.
+        As in :func:`read_phrases`, or if ``size`` is not positive.
 
     Source: Bhalla et al., *Interpreting CLIP with Sparse Linear Concept Embeddings*, arXiv 2402.10376, section 4.1.
     """
@@ -61,12 +62,12 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> list[str]:
 def noun_vocabulary(database: Database, size: int = 10_000) -> list[str]:
     """The ``size`` most frequent nouns of WordNet, the most frequent first, as ``noun_lemmas_by_count`` ranks them.
 
-    Words and collocations as they are written, with spaces: ``"person"``, ``"motor vehicle"``.
+    They are words and collocations, with spaces: ``"person"``, ``"motor vehicle"``.
 
     Raises
     ------
     ExportError
-        ``size`` is not positive, or more than WordNet has nouns.
+        If ``size`` is not positive, or larger than the number of nouns in WordNet.
     """
     ranked = noun_lemmas_by_count(database)
     if not 1 <= size <= len(ranked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 from operator import index
 
 import numpy as np
@@ -83,19 +84,11 @@ class Hierarchy:
     @cached_property
     def subtree_sizes(self) -> Int64:
         """Number of nodes in the subtree of every node, itself included, (N,) int64."""
-        count, depth = len(self), self._hypernyms.depth
-        above = Csr.from_counts(np.zeros(count, np.int64), [])  # of the levels done so far
-        levels, sizes = [np.zeros(0, np.int64)], np.zeros(count, np.int64)
-        for level in range(int(depth.max(initial=0)) + 1):
-            nodes = np.flatnonzero(depth == level).astype(np.int32)
-            parents = self._hypernyms.gather(nodes)
-            heirs = np.repeat(nodes.astype(np.int64), self._hypernyms.counts[nodes])
-            inherited = np.repeat(heirs, above.counts[parents]) * count + above.gather(parents)
-            pairs = np.unique(np.concatenate([nodes * np.int64(count + 1), inherited]))  # node * N + a node above it
-            sizes += np.bincount(pairs % count, minlength=count)
-            levels.append(pairs)
-            known = np.sort(np.concatenate(levels))
-            above = Csr.from_counts(np.bincount(known // count, minlength=count), known % count)
+        parents = [row.tolist() for row in self._hypernyms.lists.rows()]
+        closures: list[tuple[int, ...]] = [()] * len(self)
+        for node in self.order[::-1].tolist():  # hypernyms first
+            closures[node] = tuple({node, *chain.from_iterable(closures[parent] for parent in parents[node])})
+        sizes = np.bincount(np.fromiter(chain.from_iterable(closures), np.int64), minlength=len(self))
         sizes.flags.writeable = False
         return sizes
 

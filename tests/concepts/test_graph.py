@@ -37,6 +37,7 @@ def descendants(rows: list[list[int]], node: int) -> set[int]:
 def test_subtrees_leaves_and_closures_are_what_their_definitions_say(rows: list[list[int]]) -> None:
     graph = Hierarchy(Csr.from_rows(rows), Csr.from_rows([[] for _ in rows]))
     below = {i: descendants(rows, i) for i in range(len(rows))}
+    assert graph.subtree_sizes.tolist() == [len(below[i]) for i in range(len(rows))]
     parents = {target for row in rows for target in row}
     for i in range(len(rows)):
         assert graph.subtree(i).tolist() == sorted(below[i])
