@@ -36,6 +36,17 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class Split:
+    """An image tower in two parts, for towers that pool a feature map: head(mean of trunk(pixels)) is the encoder."""
+
+    trunk: str  # file: pixels (n, 3, H, W) to maps (n, channels, H / stride, W / stride)
+    head: str  # file: means (n, channels) to unit rows
+    weights: str | None  # file of weights that both share with the image encoder, or None where each has its own
+    channels: int
+    stride: int  # pixels per cell of a map
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says, checked."""
 
@@ -54,9 +65,17 @@ class Manifest:
     banks: Mapping[str, str]  # name -> file; the first is the default
     dictionaries: Mapping[str, str]
     files: Mapping[str, tuple[str, int]]  # file -> (sha256, bytes)
+    split: Split | None = None
     parity: Mapping[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     created_with: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def image_digest(self) -> str:
+        """The sha256 of everything that the image encoder computes with: its graph, and weights in another file."""
+        used = [self.image_encoder, f"{self.image_encoder}.data", self.split.weights if self.split else None]
+        digests = dict.fromkeys(self.files[name][0] for name in used if name is not None and name in self.files)
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest() if len(digests) > 1 else next(iter(digests))
 
     def to_json(self) -> str:
         """The manifest as the text of ``manifest.json``; :func:`parse_manifest` reads it back."""
@@ -64,6 +83,7 @@ class Manifest:
         document = {"schema_version": SCHEMA_VERSION, **vars(self), "preprocess": preprocess}
         for name in ("banks", "dictionaries", "parity", "created_with"):
             document[name] = dict(document[name])
+        document["split"] = None if self.split is None else dict(vars(self.split))
         document["files"] = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in self.files.items()}
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -121,6 +141,22 @@ def _parse_preprocess(document: object, where: str) -> Preprocess:
     )
 
 
+def _parse_split(document: object, where: str) -> Split | None:
+    if document is None:
+        return None
+    reader = _Reader(document, f"{where}: split")
+    channels, stride = reader.get("channels", int), reader.get("stride", int)
+    if not 1 <= channels <= 65536 or not 1 <= stride <= 256:
+        raise BundleError(f"{where}: split: channels or stride is out of range")
+    return Split(
+        trunk=reader.get("trunk", str),
+        head=reader.get("head", str),
+        weights=reader.get("weights", (str, type(None)), None),
+        channels=channels,
+        stride=stride,
+    )
+
+
 def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     """Check the text of a manifest and return it.
 
@@ -171,6 +207,7 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         banks=reader.names("banks"),
         dictionaries=reader.names("dictionaries"),
         files=files,
+        split=_parse_split(document.get("split"), where),
         parity=reader.get("parity", dict, {}),
         licences=tuple(str(item) for item in reader.get("licences", list, [])),
         created_with=reader.names("created_with"),
@@ -178,6 +215,7 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     if not 1 <= manifest.embedding_dim <= 65536 or not 1 <= manifest.context_length <= 65536:
         raise BundleError(f"{where}: embedding_dim and context_length must be from 1 to 65536")
     used = [manifest.image_encoder, manifest.text_encoder, manifest.tokenizer, manifest.image_mean]
+    used += [] if manifest.split is None else [manifest.split.trunk, manifest.split.head, manifest.split.weights]
     for name in [*used, *manifest.banks.values(), *manifest.dictionaries.values()]:
         if name is not None and name not in files:
             raise BundleError(f"{where}: the file {name!r} is used but not listed under 'files'")

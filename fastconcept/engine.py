@@ -26,6 +26,7 @@ from .warmup import PHRASE, checked_batch, checked_sizes, noise_picture
 
 if TYPE_CHECKING:
     from .encoders.preprocess import ImageLike
+    from .encoders.split import SplitEncoder
     from .kernels.contract import Device, Kernels, PreparedBank
     from .saliency.evidence import Evidence
     from .saliency.result import Explanation
@@ -66,6 +67,7 @@ class Engine:
         embedding_dim: int,
         preprocess: Preprocess | None = None,
         image_encoder: Any = None,
+        split_encoder: SplitEncoder | None = None,
         text_encoder: Any = None,
         bank: ConceptBank | None = None,
         dictionary: Dictionary | None = None,
@@ -84,6 +86,8 @@ class Engine:
             Input size and normalisation of the image encoder; needed with one.
         image_encoder : torch module or callable, optional
             From preprocessed pixels (n, 3, h, w) float32 to embeddings (n, d). A torch module gets a tensor.
+        split_encoder : SplitEncoder, optional
+            The image encoder in two parts, for ``mode="windows"``.
         text_encoder : callable, optional
             From a list of n texts to embeddings (n, d).
         bank : ConceptBank, optional
@@ -122,6 +126,7 @@ class Engine:
                 embedding_dim=embedding_dim,
                 preprocess=preprocess,
                 image_encoder=image_encoder,
+                split_encoder=split_encoder,
                 text_encoder=text_encoder,
                 bank=bank,
                 dictionary=dictionary,
@@ -247,7 +252,7 @@ class Engine:
         self, images: Iterable[ImageLike], on_error: Callable[[int, ImageError], object] | None = None
     ) -> Iterator[tuple[Any, list[int]]]:
         """As :meth:`encode_batches`, with rows on the device."""
-        tower = self.parts.image_tower
+        tower = self.parts.image_tower()
         batch: list[Any] = []
         positions: list[int] = []
         for position, image in enumerate(images):
@@ -311,8 +316,9 @@ class Engine:
         Parameters
         ----------
         image : path, bytes, PIL.Image.Image or uint8 (H, W, 3)
-        mode : {"crops"}
-            How evidence is made: every patch on its own, as ConVis does.
+        mode : {"crops", "windows"}
+            How evidence is made: ``"crops"`` embeds every patch on its own, as ConVis does; ``"windows"``, tens of
+            times faster and another method, makes one pass per patch size (towers that pool a feature map only).
         fit : {"full", "crop"}
             The whole image at its own aspect ratio, or its central square (the reference).
         border : {"noise", "constant", "reflect", "inside"}
@@ -341,7 +347,7 @@ class Engine:
         with timings.stage("decode"):
             pixels = self.load_image(image)
         with self.place:
-            return embed(pixels, self.parts.image_tower, layout, timings)
+            return embed(pixels, self.parts.image_tower(layout.mode), layout, timings)
 
     def read(
         self,

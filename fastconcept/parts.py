@@ -15,15 +15,16 @@ from .concepts.bank import ConceptBank
 from .encoders.image_tower import ImageTower
 from .encoders.in_memory import as_image_encoder, as_text_encoder
 from .encoders.onnx import device_providers
-from .encoders.opening import check_encoder, open_image_encoder, open_text_encoder
+from .encoders.opening import check_encoder, open_image_encoder, open_split_encoder, open_text_encoder
 from .encoders.preprocess import MAX_PIXELS
+from .encoders.split import SplitEncoder
 from .errors import BundleError, InputError
 from .kernels.contract import Kernels, PreparedBank
 from .kernels.threads import check_num_threads
 from .sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
-NAMES = ("image_encoder", "text_encoder", "bank", "prepared_bank", "dictionary", "image_mean")
+NAMES = ("image_encoder", "split_encoder", "text_encoder", "bank", "prepared_bank", "dictionary", "image_mean")
 _CHECKED: dict[str, type[Any]] = {"bank": ConceptBank, "dictionary": Dictionary, "image_mean": np.ndarray}
 
 
@@ -101,6 +102,7 @@ class Parts:
         parts: Parts
         sources = {
             "image_encoder": Later(lambda: open_image_encoder(bundle, parts.place, chosen, encoder, parts.num_threads)),
+            "split_encoder": Later(lambda: open_split_encoder(bundle, parts.place, chosen, parts.num_threads)),
             "text_encoder": Later(lambda: open_text_encoder(bundle, parts.place, chosen, parts.num_threads)),
             "bank": Later(lambda: ConceptBank.load(bundle.bank(bank))),
             "dictionary": Later(lambda: Dictionary.load(bundle.dictionary(dictionary))),
@@ -125,6 +127,7 @@ class Parts:
         embedding_dim: int,
         preprocess: Preprocess | None = None,
         image_encoder: Any = None,
+        split_encoder: SplitEncoder | None = None,
         text_encoder: Any = None,
         bank: ConceptBank | None = None,
         dictionary: Dictionary | None = None,
@@ -138,6 +141,7 @@ class Parts:
             raise InputError("an image encoder needs preprocess=Preprocess(size, mean, std)")
         sources = {
             "image_encoder": None if image_encoder is None else as_image_encoder(image_encoder),
+            "split_encoder": split_encoder,
             "text_encoder": None if text_encoder is None else as_text_encoder(text_encoder),
             "bank": bank,
             "dictionary": dictionary,
@@ -230,10 +234,10 @@ class Parts:
         mean: FloatArray = self._open("image_mean")
         return mean
 
-    @property
-    def image_tower(self) -> ImageTower:
-        """The image encoder with its preprocessing and the kernels."""
-        return ImageTower(self.image_encoder, self.preprocess, self.kernels, self.num_threads)
+    def image_tower(self, mode: str = "crops") -> ImageTower:
+        """The image encoder with its preprocessing and the kernels, and what a mode of evidence needs besides."""
+        split = self._open("split_encoder") if mode == "windows" and self.has("split_encoder") else None
+        return ImageTower(self.image_encoder, self.preprocess, self.kernels, self.num_threads, split)
 
     def has(self, name: str) -> bool:
         """Whether there is such a part; nothing is opened."""
@@ -243,6 +247,7 @@ class Parts:
             "prepared_bank": bool(manifest.banks),
             "dictionary": bool(manifest.dictionaries),
             "image_mean": bool(manifest.image_mean),
+            "split_encoder": manifest.split is not None,
         }  # fmt: skip
         source = self._sources.get(name)
         if name == "prepared_bank":

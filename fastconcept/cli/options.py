@@ -84,7 +84,9 @@ def open_engine(
 
 
 def layout_options(
-    mode: Annotated[str, _maps(help="How evidence is made: crops, every patch on its own.")] = _LAYOUT.mode,
+    mode: Annotated[
+        str, _maps(help="How patches are embedded: crops, each on its own, or windows, in one pass per size.")
+    ] = _LAYOUT.mode,
     border: Annotated[
         str, _maps(help="What patches see beyond the edge of the image: noise, constant, reflect, or inside for none.")
     ] = _LAYOUT.border,

@@ -12,6 +12,7 @@ from ..bundle import Preprocess
 from ..kernels.contract import Kernels
 from ..timings import Timings
 from .preprocess import preprocess_uploaded
+from .split import SplitEncoder
 
 
 class ImageEncoder(Protocol):
@@ -36,12 +37,20 @@ class ImageTower:
         The backend of the device where images and embeddings live.
     num_threads : int, optional
         CPU threads of the kernels; None means all the control group grants.
+    split : SplitEncoder, optional
+        The encoder in two parts, where it pools a feature map.
     """
 
     encoder: ImageEncoder
     preprocess: Preprocess
     kernels: Kernels
     num_threads: int | None = None
+    split: SplitEncoder | None = None
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width in pixels at which a patch is looked at."""
+        return self.preprocess.patch_size or self.preprocess.size
 
     def prepared(self, pixels: npt.NDArray[np.uint8], uploaded: Any) -> Any:
         """One decoded image as the encoder takes it.
@@ -58,6 +67,12 @@ class ImageTower:
         """
         return preprocess_uploaded(pixels, uploaded, self.preprocess, self.kernels, self.num_threads)
 
+    def resized(self, image: Any, boxes: npt.NDArray[np.int32], size: tuple[int, int]) -> Any:
+        """Boxes of an image, (n, 4) int32 in pixels, as the encoder takes them: (n, 3, *size) float32, normalised."""
+        mean, std = (np.asarray(values, np.float32) for values in (self.preprocess.mean, self.preprocess.std))
+        interpolation = self.preprocess.interpolation
+        return self.kernels.resize_patches(image, boxes, size, mean, std, interpolation, num_threads=self.num_threads)
+
     def encode_boxes(self, image: Any, boxes: npt.NDArray[np.int32], timings: Timings) -> Any:
         """Embed boxes of one image in batches of the encoder's size, so that memory does not grow with their number.
 
@@ -73,15 +88,11 @@ class ImageTower:
         -------
         (n, d) float32 unit rows, on the device
         """
-        mean, std = (np.asarray(values, np.float32) for values in (self.preprocess.mean, self.preprocess.std))
-        size, interpolation = self.preprocess.patch_size or self.preprocess.size, self.preprocess.interpolation
         parts = []
         for start in range(0, len(boxes), self.encoder.batch_size):
             batch = boxes[start : start + self.encoder.batch_size]
             with timings.stage("preprocess"):
-                pixels = self.kernels.resize_patches(
-                    image, batch, size, mean, std, interpolation, num_threads=self.num_threads
-                )
+                pixels = self.resized(image, batch, self.patch_size)
             with timings.stage("encode"):
                 parts.append(self.encoder.encode(pixels))
         return np.concatenate(parts)

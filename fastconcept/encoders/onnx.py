@@ -140,7 +140,7 @@ def first_line(error: Exception) -> str:
 
 
 class _OnnxEncoder:
-    """One input, one output (batch, dim); what both encoders share."""
+    """One input, one output (batch, dim) or (batch, dim, h, w); what encoders share."""
 
     def __init__(
         self,
@@ -149,13 +149,14 @@ class _OnnxEncoder:
         providers: Sequence[Provider] | None,
         num_threads: int | None,
         input_rank: int,
+        output_rank: int = 2,
     ) -> None:
         self._path = os.fspath(path)
         self._session = create_session(path, providers, num_threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != input_rank:
             raise BundleError(f"{self._path} is not an encoder of one input and one output; export the model again")
-        width = outputs[0].shape[-1] if len(outputs[0].shape) == 2 else None
+        width = outputs[0].shape[1] if len(outputs[0].shape) == output_rank else None
         if width != dim and isinstance(width, int):
             raise BundleError(f"{self._path} returns rows of {width}, the manifest says {dim}; export the model again")
         if outputs[0].type != "tensor(float)":
@@ -255,6 +256,73 @@ class ImageEncoder(_OnnxEncoder):
             stop = start + batch_size
             self._run(xp.ascontiguousarray(pixels[start:stop]), out[start:stop])
         return out
+
+
+class FeatureMaps(_OnnxEncoder):
+    """The trunk of an image tower: pictures of any size that is a multiple of its stride, to feature maps.
+
+    Parameters
+    ----------
+    path : str or Path
+        A bundle's trunk.
+    channels : int
+        Channels of its maps, from the manifest.
+    stride : int
+        Pixels per cell of a map.
+    providers, num_threads
+        As for :class:`ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        channels: int,
+        stride: int,
+        providers: Sequence[Provider] | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__(path, channels, providers, num_threads, input_rank=4, output_rank=4)
+        self.stride = stride
+
+    def encode(self, pixels: Any) -> Any:
+        """(n, 3, H, W) float32 to (n, channels, H / stride, W / stride) float32."""
+        xp = self._namespace(pixels)
+        if xp is None or pixels.ndim != 4 or pixels.shape[1] != 3 or any(s % self.stride for s in pixels.shape[2:]):
+            shape = getattr(pixels, "shape", type(pixels).__name__)
+            raise InputError(f"pixels must be (n, 3, H, W) with sides that are multiples of {self.stride}, got {shape}")
+        height, width = (side // self.stride for side in pixels.shape[2:])
+        maps = xp.empty((len(pixels), self.dim, height, width), np.float32)
+        self._run(xp.ascontiguousarray(pixels), maps)
+        return maps
+
+
+class FeatureHead(_OnnxEncoder):
+    """The head of an image tower: means over a feature map, to unit rows.
+
+    Parameters
+    ----------
+    path, dim, providers, num_threads
+        As for :class:`ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        providers: Sequence[Provider] | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__(path, dim, providers, num_threads, input_rank=2)
+
+    def encode(self, means: Any) -> Any:
+        """(n, channels) float32 to (n, dim) float32."""
+        xp = self._namespace(means)
+        if xp is None:
+            raise InputError(f"means must be an array (n, channels), got {type(means).__name__}")
+        rows = xp.empty((len(means), self.dim), np.float32)
+        if len(means):
+            self._run(xp.ascontiguousarray(means), rows)
+        return rows
 
 
 class TextEncoder(_OnnxEncoder):

@@ -138,6 +138,41 @@ class ImageEncoder(_Bound, onnx.ImageEncoder):
         self.batch_size = IMAGE_BATCH
 
 
+class FeatureMaps(_Bound, onnx.FeatureMaps):
+    """The trunk of an image tower on the device; parameters as for its twin, and those of :class:`ImageEncoder`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        channels: int,
+        stride: int,
+        providers: Sequence[Provider],
+        num_threads: int | None = None,
+        *,
+        device: Device,
+    ) -> None:
+        super().__init__(path, channels, stride, bound_providers(providers, device), num_threads)
+        _check_input(self._input, self._path)
+        self.device, self._lock = device, threading.Lock()
+
+
+class FeatureHead(_Bound, onnx.FeatureHead):
+    """The head of an image tower on the device; parameters as for its twin, and those of :class:`ImageEncoder`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        providers: Sequence[Provider],
+        num_threads: int | None = None,
+        *,
+        device: Device,
+    ) -> None:
+        super().__init__(path, dim, bound_providers(providers, device), num_threads)
+        _check_input(self._input, self._path)
+        self.device, self._lock = device, threading.Lock()
+
+
 class TextEncoder(_Bound, onnx.TextEncoder):
     """Strings to unit rows on the device.
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Bundle
-from ..errors import DeviceError, InputError
+from ..errors import BundleError, DeviceError, InputError
 from . import onnx
+from .split import SplitEncoder
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -132,6 +133,22 @@ def open_image_plan(path: str | os.PathLike[str], dim: int, device_index: int) -
     return TensorRTEncoder(path, dim, device_index)
 
 
+def open_split_encoder(
+    bundle: Bundle, device: Any, providers: Sequence[Provider], num_threads: int | None = None
+) -> SplitEncoder:
+    """The image tower of a bundle in two parts; arguments and errors as for :func:`open_image_encoder`."""
+    split, dim = bundle.manifest.split, bundle.manifest.embedding_dim
+    if split is None:
+        raise BundleError(f"{bundle.path} has no trunk and head; its image tower does not pool a feature map")
+    if split.weights is not None:
+        bundle.file(split.weights)
+    trunk, head = bundle.file(split.trunk), bundle.file(split.head)
+    return SplitEncoder(
+        _class("FeatureMaps", device)(trunk, split.channels, split.stride, providers, num_threads),
+        _class("FeatureHead", device)(head, dim, providers, num_threads),
+    )
+
+
 def _class(name: str, device: Any) -> Any:
     """The encoder class for a device, None for the CPU."""
     if device is None or device.name == "cpu":
@@ -146,5 +163,5 @@ def _plan_file(bundle: Bundle, device: Any, encoder: str) -> Path:
         return Path(encoder)
     from .tensorrt.plans import find_plan_for, import_tensorrt
 
-    digest = bundle.manifest.files[bundle.manifest.image_encoder][0]
+    digest = bundle.manifest.image_digest
     return find_plan_for(digest, device.compute_capability, import_tensorrt().__version__)

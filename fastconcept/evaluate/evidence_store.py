@@ -41,15 +41,16 @@ class EvidenceStore:
         self._model = ""
         if directory is not None:
             manifest = engine.bundle.manifest
-            self._model = f"{manifest.files[manifest.image_encoder][0]} {manifest.preprocess}"
+            self._model = f"{manifest.image_digest} {manifest.preprocess} {manifest.split}"
 
     def evidence(self, image: npt.NDArray[np.uint8]) -> Evidence:
         """The evidence of a decoded image, (H, W, 3) uint8."""
         parts = self.engine.parts
+        options: dict[str, Any] = {}
+        if self._directory is not None:
+            options["remember"] = self._remember_of(image, self._directory)
         with parts.place:
-            if self._directory is None:
-                return embed(image, parts.image_tower, self.layout)
-            return embed(image, parts.image_tower, self.layout, remember=self._remember_of(image, self._directory))
+            return embed(image, parts.image_tower(self.layout.mode), self.layout, **options)
 
     def _remember_of(
         self, image: npt.NDArray[np.uint8], directory: Path

@@ -103,7 +103,7 @@ def look(
         raise InputError("a report needs a bank of synsets; this bundle's bank holds phrases without a hierarchy")
     pixels, parts = engine.load_image(image), engine.parts
     with engine.place:
-        evidence = embed(pixels, parts.image_tower, layout)
+        evidence = embed(pixels, parts.image_tower(layout.mode), layout)
         rows, whole = (engine.kernels.to_host(values) for values in (evidence.rows, evidence.whole))
         similarities = engine.bank.embeddings @ whole[0]
         nearest = np.argsort(-similarities, kind="stable")

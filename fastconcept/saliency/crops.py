@@ -94,16 +94,10 @@ def embed_crops(
     uploaded = kernels.upload(image)
     bordered: list[Any] = []
 
-    def whole() -> Rows:
-        with timings.stage("preprocess"):
-            pixels = tower.prepared(image, uploaded)
-        with timings.stage("encode"):
-            return tower.encoder.encode(pixels[None])
-
     def patch_rows(size: int) -> Rows:
         if not bordered:
             with timings.stage("preprocess"):
-                bordered.append(_bordered(uploaded, plan, layout, tower))
+                bordered.append(add_surroundings(uploaded, plan, layout, tower))
         return tower.encode_boxes(bordered[0], plan.grid.boxes[sides == size], timings)
 
     surroundings = f"{layout.fit} {layout.border} {layout.seed} {plan.size} {plan.grid.margin}"
@@ -115,11 +109,19 @@ def embed_crops(
         )
         for size, stride in layout.strides.items()
     ]
-    whole_row = remember("whole", 1, whole)
-    return Evidence(image, layout, plan.grid, np.concatenate(rows), whole_row, plan.region, timings)
+    whole = remember("whole", 1, lambda: whole_row(image, uploaded, tower, timings))
+    return Evidence(image, layout, plan.grid, np.concatenate(rows), whole, plan.region, timings)
 
 
-def _bordered(uploaded: Any, plan: Plan, layout: Layout, tower: ImageTower) -> Any:
+def whole_row(image: npt.NDArray[np.uint8], uploaded: Any, tower: ImageTower, timings: Timings) -> Rows:
+    """Embedding of the whole image, (1, d), on the device."""
+    with timings.stage("preprocess"):
+        pixels = tower.prepared(image, uploaded)
+    with timings.stage("encode"):
+        return tower.encoder.encode(pixels[None])
+
+
+def add_surroundings(uploaded: Any, plan: Plan, layout: Layout, tower: ImageTower) -> Any:
     """The working image with its border, on the device."""
     working = tower.kernels.resize_image(uploaded, plan.region, plan.size)
     if layout.inside:

@@ -16,8 +16,9 @@ from .layout import Layout
 from .reading import Reading, read
 from .result import Explanation
 from .targets import Target
+from .windows import embed_windows
 
-MAKERS: dict[str, Callable[..., Evidence]] = {"crops": embed_crops}
+MAKERS: dict[str, Callable[..., Evidence]] = {"crops": embed_crops, "windows": embed_windows}
 
 
 def embed(

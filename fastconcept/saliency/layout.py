@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .patches import WORKING_SIZE
 
-MODES = ("crops",)
+MODES = ("crops", "windows")
 FITS = ("full", "crop")
 BORDERS = ("noise", "constant", "reflect", "inside")
 
@@ -18,8 +18,9 @@ class Layout:
 
     Attributes
     ----------
-    mode : {"crops"}
-        How evidence is made. ``"crops"`` embeds every patch on its own, as ConVis does.
+    mode : {"crops", "windows"}
+        How evidence is made. ``"crops"`` embeds every patch on its own, as ConVis does; ``"windows"`` makes one pass
+        per patch size over the whole image and takes patches as means over its feature map.
     fit : {"full", "crop"}
         The whole image at its own aspect ratio, or its central square (the reference).
     border : {"noise", "constant", "reflect", "inside"}
