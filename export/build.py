@@ -13,6 +13,7 @@ from .contents import Contents
 from .model import Model, from_towers
 from .parity import MIN_COSINE
 from .progress import Stages
+from .split import TowerParts
 from .staging import check_output, staging
 from .writer import BundleWriter
 
@@ -34,6 +35,7 @@ def export_model(
     context_length: int | None = None,
     text_length: str = "fixed",
     logit_scale: float = 100.0,
+    image_parts: tuple[torch.nn.Module, torch.nn.Module] | None = None,
     transform: Callable[[Any], Any] | None = None,
     licences: Sequence[str] = (),
     contents: Contents | None = None,
@@ -72,6 +74,10 @@ def export_model(
         ``context_length``: short texts are then encoded faster.
     logit_scale : float
         The factor that the model was trained to multiply cosines by, for zero-shot probabilities.
+    image_parts : (torch.nn.Module, torch.nn.Module), optional
+        For an image tower that pools a feature map: its trunk, pixels (n, 3, H, W) to maps (n, c, h, w) at any size
+        that is a multiple of its stride, and its head, means (n, c) to unit rows. The bundle then has the mode
+        "windows", if ``head(mean of trunk(pixels))`` is the whole tower to 1e-5; else a warning says why not.
     transform : callable, optional
         The model's own preprocessing, from a Pillow image to (3, h, w), for the parity report to compare with
         ``preprocess``. Without it the report starts from the same pixels on both sides.
@@ -107,8 +113,9 @@ def export_model(
     """
 
     def load() -> Model:
+        parts = None if image_parts is None else TowerParts(*image_parts)
         return from_towers(
-            image, text, tokenizer, preprocess, name, context_length, text_length, logit_scale, transform
+            image, text, tokenizer, preprocess, name, context_length, text_length, logit_scale, transform, parts
         )
 
     settings = _Settings(compact, overwrite, min_cosine, num_threads, progress)
@@ -179,6 +186,7 @@ def _export(
     with staging(target, settings.overwrite) as folder:
         writer = BundleWriter(model, folder, stages, settings.num_threads, settings.compact)
         writer.write_encoders()
+        writer.write_split()
         writer.write_parity(plan.texts, plan.photos, settings.tolerance)
         writer.write_contents(plan)
         writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))

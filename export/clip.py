@@ -10,6 +10,7 @@ from ..bundle import Preprocess
 from ..errors import ExportError, MissingDependencyError
 from .model import Model, row_width, unit_rows
 from .onnx import quiet
+from .split import timm_parts
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +76,7 @@ def load_clip(model: str, pretrained: str | None = None) -> Model:
         embedding_dim=row_width(f"the image tower of {model}", image, torch.zeros(1, 3, *preprocess.size)),
         logit_scale=float(network.logit_scale.detach().exp()),
         dynamic_text=dynamic,
+        parts=timm_parts(network.visual),
     )
 
 

@@ -13,6 +13,8 @@ from .tokenizer import default_context_length, read_tokenizer
 if TYPE_CHECKING:
     import torch
 
+    from .split import TowerParts
+
 _EPSILON = 1e-12  # of the norm; a zero row stays zero instead of becoming NaN
 
 
@@ -32,6 +34,7 @@ class Model:
     embedding_dim: int
     logit_scale: float  # as a factor, not its logarithm
     dynamic_text: bool  # the text tower is exact at any length up to the context length
+    parts: TowerParts | None = None  # the image tower in two parts, where it may be one that pools a feature map
 
 
 def import_torch() -> Any:
@@ -82,6 +85,7 @@ def from_towers(
     text_length: str,
     logit_scale: float,
     transform: Callable[[Any], Any] | None,
+    parts: TowerParts | None = None,
 ) -> Model:
     """A model of two separate towers; parameters and errors as for :func:`fastconcept.export.build.export_model`."""
     torch = import_torch()
@@ -111,6 +115,7 @@ def from_towers(
         embedding_dim=dim,
         logit_scale=logit_scale,
         dynamic_text=text_length == "dynamic",
+        parts=parts,
     )
 
 

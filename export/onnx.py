@@ -38,7 +38,7 @@ def write_image_tower(model: Model, path: Path) -> list[str]:
 
     example = torch.zeros(2, 3, *model.preprocess.size)
     sides = {2: "height", 3: "width"} if model.preprocess.patch_size else {}
-    return _write(model.image, example, path, "pixels", {0: "batch", **sides})
+    return write_module(model.image, example, path, "pixels", {0: "batch", **sides})
 
 
 def write_text_tower(model: Model, path: Path) -> list[str]:
@@ -48,7 +48,7 @@ def write_text_tower(model: Model, path: Path) -> list[str]:
     length = min(8, model.context_length) if model.dynamic_text else model.context_length
     example = torch.ones(2, length, dtype=torch.int64)
     axes = {0: "batch", 1: "length"} if model.dynamic_text else {0: "batch"}
-    return _write(model.text, example, path, "tokens", axes)
+    return write_module(model.text, example, path, "tokens", axes)
 
 
 @contextlib.contextmanager
@@ -64,8 +64,13 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _write(module: torch.nn.Module, example: torch.Tensor, path: Path, name: str, axes: dict[int, str]) -> list[str]:
-    """One module with one input and one output to one ONNX file."""
+def write_module(
+    module: torch.nn.Module, example: torch.Tensor, path: Path, name: str, axes: dict[int, str]
+) -> list[str]:
+    """Write a module with one input and one output; ``axes`` of the input may have any length.
+
+    Returns and raises as :func:`write_image_tower`.
+    """
     import torch
 
     dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)

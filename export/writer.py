@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle import MANIFEST, Manifest, sha256_of
+from ..bundle import MANIFEST, Manifest, Split, sha256_of
 from ..concepts.storage import write_tensors
-from ..encoders.opening import open_image_onnx, open_text_onnx
+from ..encoders.opening import open_image_onnx, open_split_onnx, open_text_onnx
 from ..encoders.preprocess import load_image
 from ..encoders.tokenizer import Tokenizer
-from ..errors import ImageError
+from ..errors import ExportError, ImageError
 from ..sparse.dictionary import Dictionary
 from .banks import BankPlan
 from .compact import compact as compact_encoder
@@ -28,12 +28,16 @@ from .model import Model
 from .onnx import write_image_tower, write_text_tower
 from .parity import check_parity, measure_parity, parity_images, parity_texts
 from .progress import Stages
+from .shared_weights import share_weights
+from .split import MapSize, check_split, write_split
 from .staging import sync
 from .tokenizer import convert_tokenizer
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"
+IMAGE_TRUNK, IMAGE_HEAD = "image_trunk.onnx", "image_head.onnx"
 IMAGE_MEAN, PARITY = "image_mean.safetensors", "parity.json"
 _log = logging.getLogger(__name__)
+_LEAST_COSINE = 0.9999  # of the parts as written and the whole, on noise
 _PARITY_PHOTOS = 32  # of mean_images, beside the synthetic pictures
 _PACKAGES = ("fastconcept", "torch", "open_clip_torch", "timm", "onnx", "onnxruntime", "tokenizers", "ftfy", "regex")
 
@@ -61,6 +65,7 @@ class BundleWriter:
         self.dictionaries: dict[str, str] = {}
         self.parity: dict[str, Any] = {}
         self.clean = "none"
+        self.split: Split | None = None
 
     def write_encoders(self) -> None:
         model, folder = self.model, self.folder
@@ -78,6 +83,41 @@ class BundleWriter:
             tokenizer = Tokenizer(folder / TOKENIZER, model.context_length, self.clean, model.dynamic_text)
             path = folder / TEXT_ENCODER
             self.text_encoder = open_text_onnx(path, tokenizer, dim, num_threads=self.num_threads)
+
+    def write_split(self) -> None:
+        """The image tower in two parts beside the whole, all with the same weights; left out where it has none."""
+        model, folder = self.model, self.folder
+        if model.parts is None:
+            return
+        files = [folder / name for name in (IMAGE_ENCODER, IMAGE_TRUNK, IMAGE_HEAD)]
+        with self.stages.stage("trunk and head"):
+            try:
+                size = check_split(model, model.parts)
+                write_split(model.parts, size, model.preprocess.size, files[1], files[2])
+                for path in files[1:] if self.compact else ():
+                    compact_encoder(path)
+                self._compare_parts(files[1], files[2], size)
+            except ExportError as error:
+                for path in files[1:]:
+                    for leftover in (path, path.with_name(f"{path.name}.data")):
+                        leftover.unlink(missing_ok=True)
+                _log.warning("%s will have no mode windows: %s", model.name, error)
+                return
+            if not any(path.with_name(f"{path.name}.data").exists() for path in files):
+                share_weights(files, folder / f"{IMAGE_ENCODER}.data")
+        self.split = Split(
+            IMAGE_TRUNK, IMAGE_HEAD, f"{IMAGE_ENCODER}.data", channels=size.channels, stride=size.stride
+        )
+
+    def _compare_parts(self, trunk: Path, head: Path, size: MapSize) -> None:
+        """The written parts against the written whole."""
+        dim = self.model.embedding_dim
+        parts = open_split_onnx(trunk, head, size.channels, size.stride, dim, num_threads=self.num_threads)
+        pixels = np.random.default_rng(0).standard_normal((2, 3, *self.model.preprocess.size), np.float32)
+        whole = self.image_encoder.encode(pixels)
+        cosine = float((parts.head.encode(parts.maps.encode(pixels).mean(axis=(2, 3))) * whole).sum(axis=1).min())
+        if not cosine >= _LEAST_COSINE:
+            raise ExportError(f"the parts as written differ from the whole (cosine {cosine:.6f})")
 
     def write_parity(self, texts: Sequence[str], photos: Sequence[Path], min_cosine: float) -> None:
         with self.stages.stage("parity with torch"):
@@ -151,6 +191,7 @@ class BundleWriter:
                 banks=self.banks,
                 dictionaries=self.dictionaries,
                 files=files,
+                split=self.split,
                 parity=_summary(self.parity),
                 licences=licences,
                 created_with=_versions(),

@@ -74,7 +74,7 @@ def _explain_stages(engine: Engine, image: bytes, concepts: Sequence[str]) -> di
 
 
 def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float) -> dict[str, float]:
-    tower = engine.parts.image_tower
+    tower = engine.parts.image_tower()
     with engine.place:
         decode, pixels = _timed(lambda: engine.load_image(image))
         preprocess, ready = _timed(lambda: tower.prepared(pixels, engine.kernels.upload(pixels))[None])

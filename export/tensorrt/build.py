@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle import Bundle, find_bundle, sha256_of
+from ...bundle import Bundle, find_bundle
 from ...encoders.opening import open_image_onnx, open_image_plan
 from ...encoders.tensorrt.plans import PREFERRED, import_tensorrt, plan_directory
 from ...errors import DeviceError, ExportError, InputError, MissingDependencyError
@@ -82,7 +82,7 @@ def build_plan(
         raise MissingDependencyError("tensorrt (this is the lean runtime, which cannot build plans)", "tensorrt")
     capability, driver = _device_facts(index)
     shape = _image_size(source)
-    key = PlanKey(sha256_of(source), precision, sizes, shape, capability, trt.__version__, driver, lean)
+    key = PlanKey(opened.manifest.image_digest, precision, sizes, shape, capability, trt.__version__, driver, lean)
     stored = find_plan(key, folder)
     if stored is not None:
         return stored

@@ -143,8 +143,22 @@ def open_split_encoder(
     if split.weights is not None:
         bundle.file(split.weights)
     trunk, head = bundle.file(split.trunk), bundle.file(split.head)
+    return open_split_onnx(trunk, head, split.channels, split.stride, dim, device, providers, num_threads)
+
+
+def open_split_onnx(
+    trunk: str | os.PathLike[str],
+    head: str | os.PathLike[str],
+    channels: int,
+    stride: int,
+    dim: int,
+    device: Any = None,
+    providers: Sequence[Provider] | None = None,
+    num_threads: int | None = None,
+) -> SplitEncoder:
+    """An image tower in two parts from ONNX files; see :class:`~fastconcept.bundle.Split`, :func:`open_image_onnx`."""
     return SplitEncoder(
-        _class("FeatureMaps", device)(trunk, split.channels, split.stride, providers, num_threads),
+        _class("FeatureMaps", device)(trunk, channels, stride, providers, num_threads),
         _class("FeatureHead", device)(head, dim, providers, num_threads),
     )
 

@@ -367,7 +367,7 @@ def test_tensorrt_is_reached_from_the_engine(
         engine.explain(image, CONCEPTS, **COARSE)
     manifest = engine.bundle.manifest
     key = PlanKey(
-        manifest.files[manifest.image_encoder][0], "float16", tensorrt.BUCKETS, (32, 32), "90", "10.16.1.11", "13000"
+        manifest.image_digest, "float16", tensorrt.BUCKETS, (32, 32), "90", "10.16.1.11", "13000"
     )
     path = store_plan(b"plan", key, PrecisionReport(*[1.0] * len(PrecisionReport.__dataclass_fields__)))
     seen, wanted = (each.explain(image, CONCEPTS, **COARSE) for each in (engine, expected))
