@@ -1,1 +1,1 @@
-"""The experiments of the papers on any labelled images, beside null controls."""
+"""The experiments of the papers on any labelled images; every number stands next to those of null controls."""

@@ -55,7 +55,12 @@ class Embeddings:
         engine = self.engine
         with engine.place:
             words = decompose(
-                self.texts, engine.dictionary, engine.dictionary.mean, engine.kernels, l1_penalty=self.l1_penalty
+                self.texts,
+                engine.dictionary,
+                engine.dictionary.mean,
+                engine.kernels,
+                l1_penalty=self.l1_penalty,
+                num_threads=engine.num_threads,
             )
         return replace(self, texts=words.embeddings)
 

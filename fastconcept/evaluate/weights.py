@@ -15,7 +15,6 @@ from ..datasets.items import BadRow, Item
 from ..engine import Engine
 from ..errors import ConceptError, InputError
 from ..kernels.csr import SparseCodes
-from ..sparse.decompose import decompose
 
 FloatArray = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float64]
@@ -77,18 +76,14 @@ def decompose_dataset(
     ----------
     engine, dataset, progress
         See :func:`fastconcept.datasets.embed.embed`.
-    l1_penalty : float, optional
-        Default 0.25, unless ``l0`` is set.
-    l0 : int, optional
-        Number of words instead.
+    l1_penalty, l0
+        As for :meth:`fastconcept.engine.Engine.decompose`.
 
     Raises
     ------
     InputError
         If no item can be read.
     """
-    penalty = 0.25 if l1_penalty is None and l0 is None else l1_penalty
-    kernels = engine.kernels
     items: list[Item] = []
     parts = []
     bad = dataset.bad_rows()
@@ -96,8 +91,7 @@ def decompose_dataset(
         bad.extend(unreadable)
         if not batch:
             continue
-        with engine.place:
-            words = decompose(rows, engine.dictionary, engine.image_mean, kernels, l1_penalty=penalty, l0=l0)
+        words = engine.decompose(embeddings=rows, l1_penalty=l1_penalty, l0=l0)
         items += batch
         parts.append((words.codes, rows, words.cosine))
     if not items:
