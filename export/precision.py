@@ -96,7 +96,7 @@ def compare_concepts(
     expected, measured : (n, d) float32
         Unit rows of the same images (n >= 2), from float32 and from the candidate.
     bank, indptr, indices
-        Concept embeddings and subtrees, as :func:`fastconcept.kernels.reference.subtree_ranks` takes them.
+        Concept embeddings and subtrees, as :meth:`fastconcept.kernels.contract.Kernels.subtree_ranks` takes them.
     """
     from ..kernels import cpu
 

@@ -107,6 +107,7 @@ def build_plan(
 def concept_measure(bundle: Bundle) -> Measure:
     """Embeddings, and ranks and maps of concepts spread over the bundle's bank, against float32."""
     from ...concepts.bank import ConceptBank
+    from ...kernels.csr import Lists
 
     bank = ConceptBank.load(bundle.bank())
     chosen = np.unique(np.linspace(0, len(bank) - 1, _GATE_CONCEPTS).astype(int))
@@ -114,8 +115,8 @@ def concept_measure(bundle: Bundle) -> Measure:
         subtrees = [np.array([i]) for i in chosen]
     else:
         subtrees = [np.asarray(bank.subtree(bank.names[i])) for i in chosen]
-    indptr, indices = np.cumsum([0, *map(len, subtrees)]), np.concatenate(subtrees).astype(np.int64)
-    return functools.partial(compare_concepts, bank=np.asarray(bank.embeddings), indptr=indptr, indices=indices)
+    lists = Lists.of(subtrees)._asdict()
+    return functools.partial(compare_concepts, bank=np.asarray(bank.embeddings), **lists)
 
 
 def gate_images(shape: tuple[int, int], count: int = 32, seed: int = 0) -> npt.NDArray[np.float32]:

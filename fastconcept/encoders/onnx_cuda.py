@@ -82,11 +82,11 @@ class _Bound:
     def _namespace(self, array: object) -> Any:
         if isinstance(array, np.ndarray):
             return np
-        xp, _ = require()
+        xp = require()
         return xp if isinstance(array, xp.ndarray) else None
 
     def _run(self, batch: Any, target: Any) -> None:
-        xp, _ = require()
+        xp = require()
         with self.device.joined(), self._lock:
             given = xp.asarray(batch).astype(_TYPES[self._input.type], copy=False)
             rows = xp.empty(target.shape, np.float32) if is_host(target) else target
@@ -200,7 +200,7 @@ class TextEncoder(_Bound, onnx.TextEncoder):
         self.batch_tokens = TEXT_BATCH_TOKENS
 
     def _empty(self, count: int) -> Any:
-        xp, _ = require()
+        xp = require()
         with self.device:
             return xp.empty((count, self.dim), np.float32)
 

@@ -63,7 +63,7 @@ class Lists(NamedTuple):
         Lists(indptr=array([0, 1, 3]), indices=array([9, 7, 8], dtype=int32))
         """
         chosen = np.asarray(rows, np.int64)
-        return Lists(starts(self.lengths[chosen]), self.indices[self.places(chosen)])
+        return Lists(starts(self.indptr[chosen + 1] - self.indptr[chosen]), self.indices[self.places(chosen)])
 
     def places(self, rows: npt.NDArray[np.integer]) -> Int64:
         """Where in ``indices`` the members of some lists are, list after list.

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..kernels.contract import Kernels
+from ..kernels.csr import Lists
 from .evidence import Evidence
 from .patches import PatchGrid
 from .result import ConceptMap, Explanation, View
@@ -200,9 +201,8 @@ class Reader:
         return Columns(*(values.take(order, axis=1) for values in columns))
 
     def _ranked(self, rows: Any, groups: Sequence[npt.NDArray[np.int32]], queries: FloatArray | None = None) -> Columns:
-        indptr = np.cumsum([0, *map(len, groups)], dtype=np.int64)
-        indices = np.concatenate([np.zeros(0, np.int32), *groups]).astype(np.int32)
-        ranks = self._kernels.subtree_ranks(rows, self._bank, indptr, indices, queries, num_threads=self._threads)
+        subtrees = Lists.of(groups)
+        ranks = self._kernels.subtree_ranks(rows, self._bank, *subtrees, queries, num_threads=self._threads)
         return Columns(ranks.ranks, ranks.similarities)
 
     def _best_of_means(self, target: Target, rows: Any, grid: PatchGrid, reading: Reading) -> FloatArray:

@@ -105,8 +105,8 @@ def test_an_explanation_is_timed_as_the_engine_makes_it(
         )
         monkeypatch.setitem(sys.modules, "PIL", None)
     measure, cupy = part("measure_encoders"), sys.modules["cupy"]
-    options = importlib.import_module("fastconcept.saliency.explain").Options
-    monkeypatch.setattr("fastconcept.saliency.explain.Options", lambda fit: options(fit=fit, sizes=(128,), stride=128))
+    layout = importlib.import_module("fastconcept.saliency.layout").Layout
+    monkeypatch.setattr("fastconcept.saliency.layout.Layout", lambda fit: layout(fit=fit, sizes=(128,), stride=128))
     matrix = np.random.default_rng(0).standard_normal((3, measure.DIM)).astype(np.float32)
 
     def encode(pixels: Any) -> Any:

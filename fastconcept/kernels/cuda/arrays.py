@@ -12,16 +12,16 @@ import numpy.typing as npt
 from ...errors import InputError
 from .. import arguments, host
 from ..contract import Array
-from .device import require, stream
+from .device import DeviceArray, require, stream
 
 _KEPT_NOISE = 8  # seeds and streams; one or two megabytes each
-_noise: dict[tuple[int, int, int], Any] = {}  # the last used comes last
+_noise: dict[tuple[int, int, int], DeviceArray] = {}  # the last used comes last
 _noise_lock = threading.Lock()
 
 
-def upload(array: Array) -> Any:
+def upload(array: Array) -> DeviceArray:
     """A CuPy array; the copy is queued on the current stream."""
-    xp, _ = require()
+    xp = require()
     return xp.asarray(array)
 
 
@@ -30,15 +30,15 @@ def beside(rows: Array, array: Array) -> Array:
     return array if host.is_host(rows) else upload(array)
 
 
-def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
     """CuPy's."""
-    xp, _ = require()
+    xp = require()
     return xp.empty(shape, dtype)
 
 
-def noise(shape: tuple[int, ...], seed: int) -> Any:
+def noise(shape: tuple[int, ...], seed: int) -> DeviceArray:
     """A copy of noise that is drawn on the host once and kept on the device: every image takes the start of it."""
-    xp, _ = require()
+    xp = require()
     count = int(np.prod(shape))
     key = (seed, int(xp.cuda.Device().id), stream())  # what another stream reads would have to wait, and be waited for
     with _noise_lock:
@@ -51,12 +51,12 @@ def noise(shape: tuple[int, ...], seed: int) -> Any:
     return kept[:count].reshape(shape).copy()
 
 
-def check_rows(rows: object, name: str) -> Any:
+def check_rows(rows: object, name: str) -> Array:
     """:func:`fastconcept.kernels.arguments.rows` on either side."""
-    xp, _ = require()
+    xp = require()
     if host.is_host(rows):
         return arguments.rows(name, rows)
-    array = device_array(name, rows, (None, None), [np.float32], "n, d")
+    array: Array = device_array(name, rows, (None, None), [np.float32], "n, d")
     arguments.rows_shape(name, array.shape)
     if not bool(xp.isfinite(array).all()):
         raise InputError(f"{name} has NaN or infinite values")
@@ -65,8 +65,8 @@ def check_rows(rows: object, name: str) -> Any:
 
 def download(array: object) -> npt.NDArray[Any]:
     """A NumPy array of a device array; waits for it."""
-    xp, _ = require()
-    result: npt.NDArray[Any] = xp.asnumpy(_adopt(xp, "array", array))
+    xp = require()
+    result: npt.NDArray[Any] = xp.asnumpy(_adopt("array", array))
     return result
 
 
@@ -77,7 +77,7 @@ def back(result: Array, on_host: bool) -> Array:
 
 def device_array(
     name: str, value: object, shape: Sequence[int | None], dtypes: Sequence[npt.DTypeLike], expected: str = ""
-) -> Any:
+) -> DeviceArray:
     """Check one array argument and return it on the device.
 
     A NumPy array is uploaded; anything with ``__cuda_array_interface__`` or DLPack is taken without a copy.
@@ -87,10 +87,10 @@ def device_array(
     InputError
         If it is no C-contiguous array of such a type and shape.
     """
-    xp, _ = require()
+    xp = require()
     if host.is_host(value):
         return xp.asarray(arguments.array(name, value, shape, dtypes, expected))
-    array = _adopt(xp, name, value)
+    array = _adopt(name, value)
     names = " or ".join(np.dtype(t).name for t in dtypes)
     axes = expected or ", ".join("any" if size is None else str(size) for size in shape)
     fits = array.ndim == len(shape) and all(s in (None, have) for s, have in zip(shape, array.shape, strict=True))
@@ -103,15 +103,16 @@ def device_array(
     return array
 
 
-def _adopt(xp: Any, name: str, value: Any) -> Any:
+def _adopt(name: str, value: Any) -> DeviceArray:
     """A CuPy view of an array on the device."""
+    xp = require()
     try:
         return xp.asarray(value) if hasattr(value, "__cuda_array_interface__") else xp.from_dlpack(value)
     except Exception as error:  # CuPy, DLPack and the producers raise errors without a common base
         raise InputError(f"{name} cannot be used on the device: {error}") from None
 
 
-def pointer(array: Any) -> int:
+def pointer(array: DeviceArray) -> int:
     """Address of the first element on the device; 0 for an empty array."""
     return int(array.data.ptr) if array.size else 0
 
@@ -120,7 +121,7 @@ class Tables:
     """Device arrays that a kernel takes as a group of addresses."""
 
     def __init__(self, *arrays: npt.NDArray[Any]) -> None:
-        xp, _ = require()
+        xp = require()
         self._arrays = tuple(xp.asarray(array) for array in arrays)
 
     def pointers(self) -> tuple[int, ...]:

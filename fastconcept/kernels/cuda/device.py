@@ -7,9 +7,11 @@ import functools
 import importlib.util
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ...errors import DeviceError
+
+DeviceArray: TypeAlias = Any  # cupy.ndarray; CuPy has no types
 
 
 class Availability(NamedTuple):
@@ -56,8 +58,8 @@ def availability() -> Availability:
         return Availability(f"no CUDA device is visible ({error})")
 
 
-def require() -> tuple[Any, Any]:
-    """CuPy and the extension, or an error that says what is missing.
+def require() -> Any:
+    """CuPy (which has no types), or an error that says what is missing for the kernels.
 
     Raises
     ------
@@ -69,9 +71,7 @@ def require() -> tuple[Any, Any]:
         raise DeviceError(f"the CUDA kernels cannot run here: {available}")
     import cupy
 
-    from .. import _cuda
-
-    return cupy, _cuda
+    return cupy
 
 
 class Device:
@@ -89,7 +89,7 @@ class Device:
     """
 
     def __init__(self, name: str) -> None:
-        xp, _ = require()
+        xp = require()
         index = name.partition(":")[2] or "0"
         count = int(xp.cuda.runtime.getDeviceCount())
         if not index.isdecimal() or int(index) >= count:
@@ -108,11 +108,11 @@ class Device:
     @property
     def compute_capability(self) -> str:
         """Such as ``"90"``."""
-        xp, _ = require()
+        xp = require()
         return str(xp.cuda.Device(self.index).compute_capability)
 
     def __enter__(self) -> Device:
-        xp, _ = require()
+        xp = require()
         with contextlib.ExitStack() as opened:
             opened.enter_context(xp.cuda.Device(self.index))
             opened.enter_context(self._stream)
@@ -125,7 +125,7 @@ class Device:
     @contextlib.contextmanager
     def joined(self) -> Iterator[None]:
         """As ``with device``, for arrays of the stream that is current outside: each of the two waits for the other."""
-        xp, _ = require()
+        xp = require()
         caller = xp.cuda.get_current_stream()
         if int(caller.ptr) == self.stream:
             with self:
@@ -152,30 +152,30 @@ def open_device(name: str) -> Device:
 
 def place() -> str:
     """Of CuPy's current device."""
-    xp, _ = require()
+    xp = require()
     return f"cuda:{int(xp.cuda.Device().id)}"
 
 
 def stream() -> int:
     """Address of CuPy's current stream."""
-    xp, _ = require()
+    xp = require()
     return int(xp.cuda.get_current_stream().ptr)
 
 
 def finish_uploads() -> None:
     """Wait until what was queued on the current stream is done: for arrays that other streams will read."""
-    xp, _ = require()
+    xp = require()
     xp.cuda.get_current_stream().synchronize()
 
 
 def device_limit(name: str) -> int:
     """A number of the current device: ``MultiProcessorCount``, ``MaxSharedMemoryPerBlockOptin``, ..."""
-    xp, _ = require()
+    xp = require()
     return int(_attributes(int(xp.cuda.Device().id))[name])
 
 
 @functools.lru_cache(maxsize=64)
-def _attributes(device: int) -> Any:
+def _attributes(device: int) -> dict[str, int]:
     """Attributes of a device; reading them all takes longer than a kernel."""
-    xp, _ = require()
-    return xp.cuda.Device(device).attributes
+    xp = require()
+    return dict(xp.cuda.Device(device).attributes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from ..csr import Lists, SparseCodes
 from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import check_rows, pointer, upload
-from .device import device_limit, finish_uploads, require, stream
+from .device import DeviceArray, device_limit, finish_uploads, require, stream
 from .product import product
 
 CAPACITIES = (64, 128)  # words a problem may hold at once: fast, then many
@@ -31,13 +30,13 @@ Tier = tuple[npt.NDArray[np.int64], SparseCodes]  # problems, and their codes
 class Prepared:
     """Rows of a dictionary on the device, in float64, too, where a tolerance asks for it."""
 
-    def __init__(self, rows: Any) -> None:
+    def __init__(self, rows: object) -> None:
         self.rows = checked(rows, "dictionary")
         finish_uploads()
         self.shape: tuple[int, int] = (int(self.rows.shape[0]), int(self.rows.shape[1]))
-        self._doubles: Any = None
+        self._doubles: DeviceArray = None
 
-    def factor(self, doubles: bool) -> Any:
+    def factor(self, doubles: bool) -> DeviceArray:
         """The rows as the product takes them."""
         if doubles and self._doubles is None:
             self._doubles = self.rows.astype(np.float64)
@@ -50,7 +49,7 @@ def prepare_dictionary(rows: Array, *, num_threads: int | None = None) -> Prepar
     return Prepared(rows)
 
 
-def checked(rows: object, name: str, columns: int | None = None) -> Any:
+def checked(rows: object, name: str, columns: int | None = None) -> DeviceArray:
     """Finite float32 rows on the device."""
     array = upload(check_rows(rows, name))
     arguments.rows_shape(name, array.shape, columns)
@@ -93,7 +92,7 @@ def nnlasso(
 
 def _solve(
     prepared: Prepared,
-    targets: Any,
+    targets: DeviceArray,
     penalties: npt.NDArray[np.float64],
     warm: Lists,
     tolerance: float,
@@ -125,7 +124,9 @@ def capacities() -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=16)
 def _fitting(wished: tuple[int, ...], room: int) -> tuple[int, ...]:
-    _, native = require()
+    require()
+    from .. import _cuda as native
+
     most = max((words for words in range(1, max(wished) + 1) if native.solve_shared_bytes(words) <= room), default=1)
     return tuple(sorted({min(words, most) for words in wished}))
 
@@ -138,7 +139,7 @@ def supports(words: Lists) -> SparseCodes:
 
 def _merged(tiers: list[Tier]) -> SparseCodes:
     """Codes of the first tier, with those of later tiers in place of the problems they solved again."""
-    xp, _ = require()
+    xp = require()
     first = SparseCodes(*map(to_host, tiers[0][1]))
     rows, gap, kkt, rounds = first.rows(), first.gap.copy(), first.kkt.copy(), first.rounds.copy()
     for chosen, codes in tiers[1:]:
@@ -152,7 +153,7 @@ def _merged(tiers: list[Tier]) -> SparseCodes:
 
 def joined(parts: list[SparseCodes]) -> SparseCodes:
     """:meth:`SparseCodes.joined` on the device."""
-    xp, _ = require()
+    xp = require()
     offsets = np.cumsum([0, *(len(part.indices) for part in parts)])
     starts = [part.indptr[:-1] + int(offset) for part, offset in zip(parts, offsets, strict=False)]
     indptr = xp.concatenate([*starts, xp.asarray(offsets[-1:].astype(np.int64))])
@@ -165,12 +166,12 @@ class _Batch:
     def __init__(
         self,
         prepared: Prepared,
-        targets: Any,
+        targets: DeviceArray,
         penalties: npt.NDArray[np.float64],
         warm: Lists,
         capacity: int,
     ) -> None:
-        xp, _ = require()
+        xp = require()
         self._prepared, self._capacity, self._count = prepared, capacity, len(targets)
         words, counts = _first_words(warm, capacity, prepared.shape[0])
         n = self._count
@@ -201,7 +202,9 @@ class _Batch:
 
     def run(self, tolerance: float) -> npt.NDArray[np.int64]:
         """Solve until every problem is certified, stalls or overflows; returns those that overflow."""
-        xp, native = require()
+        xp = require()
+        from .. import _cuda as native
+
         doubles = tolerance < _DOUBLE_BELOW
         number = np.float64 if doubles else np.float32
         words, dims = self._prepared.shape
@@ -212,11 +215,14 @@ class _Batch:
             busy = len(active)
             if busy == 0:
                 break
-            rows = (pointer(active), busy, tolerance, doubles)
-            native.nnlasso_solve(pointer(self._prepared.rows), *self._arguments(), *rows, pointer(residuals), stream())
+            problems, to_do = self._arguments(), pointer(active)
+            native.nnlasso_solve(
+                pointer(self._prepared.rows), *problems, to_do, busy, tolerance, doubles, pointer(residuals), stream()
+            )
             product(residuals[:busy], self._prepared.factor(doubles), correlations[:busy])
+            pitch = correlations.shape[1]
             native.nnlasso_select(
-                pointer(correlations), words, correlations.shape[1], *self._arguments(), *rows, stream()
+                pointer(correlations), words, pitch, *problems, to_do, busy, tolerance, doubles, stream()
             )
             self._rounds[active] += 1
             active = xp.flatnonzero(self._status == _UNFINISHED).astype(np.int32)  # waits for the round
@@ -224,7 +230,9 @@ class _Batch:
 
     def codes(self) -> SparseCodes:
         """What the batch holds now."""
-        xp, native = require()
+        xp = require()
+        from .. import _cuda as native
+
         indptr = xp.zeros(self._count + 1, np.int64)
         indptr[1:] = xp.cumsum(self._support, dtype=np.int64)
         total = int(indptr[-1])

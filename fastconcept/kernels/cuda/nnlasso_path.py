@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +11,7 @@ from ..csr import Lists, SparseCodes
 from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import pointer
-from .device import require, stream
+from .device import DeviceArray, require, stream
 from .nnlasso import Prepared, capacities, checked, joined, nnlasso, supports
 from .product import product
 
@@ -37,7 +35,7 @@ def nnlasso_l0(
     More than 128 words (fewer on a device with little shared memory) are left to the CPU kernel.
     """
     check_num_threads(num_threads)
-    xp, _ = require()
+    xp = require()
     l0, tolerance = arguments.l0(l0), arguments.tolerance(tolerance)
     prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
     rows = checked(targets, "targets", prepared.shape[1])
@@ -55,9 +53,9 @@ def nnlasso_l0(
     return SparseCodes(*map(to_host, codes)) if host else codes
 
 
-def _solve(prepared: Prepared, targets: Any, l0: int, tolerance: float) -> SparseCodes:
+def _solve(prepared: Prepared, targets: DeviceArray, l0: int, tolerance: float) -> SparseCodes:
     """Follow the paths of one batch, and certify where they end."""
-    xp, _ = require()
+    xp = require()
     penalties, words, rounds = _follow(prepared, targets, l0)
     # A target that no word correlates with has no penalty; any above all its correlations gives its empty code.
     none = penalties <= 0
@@ -75,9 +73,13 @@ def _solve(prepared: Prepared, targets: Any, l0: int, tolerance: float) -> Spars
     )
 
 
-def _follow(prepared: Prepared, targets: Any, l0: int) -> tuple[npt.NDArray[np.float64], Lists, Any]:
+def _follow(
+    prepared: Prepared, targets: DeviceArray, l0: int
+) -> tuple[npt.NDArray[np.float64], Lists, npt.NDArray[np.int32]]:
     """The lambda at which each path ends, the words of its support there, and the rounds it took; on the host."""
-    xp, native = require()
+    xp = require()
+    from .. import _cuda as native
+
     count, (words, dims) = len(targets), prepared.shape
     capacity = next(size for size in capacities() if size >= l0)
     chosen, support = xp.zeros((count, capacity), np.int32), xp.zeros(count, np.int32)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .arrays import pointer
+from .device import DeviceArray
 
 # Of cuBLAS (library_types.h, cublas_api.h).
 _TYPES = {"float16": 2, "float32": 0, "float64": 1}
@@ -14,7 +13,7 @@ _COMPUTE = {"float16": 68, "float32": 69, "float64": 70}  # fp32 for halves; fp3
 _NO_TRANSPOSE, _TRANSPOSE, _DEFAULT_ALGORITHM = 0, 1, -1
 
 
-def product(left: Any, right: Any, out: Any, scale: float = 1.0) -> None:
+def product(left: DeviceArray, right: DeviceArray, out: DeviceArray, scale: float = 1.0) -> None:
     """``out[:, :m] = scale * left @ right.T`` through cuBLAS, on the current stream.
 
     Parameters

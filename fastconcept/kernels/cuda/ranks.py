@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...errors import InputError
@@ -12,7 +10,7 @@ from ..contract import Array, PreparedBank, SubtreeRanks
 from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import back, device_array, pointer
-from .device import device_limit, finish_uploads, require, stream
+from .device import DeviceArray, device_limit, finish_uploads, require, stream
 from .levels import Levels
 from .product import product
 
@@ -44,12 +42,12 @@ class Bank:
         If the rows have another type or shape, or are not finite or beyond 1023 in magnitude.
     """
 
-    def __init__(self, rows: Any) -> None:
+    def __init__(self, rows: Array | PreparedBank) -> None:
         self._split, self.dims = _split("bank", rows, None, second_high=True)
         self.shape = (int(rows.shape[0]), self.dims)
-        self._levels: tuple[tuple[Any, Any, Any], Levels] | None = None
+        self._levels: tuple[tuple[Array, Array, Array], Levels] | None = None
 
-    def levels(self, child_indptr: Any, child_indices: Any, order: Any) -> Levels:
+    def levels(self, child_indptr: Array, child_indices: Array, order: Array) -> Levels:
         """The graph as the kernel walks it, kept for the next call with the same arrays."""
         graph = (child_indptr, child_indices, order)
         if self._levels is None or any(new is not old for new, old in zip(graph, self._levels[0], strict=True)):
@@ -74,7 +72,9 @@ def subtree_ranks(
 ) -> SubtreeRanks:
     """Products on the tensor cores; see :class:`Bank` for how close similarities are."""
     check_num_threads(num_threads)
-    xp, native = require()
+    xp = require()
+    from .. import _cuda as native
+
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
     concepts = prepared.shape[0]
     starts, members = arguments.lists(to_host(indptr), to_host(indices), concepts)
@@ -113,7 +113,9 @@ def all_ranks(
 ) -> Array:
     """At most 524,288 concepts; a prepared :class:`Bank` also keeps the prepared graph."""
     check_num_threads(num_threads)
-    xp, native = require()
+    xp = require()
+    from .. import _cuda as native
+
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
     concepts = prepared.shape[0]
     if concepts > native.MAX_RANKED_CONCEPTS:
@@ -145,12 +147,14 @@ def all_ranks(
     return back(ranks, is_host(patches))
 
 
-def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[Any, int]:
+def _split(name: str, rows: object, dims: int | None, second_high: bool) -> tuple[DeviceArray, int]:
     """Rows as halves [high | high | low] or [high | low | high], padded to a multiple of 8 columns.
 
     Those of a bank (``second_high``) are followed by rows of zeros, so that every column of a product is written.
     """
-    xp, native = require()
+    xp = require()
+    from .. import _cuda as native
+
     if is_host(rows):
         arguments.embeddings(name, rows, dims)
     array = device_array(name, rows, (None, dims), [np.float32], f"n, {'d' if dims is None else dims}")
@@ -167,14 +171,14 @@ def _split(name: str, rows: Any, dims: int | None, second_high: bool) -> tuple[A
     return split, int(width)
 
 
-def _similarities(patches: Any, bank: Any) -> Any:
+def _similarities(patches: DeviceArray, bank: DeviceArray) -> DeviceArray:
     """Product of split rows, (n, pitch) float32; columns past the bank's rows are zero."""
-    xp, _ = require()
+    xp = require()
     out = xp.empty((patches.shape[0], bank.shape[0]), np.float32)
     product(patches, bank, out, _SPLIT_SCALE)
     return out
 
 
-def _tiles(patches: Any, concepts: int) -> list[slice]:
+def _tiles(patches: DeviceArray, concepts: int) -> list[slice]:
     rows = max(1, _TILE_BYTES // (4 * max(concepts, 1)))
     return [slice(start, min(start + rows, len(patches))) for start in range(0, len(patches), rows)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from ..contract import Array
 from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import Tables, back, device_array, pointer, upload
-from .device import require, stream
+from .device import DeviceArray, require, stream
 
 _BETWEEN_BYTES = 256 << 20  # rows between the two passes of a resize, and filter taps, at a time
 
@@ -32,7 +31,7 @@ def resize_patches(
 ) -> Array:
     """Both passes on the device; ``out`` may be float16 there, for an encoder that takes half precision."""
     check_num_threads(num_threads)
-    xp, _ = require()
+    xp = require()
     pixels = device_array("image", image, (None, None, 3), [np.uint8], "H, W, 3")
     task = arguments.resizing(to_host(boxes), size, to_host(mean), to_host(std), interpolation)
     corners, (height, width) = task.boxes, task.size
@@ -68,16 +67,18 @@ def resize_image(image: Array, box: tuple[int, int, int, int], size: tuple[int, 
 
 
 def _resize_chunk(
-    pixels: Any,
-    corners: Any,
+    pixels: DeviceArray,
+    corners: npt.NDArray[np.int32],
     axes: tuple[Axis, Axis],
     kind: int,
     scale: tuple[float, ...],
     shift: tuple[float, ...],
-    out: Any,
+    out: DeviceArray,
 ) -> None:
     """One launch of both passes for boxes whose intermediate rows fit."""
-    xp, native = require()
+    xp = require()
+    from .. import _cuda as native
+
     down, across = axes
     extents = corners[:, 2:] - corners[:, :2]
     plan = np.column_stack([corners[:, :2], extents, across.table, down.table]).astype(np.int32)
@@ -110,7 +111,9 @@ class Axis(Tables):
     """Filter taps along one axis for every distinct input size, filled in on the device."""
 
     def __init__(self, sizes: npt.NDArray[np.int64], table: npt.NDArray[np.int64], output: int, kind: int) -> None:
-        xp, native = require()
+        xp = require()
+        from .. import _cuda as native
+
         taps = np.array([native.tap_count(int(size), output, kind) for size in sizes], np.int64) * output
         super().__init__(sizes.astype(np.int32), np.cumsum(taps) - taps)
         self.table, self.output, self.count = table, output, len(sizes)

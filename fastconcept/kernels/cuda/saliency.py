@@ -25,7 +25,9 @@ def saliency_maps(
 ) -> SaliencyMaps:
     """Sums in the order of the patches in float64: equal to the reference, to the last bit."""
     check_num_threads(num_threads)
-    xp, native = require()
+    xp = require()
+    from .. import _cuda as native
+
     array = device_array("values", values, (None, None), [np.float32, np.int32], "n, k")
     count, concepts = array.shape
     height, width = arguments.sides("shape", shape, arguments.MAX_CELLS, area=arguments.MAX_CELLS)
@@ -70,7 +72,7 @@ def coverage(boxes: npt.NDArray[np.int32], weights: npt.NDArray[np.float64], hei
     InputError
         If a weight is not positive and finite, a box is empty, or a cell is not covered.
     """
-    xp, _ = require()
+    xp = require()
     return _coverage(boxes.tobytes(), weights.tobytes(), height, width, xp.cuda.Device().id, stream())
 
 
