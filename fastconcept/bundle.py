@@ -15,10 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import BundleError
+from .weight_files import weight_files
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 8 << 20
+_LONGEST_NAME = 255  # bytes of a file name on every usual file system
+_LARGEST_NUMBER = 1e6  # of preprocessing and logit scale; all sensible ones are far smaller
 _BUILTIN = Path(__file__).parent / "data" / "nano"
 
 
@@ -102,12 +105,22 @@ class _Reader:
             raise BundleError(f"{self.where}: the field {key!r} is missing; export the model again")
         if isinstance(value, bool) or not isinstance(value, kind):
             raise BundleError(f"{self.where}: the field {key!r} has the wrong type ({type(value).__name__})")
+        if isinstance(value, int) and not 0 <= value < 1 << 63:
+            raise BundleError(f"{self.where}: the field {key!r} is negative or has too many digits")
         return value
+
+    def encoder(self, key: str) -> str:
+        name = str(self.get(key, str))
+        if not name.endswith(".onnx"):
+            raise BundleError(f"{self.where}: {key!r} is {name!r}, expected a file that ends in .onnx")
+        return name
 
     def numbers(self, key: str, count: int, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
         values = self.get(key, list)
         if len(values) != count or any(isinstance(v, bool) or not isinstance(v, kind) for v in values):
             raise BundleError(f"{self.where}: the field {key!r} must be {count} numbers")
+        if not all(abs(value) <= _LARGEST_NUMBER for value in values):
+            raise BundleError(f"{self.where}: the field {key!r} has numbers above {_LARGEST_NUMBER:.0f}")
         return tuple(values)
 
     def choice(self, key: str, allowed: tuple[str, ...], default: Any = ...) -> str:
@@ -128,15 +141,18 @@ def _parse_preprocess(document: object, where: str) -> Preprocess:
     size = reader.numbers("size", 2, int)
     patch_size = None if reader.document.get("patch_size") is None else reader.numbers("patch_size", 2, int)
     std = reader.numbers("std", 3, (int, float))
-    if not all(1 <= side <= 4096 for side in (*size, *(patch_size or ()))) or not all(value > 0 for value in std):
+    fill_color = reader.get("fill_color", int, 0)
+    if not all(1 <= side <= 4096 for side in (*size, *(patch_size or ()))) or not all(value > 1e-6 for value in std):
         raise BundleError(f"{where}: preprocess: size and patch_size must be 1 to 4096 pixels and std positive")
+    if fill_color > 255:
+        raise BundleError(f"{where}: preprocess: fill_color must be from 0 to 255")
     return Preprocess(
         size=size,
         mean=reader.numbers("mean", 3, (int, float)),
         std=std,
         interpolation=reader.choice("interpolation", ("bicubic", "bilinear"), "bicubic"),
         resize_mode=reader.choice("resize_mode", ("shortest", "squash", "longest"), "shortest"),
-        fill_color=reader.get("fill_color", int, 0),
+        fill_color=fill_color,
         patch_size=patch_size,
     )
 
@@ -149,8 +165,8 @@ def _parse_split(document: object, where: str) -> Split | None:
     if not 1 <= channels <= 65536 or not 1 <= stride <= 256:
         raise BundleError(f"{where}: split: channels or stride is out of range")
     return Split(
-        trunk=reader.get("trunk", str),
-        head=reader.get("head", str),
+        trunk=reader.encoder("trunk"),
+        head=reader.encoder("head"),
         weights=reader.get("weights", (str, type(None)), None),
         channels=channels,
         stride=stride,
@@ -178,6 +194,7 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     """
     try:
         document = json.loads(text)
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()  # all numbers finite, all text valid
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where} is not valid JSON ({error}); export the model again") from None
     reader = _Reader(document, where)
@@ -196,10 +213,10 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         pretrained=reader.get("pretrained", (str, type(None)), None),
         embedding_dim=reader.get("embedding_dim", int),
         context_length=reader.get("context_length", int),
-        logit_scale=float(reader.get("logit_scale", (int, float))),
+        logit_scale=_logit_scale(reader),
         preprocess=_parse_preprocess(reader.get("preprocess", dict), where),
-        image_encoder=reader.get("image_encoder", str),
-        text_encoder=reader.get("text_encoder", str),
+        image_encoder=reader.encoder("image_encoder"),
+        text_encoder=reader.encoder("text_encoder"),
         tokenizer=reader.get("tokenizer", str),
         tokenizer_clean=reader.choice("tokenizer_clean", ("lower", "whitespace", "canonicalize", "none")),
         text_length=reader.choice("text_length", ("dynamic", "fixed")),
@@ -222,11 +239,20 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     return manifest
 
 
+def _logit_scale(reader: _Reader) -> float:
+    value = reader.get("logit_scale", (int, float))
+    if not abs(value) <= _LARGEST_NUMBER:
+        raise BundleError(f"{reader.where}: logit_scale must be at most {_LARGEST_NUMBER:.0f}")
+    return float(value)
+
+
 def _safe_name(name: str, where: str) -> str:
-    """Reject a file name that could lead outside the bundle's directory."""
-    path = PurePosixPath(name)
-    if not name or "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    """Reject a file name that could lead outside the bundle's directory, or that no file can have."""
+    parts = PurePosixPath(name).parts
+    if not parts or "\\" in name or "\0" in name or parts[0] == "/" or ".." in parts or ":" in parts[0]:
         raise BundleError(f"{where}: the file name {name!r} leaves the bundle's directory; do not use this bundle")
+    if len(name.encode()) > _LONGEST_NAME or not name.isprintable():
+        raise BundleError(f"{where}: the file name {name[:40]!r} is too long or has control characters")
     return name
 
 
@@ -256,17 +282,20 @@ class Bundle:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         manifest = self.path / MANIFEST
-        if not manifest.is_file():
+        if not os.path.isfile(manifest):
             raise BundleError(f"no bundle at {self.path}: {MANIFEST} is missing; create one with: fastconcept export")
-        if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{manifest} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB; this is not a bundle")
-        try:
-            text = manifest.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{manifest} cannot be read: {error}") from None
-        self.manifest = parse_manifest(text, str(manifest))
         self._verified: set[str] = set()
-        root = self.path.resolve()
+        try:
+            if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+                raise BundleError(f"{manifest} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB; this is not a bundle")
+            self.manifest = parse_manifest(manifest.read_text(encoding="utf-8"), str(manifest))
+            self._check_files()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"the bundle at {self.path} cannot be read: {error}") from None
+
+    def _check_files(self) -> None:
+        """Every file is there, of the size that the manifest says, and inside the directory."""
+        root = _root_of_links(self.path)
         for name, (_, size) in self.manifest.files.items():
             file = self.path / name
             if not file.is_file():
@@ -291,11 +320,30 @@ class Bundle:
             raise BundleError(f"{self.path} has no file {name!r}; it has: {', '.join(sorted(self.manifest.files))}")
         file = self.path / name
         if name not in self._verified:
-            if sha256_of(file) != self.manifest.files[name][0]:
+            try:
+                digest = sha256_of(file)
+            except OSError as error:
+                raise BundleError(f"{file} cannot be read: {error.strerror}") from None
+            if digest != self.manifest.files[name][0]:
                 raise BundleError(f"{file} is damaged: its sha256 is not the manifest's; copy or export it again")
             self._verified.add(name)
-        if f"{name}.data" in self.manifest.files:  # an encoder's weights, where they do not fit into one file
-            self.file(f"{name}.data")
+        return file
+
+    def encoder(self, name: str) -> Path:
+        """Path of an ONNX file, resolved, with its checksum and those of the files of weights that it reads verified.
+
+        Raises
+        ------
+        BundleError
+            As :meth:`file`; also if the model reads a file that the manifest does not list.
+        """
+        file = self.file(name)
+        folder = PurePosixPath(name).parent
+        for location in weight_files(file):
+            beside = str(folder / location)
+            if beside not in self.manifest.files:
+                raise BundleError(f"{file} reads {location!r}, which is not in the manifest; do not use this bundle")
+            self.file(beside)
         return file
 
     def verify(self) -> None:
@@ -322,18 +370,32 @@ def _pick(choices: Mapping[str, str], name: str | None, what: str, path: Path, o
     return choices[name]
 
 
+def _root_of_links(path: Path) -> Path:
+    """The directory that the files of a bundle may be links into: its own, or its repository in the hub's cache.
+
+    huggingface_hub keeps files in ``models--owner--name/blobs``, and links to them in ``snapshots/REVISION``.
+    """
+    root = path.resolve()
+    repository = root.parents[1] if len(root.parents) > 1 else root
+    if root.parent.name == "snapshots" and repository.name.startswith("models--") and (repository / "blobs").is_dir():
+        return repository
+    return root
+
+
 def search_directories() -> list[Path]:
     """Where a bundle given by name is looked for: ``FASTCONCEPT_BUNDLES`` (a path list), then the user's cache."""
-    listed = [Path(item) for item in os.environ.get("FASTCONCEPT_BUNDLES", "").split(os.pathsep) if item]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [*listed, cache / "fastconcept" / "bundles"]
+    listed = os.environ.get("FASTCONCEPT_BUNDLES", "").split(os.pathsep)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not cache.startswith("~"):  # a container may have neither HOME nor an entry for its user
+        listed.append(os.path.join(cache, "fastconcept", "bundles"))
+    return [Path(item) for item in listed if item]
 
 
 def installed_bundles() -> list[Path]:
     """Every bundle that :func:`find_bundle` would find by name, and the built-in one."""
     found = [_BUILTIN] if (_BUILTIN / MANIFEST).is_file() else []
     for directory in search_directories():
-        if directory.is_dir():
+        if os.path.isdir(directory):
             found += sorted(path.parent for path in directory.glob(f"*/{MANIFEST}"))
     return found
 
@@ -356,22 +418,24 @@ def find_bundle(name: str | os.PathLike[str] | None = None) -> Path:
     BundleError
         If there is none, saying where it was looked for.
     """
-    chosen = name or os.environ.get("FASTCONCEPT_BUNDLE")
-    if not chosen:
+    chosen = os.environ.get("FASTCONCEPT_BUNDLE") or None if name is None else name
+    if chosen is None:
         if (_BUILTIN / MANIFEST).is_file():
             return _BUILTIN
         raise BundleError(
             "no bundle was named and none is built in; make one with `fastconcept export MODEL -o DIR` and "
             "give its directory, or set FASTCONCEPT_BUNDLE"
         )
+    if not isinstance(chosen, (str, os.PathLike)) or not str(chosen).strip():
+        raise BundleError(f"a bundle is a directory, a name or hf-hub:owner/name, got {chosen!r}")
     text = os.fspath(chosen)
     if text.startswith("hf-hub:"):
         return _download(text.removeprefix("hf-hub:"))
-    path = Path(text)
-    if path.is_dir() or path.is_absolute() or len(path.parts) > 1:
+    path = Path(os.path.expanduser(text))
+    if os.path.isdir(path) or path.is_absolute() or len(path.parts) > 1:
         return path
     for directory in search_directories():
-        if (directory / text / MANIFEST).is_file():
+        if os.path.isfile(directory / text / MANIFEST):
             return directory / text
     if text == "nano" and (_BUILTIN / MANIFEST).is_file():
         return _BUILTIN
@@ -385,5 +449,5 @@ def _download(repository: str) -> Path:
 
     try:
         return Path(snapshot_download(repository, allow_patterns=["*.json", "*.onnx", "*.onnx.data", "*.safetensors"]))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise BundleError(f"hf-hub:{repository} cannot be had: {error}") from None

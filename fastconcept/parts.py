@@ -12,6 +12,7 @@ import numpy.typing as npt
 from . import kernels as backends
 from .bundle import Bundle, Preprocess
 from .concepts.bank import ConceptBank
+from .concepts.storage import read_tensors
 from .encoders.image_tower import ImageTower
 from .encoders.in_memory import as_image_encoder, as_text_encoder
 from .encoders.onnx import device_providers
@@ -277,8 +278,10 @@ class Parts:
         if not isinstance(part, kind):
             raise InputError(f"{name} must be a {kind.__name__}, got {type(part).__name__}")
         rows: Any = part if isinstance(part, np.ndarray) else part.embeddings
+        origin = f"{self._bundle.path}: " if self._bundle is not None else ""
+        if not rows.size:
+            raise BundleError(f"{origin}the {name} is empty")
         if rows.shape[-1] != self.embedding_dim:
-            origin = f"{self._bundle.path}: " if self._bundle is not None else ""
             raise BundleError(f"{origin}rows of the {name} are {rows.shape[-1]} wide, the model's {self.embedding_dim}")
 
     def _prepare_bank(self) -> PreparedBank:
@@ -290,9 +293,8 @@ def _read_image_mean(bundle: Bundle) -> FloatArray:
     name = bundle.manifest.image_mean
     if name is None:
         raise BundleError(f"{bundle.path} has no image mean; export with --mean-images or --image-mean")
-    from safetensors.numpy import load_file
-
-    mean = load_file(bundle.file(name)).get("mean")
-    if mean is None or mean.shape != (bundle.manifest.embedding_dim,) or not np.isfinite(mean).all():
-        raise BundleError(f"{bundle.path / name} does not hold a finite mean of the model's dimension")
+    mean = read_tensors(bundle.file(name), ["mean"])[0]["mean"]
+    width = bundle.manifest.embedding_dim
+    if mean.shape != (width,) or mean.dtype.kind != "f" or not np.linalg.norm(mean.astype(np.float64)) < 1.001:
+        raise BundleError(f"{bundle.path / name} does not hold the mean of unit rows of {width} numbers")
     return np.ascontiguousarray(mean, np.float32)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 IMAGE_BATCH = 16  # images per run of the encoder
+_UNIT = 0.01  # largest error of a row's length; float16 stays below 0.001
 TEXT_BATCH_TOKENS = 1024  # tokens, padding included, per run of the encoder
 
 # What an encoder spends its time in. ONNX Runtime keeps arithmetic on shapes on the CPU, on purpose; none of this.
@@ -139,6 +140,24 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def check_rows(path: str, rows: Any, batch: Any) -> None:
+    """Check what an encoder returned for a batch: finite numbers, and rows (n, d) of unit length.
+
+    Raises
+    ------
+    InputError
+        If the batch itself is not finite.
+    BundleError
+        If the encoder is to blame.
+    """
+    if not np.isfinite(rows).all():
+        if not np.isfinite(batch).all():
+            raise InputError(f"{path} returned values that are not finite, because its input is not")
+        raise BundleError(f"{path} returned values that are not finite; its weights are damaged")
+    if rows.ndim == 2 and np.abs(np.linalg.norm(rows, axis=1) - 1).max(initial=0) > _UNIT:
+        raise BundleError(f"{path} returned rows that are not of unit length; export the model again")
+
+
 class _OnnxEncoder:
     """One input, one output (batch, dim) or (batch, dim, h, w); what encoders share."""
 
@@ -181,8 +200,7 @@ class _OnnxEncoder:
             raise BundleError(f"{self._path} failed on {batch.dtype} {batch.shape}: {first_line(error)}") from None
         if rows.shape != target.shape or rows.dtype != np.float32:
             raise BundleError(f"{self._path} returned {rows.dtype} {rows.shape}, expected float32 {target.shape}")
-        if not np.isfinite(rows).all():
-            raise InputError(f"{self._path} returned values that are not finite; is the input finite?")
+        check_rows(self._path, rows, batch)
         target[:] = rows
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BundleError, DeviceError, InputError
+from ..errors import BundleError, DeviceError
 from ..kernels.cuda.device import Device, require
 from ..kernels.host import is_host, to_host
 from . import onnx
@@ -104,8 +104,7 @@ class _Bound:
             if not is_host(target):
                 return  # queued; what reads the rows checks them
             target[:] = to_host(rows)
-        if not np.isfinite(target).all():
-            raise InputError(f"{self._path} returned values that are not finite; is the input finite?")
+        onnx.check_rows(self._path, target, batch if is_host(batch) else to_host(batch))
 
 
 class ImageEncoder(_Bound, onnx.ImageEncoder):

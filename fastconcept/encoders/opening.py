@@ -74,8 +74,12 @@ def open_image_encoder(
     manifest = bundle.manifest
     if encoder != "onnx":
         return open_image_plan(_plan_file(bundle, device, encoder), manifest.embedding_dim, device.index)
-    file = bundle.file(manifest.image_encoder)
-    return open_image_onnx(file, manifest.embedding_dim, device, providers, num_threads)
+    file = bundle.encoder(manifest.image_encoder)
+    opened = open_image_onnx(file, manifest.embedding_dim, device, providers, num_threads)
+    for size in filter(None, (manifest.preprocess.size, manifest.preprocess.patch_size)):
+        if opened.size not in (None, size):
+            raise BundleError(f"{file} takes images of {opened.size}, the manifest says {size}; export the model again")
+    return opened
 
 
 def open_text_encoder(
@@ -89,7 +93,7 @@ def open_text_encoder(
         manifest.tokenizer_clean,
         manifest.text_length == "dynamic",
     )
-    file = bundle.file(manifest.text_encoder)
+    file = bundle.encoder(manifest.text_encoder)
     return open_text_onnx(file, tokenizer, manifest.embedding_dim, device, providers, num_threads)
 
 
@@ -140,9 +144,7 @@ def open_split_encoder(
     split, dim = bundle.manifest.split, bundle.manifest.embedding_dim
     if split is None:
         raise BundleError(f"{bundle.path} has no trunk and head; its image tower does not pool a feature map")
-    if split.weights is not None:
-        bundle.file(split.weights)
-    trunk, head = bundle.file(split.trunk), bundle.file(split.head)
+    trunk, head = bundle.encoder(split.trunk), bundle.encoder(split.head)
     return open_split_onnx(trunk, head, split.channels, split.stride, dim, device, providers, num_threads)
 
 

@@ -89,13 +89,17 @@ class Tokenizer:
             raise BundleError(f"{name} cannot be read: {error}; export the model again") from None
         except BundleError:
             raise
-        except Exception as error:  # the package raises bare Exception
-            raise BundleError(f"{name} is not a tokenizer.json: {error}; export the model again") from None
+        except BaseException as error:
+            raise _rust(error, f"{name} is not a tokenizer.json") from None
+        self._name = name
         padding = self._tokenizer.padding or {}
         self.pad_id = int(padding.get("pad_id", 0))
         self._pad_left = padding.get("direction") == "left"
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(context_length)
+        try:
+            self._tokenizer.enable_truncation(context_length)
+        except BaseException as error:
+            raise _rust(error, f"{name} cannot cut texts to {context_length} tokens") from None
         self.context_length, self.dynamic = context_length, dynamic
         self._clean = CLEANERS[clean]
 
@@ -106,9 +110,19 @@ class Tokenizer:
         ------
         InputError
             If ``texts`` is empty, or one of them is not a string, too long, or not valid Unicode.
+        BundleError
+            If the tokenizer fails, or gives a text no tokens or too many.
         """
         cleaned = [self._clean(text) for text in _check_texts(texts)]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned)]
+        try:
+            rows = [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned)]
+        except BaseException as error:
+            raise _rust(error, f"{self._name} cannot split these texts into tokens") from None
+        if not all(1 <= len(row) <= self.context_length for row in rows):
+            raise BundleError(
+                f"{self._name} gives a text no tokens, or more than {self.context_length}; export the model again"
+            )
+        return rows
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """Lay rows of ids into one array (n, length): the longest row, or ``context_length`` where fixed."""
@@ -122,6 +136,13 @@ class Tokenizer:
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Ids of a batch of texts, int64 (n, length); see :meth:`tokenize` and :meth:`pad`."""
         return self.pad(self.tokenize(texts))
+
+
+def _rust(error: BaseException, what: str) -> BaseException:
+    """The error for what the package ``tokenizers`` raised: bare exceptions, and panics that are no ``Exception``."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+        return error
+    return BundleError(f"{what}: {error}; export the model again")
 
 
 def _check_texts(texts: Sequence[str]) -> Sequence[str]:
