@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..bundle import Bundle, Preprocess
 from .clip import load_clip
 from .contents import Contents
+from .mean import read_image_mean
 from .model import Model, from_towers
 from .parity import MIN_COSINE
 from .progress import Stages
@@ -183,6 +184,8 @@ def _export(
     stages = Stages(settings.progress)
     with stages.stage(f"loading {name}"):
         model = load()
+        if plan.image_mean is not None:
+            read_image_mean(plan.image_mean, model.embedding_dim, plan.image_mean_name)
     with staging(target, settings.overwrite) as folder:
         writer = BundleWriter(model, folder, stages, settings.num_threads, settings.compact)
         writer.write_encoders()

@@ -166,7 +166,7 @@ def measure_parity(
     Raises
     ------
     ExportError
-        If the model's transform or a tower fails, or all its images or texts get the same embedding.
+        If the model's transform or a tower fails, all its images or texts get the same embedding, or one gets zeros.
     """
     difference, ours, theirs, name = 0.0, [], [], f"the image tower of {model.name}"
     for start in range(0, len(images), _BATCH):
@@ -174,13 +174,13 @@ def measure_parity(
         prepared = np.stack([preprocess_image(image, model.preprocess) for image in batch])
         original = prepared if model.transform is None else _transformed(model, batch)
         difference = max(difference, float(np.abs(prepared - original).max()))
-        ours.append(image_encoder.encode(prepared))
         theirs.append(_rows(name, model.image, original))
+        ours.append(image_encoder.encode(prepared))
         if model.preprocess.patch_size is not None:
             patch = replace(model.preprocess, size=model.preprocess.patch_size, resize_mode="squash")
             patches = np.stack([preprocess_image(image, patch) for image in batch])
-            ours.append(image_encoder.encode(patches))
             theirs.append(_rows(name, model.image, patches))
+            ours.append(image_encoder.encode(patches))
     image_report = _compare("image", np.concatenate(ours), np.concatenate(theirs))
     tokens = original_tokens(model.tokenizer, texts, model.context_length)
     name, batches = f"the text tower of {model.name}", range(0, len(tokens), _BATCH)
@@ -247,6 +247,8 @@ def _rows(name: str, tower: torch.nn.Module, inputs: npt.NDArray[Any]) -> npt.ND
             rows: npt.NDArray[np.float32] = tower(torch.from_numpy(inputs)).numpy()
     except Exception as error:  # a model's own code raises anything
         raise ExportError(f"{name} fails on a batch of shape {inputs.shape}: {error}") from error
+    if not rows.any(axis=1).all():
+        raise ExportError(f"{name} returns an embedding of zeros, which has no direction; are its weights complete?")
     return rows
 
 

@@ -121,4 +121,3 @@ def write_split(parts: TowerParts, size: MapSize, pixels: tuple[int, int], trunk
     axes = {0: "batch", 2: "height", 3: "width"}
     write_module(parts.trunk, torch.zeros(2, 3, *larger), trunk, "pixels", axes)
     write_module(parts.head, torch.zeros(2, size.channels), head, "means", {0: "batch"})
-

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ExportError
+from ..encoders.tokenizer import Tokenizer
+from ..errors import BundleError, ExportError
 
 _START, _END = "<start_of_text>", "<end_of_text>"
 _CLEANERS = {"_clean_lower": "lower", "_clean_whitespace": "whitespace", "_clean_canonicalize": "canonicalize"}
@@ -99,6 +100,16 @@ def convert_tokenizer(tokenizer: Any, path: Path) -> str:
         text = str(tokenizer.to_str())
     path.write_text(text, encoding="utf-8")
     return clean
+
+
+def check_empty_text(tokenizer: Tokenizer) -> None:
+    """Raise :class:`ExportError` if an exported tokenizer gives an empty text no tokens."""
+    try:
+        tokenizer.tokenize([""])
+    except BundleError:
+        raise ExportError(
+            "the tokenizer gives an empty text no tokens; add a start or end token with its post-processor"
+        ) from None
 
 
 def _kind(tokenizer: Any) -> str:

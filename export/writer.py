@@ -31,7 +31,7 @@ from .progress import Stages
 from .shared_weights import share_weights
 from .split import MapSize, check_split, write_split
 from .staging import sync
-from .tokenizer import convert_tokenizer
+from .tokenizer import check_empty_text, convert_tokenizer
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"
 IMAGE_TRUNK, IMAGE_HEAD = "image_trunk.onnx", "image_head.onnx"
@@ -69,6 +69,9 @@ class BundleWriter:
 
     def write_encoders(self) -> None:
         model, folder = self.model, self.folder
+        self.clean = convert_tokenizer(model.tokenizer, folder / TOKENIZER)  # it may be refused: before hours of work
+        tokenizer = Tokenizer(folder / TOKENIZER, model.context_length, self.clean, model.dynamic_text)
+        check_empty_text(tokenizer)
         with self.stages.stage("image encoder"):
             write_image_tower(model, folder / IMAGE_ENCODER)
             if self.compact:
@@ -79,8 +82,6 @@ class BundleWriter:
             write_text_tower(model, folder / TEXT_ENCODER)
             if self.compact:
                 compact_encoder(folder / TEXT_ENCODER)
-            self.clean = convert_tokenizer(model.tokenizer, folder / TOKENIZER)
-            tokenizer = Tokenizer(folder / TOKENIZER, model.context_length, self.clean, model.dynamic_text)
             path = folder / TEXT_ENCODER
             self.text_encoder = open_text_onnx(path, tokenizer, dim, num_threads=self.num_threads)
 
@@ -105,9 +106,7 @@ class BundleWriter:
                 return
             if not any(path.with_name(f"{path.name}.data").exists() for path in files):
                 share_weights(files, folder / f"{IMAGE_ENCODER}.data")
-        self.split = Split(
-            IMAGE_TRUNK, IMAGE_HEAD, f"{IMAGE_ENCODER}.data", channels=size.channels, stride=size.stride
-        )
+        self.split = Split(IMAGE_TRUNK, IMAGE_HEAD, f"{IMAGE_ENCODER}.data", channels=size.channels, stride=size.stride)
 
     def _compare_parts(self, trunk: Path, head: Path, size: MapSize) -> None:
         """The written parts against the written whole."""

@@ -55,11 +55,13 @@ class Tokens(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def word_tokenizer() -> Any:
-    """Words of a small vocabulary; ids 0 and 1 are the padding and everything unknown."""
-    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "a", "cat", "dog", "the", "of", "person"])}
+    """Words of a small vocabulary and an end token; ids 0 and 1 are the padding and everything unknown."""
+    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "a", "cat", "dog", "the", "of", "person", "[END]"])}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "[UNK]"))
     tokenizer.normalizer = tokenizers.normalizers.Lowercase()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    end = [("[END]", words["[END]"])]
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="$A [END]", special_tokens=end)
     return tokenizer
 
 
@@ -68,7 +70,7 @@ def export(word_tokenizer: Any, tmp_path: Path) -> Callable[..., Bundle]:
     """A model of the simplest layout; options replace its parts."""
     usual: dict[str, Any] = {
         "image": Pixels(),
-        "text": Tokens(8, pad=0),
+        "text": Tokens(9, pad=0),
         "tokenizer": word_tokenizer,
         "preprocess": PREPROCESS,
         "name": "bag of words",
@@ -93,8 +95,8 @@ def test_a_model_of_your_own_becomes_an_engine(export: Callable[..., Bundle]) ->
     engine = fc.load(bundle.path)
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
     assert engine.explain(pixels, ["cat.n.01", "a dog"], stride=32).maps.shape[0] == 2
-    table = Tokens(8, pad=0).table.weight.detach().numpy()
-    expected = table[2] + table[4] + 1
+    table = Tokens(9, pad=0).table.weight.detach().numpy()
+    expected = table[2] + table[4] + table[8] + 1
     np.testing.assert_allclose(engine.encode_text(["A dog"])[0], expected / np.linalg.norm(expected), atol=1e-6)
 
 
@@ -119,7 +121,7 @@ def test_a_tower_that_ignores_padding_takes_short_texts(export: Callable[..., Bu
     bundle = export(text_length="dynamic")
     assert bundle.manifest.text_length == "dynamic" and bundle.manifest.parity["min_cosine"] > 0.999999
     with pytest.raises(ExportError, match="texts: min cosine"):
-        export(text_length="dynamic", text=Tokens(8), overwrite=True)
+        export(text_length="dynamic", text=Tokens(9), overwrite=True)
 
 
 def test_the_models_own_transform_is_compared_with(export: Callable[..., Bundle]) -> None:
@@ -145,9 +147,9 @@ def test_towers_that_cannot_be_exported(export: Callable[..., Bundle], tmp_path:
         ({"image": Pixels(7)}, "rows of 7, the text tower rows of 8"),
         ({"image": Pixels().half()}, r"convolution.weight is torch.float16 on cpu.*call \.float\(\)\.cpu\(\)"),
         ({"image": torch.nn.Conv2d(3, 8, 5)}, r"must return a tensor \(2, d\)"),
-        ({"image": Tokens(8)}, "the image tower of bag of words fails"),
+        ({"image": Tokens(9)}, "the image tower of bag of words fails"),
         ({"image": broken}, "not finite; are its weights complete"),
-        ({"text": Tokens(2, pad=1)}, "the same embedding|fails|index out of range"),
+        ({"text": Tokens(2, pad=1)}, "the text tower of bag of words fails on a batch of shape"),
         ({"text_length": "long"}, "fixed or dynamic"),
         ({"context_length": None}, "give context_length"),
         ({"tokenizer": "absent.json"}, r"absent\.json is not a readable"),
@@ -167,9 +169,28 @@ def test_the_same_embedding_for_everything_is_no_parity(export: Callable[..., Bu
         export(image=dead)
 
 
+def test_an_embedding_of_zeros_has_no_direction(export: Callable[..., Bundle]) -> None:
+    class Words(Tokens):
+        def forward(self, tokens: Any) -> Any:
+            return self.table(tokens).sum(1)
+
+    words = Words(9, pad=0)
+    with torch.no_grad():
+        words.table.weight[8] = 0  # the end token, which is all that an empty text has
+    with pytest.raises(ExportError, match="the text tower of bag of words returns an embedding of zeros"):
+        export(text=words)
+
+
+def test_a_tokenizer_must_give_an_empty_text_a_token(export: Callable[..., Bundle], word_tokenizer: Any) -> None:
+    bare = tokenizers.Tokenizer(word_tokenizer.model)
+    bare.pre_tokenizer = word_tokenizer.pre_tokenizer
+    with pytest.raises(ExportError, match="an empty text no tokens; add a start or end token"):
+        export(tokenizer=bare)
+
+
 def test_tokenizers_of_every_kind(word_tokenizer: Any, tiny_checkpoint: str, tmp_path: Path) -> None:
     texts = ["a cat", "the dog of a person " * 9]
-    expected = [[2, 3, 0, 0, 0, 0], [5, 4, 6, 2, 7, 5]]
+    expected = [[2, 3, 8, 0, 0, 0], [5, 4, 6, 2, 7, 8]]
     word_tokenizer.save(str(tmp_path / "tokenizer.json"))
     for tokenizer in (word_tokenizer, read_tokenizer(tmp_path / "tokenizer.json")):
         assert original_tokens(tokenizer, texts, 6).tolist() == expected
@@ -178,7 +199,7 @@ def test_tokenizers_of_every_kind(word_tokenizer: Any, tiny_checkpoint: str, tmp
     limited.enable_truncation(6)
     limited.enable_padding(pad_id=1)
     assert default_context_length(limited) == 6
-    assert original_tokens(limited, texts, 6).tolist() == [[2, 3, 1, 1, 1, 1], expected[1]]
+    assert original_tokens(limited, texts, 6).tolist() == [[2, 3, 8, 1, 1, 1], expected[1]]
     clip = load_clip(tiny_checkpoint)
     assert default_context_length(clip.tokenizer) == 77
     np.testing.assert_array_equal(original_tokens(clip.tokenizer, texts, 77), clip.tokenizer(texts).numpy())
@@ -194,7 +215,7 @@ def test_open_clip_and_the_general_door_write_the_same(tiny_checkpoint: str, tin
         preprocess=clip.preprocess,
         transform=clip.transform,
         text_length="dynamic",
-        logit_scale=float(network.logit_scale.exp()),
+        logit_scale=float(network.logit_scale.detach().exp()),
         out=tmp_path / "out",
         name="local-dir:tiny",
         contents=FEW,
@@ -211,7 +232,7 @@ def test_a_clip_model_of_transformers(word_tokenizer: Any, tmp_path: Path) -> No
     from examples.hugging_face import export_clip_model, read_preprocess
 
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**sizes, "vocab_size": 8, "max_position_embeddings": 12, "eos_token_id": 2, "bos_token_id": 1}
+    text = {**sizes, "vocab_size": 9, "max_position_embeddings": 12, "eos_token_id": 2, "bos_token_id": 1}
     vision = {**sizes, "image_size": 32, "patch_size": 8}
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
     torch.manual_seed(0)
