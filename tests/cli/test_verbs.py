@@ -63,14 +63,16 @@ def test_explain_document_picture_and_maps(ask: Json, photo: Path, tmp_path: Pat
     assert set(image["timings_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
     maps = np.load(npy, allow_pickle=False)
     assert maps.dtype == np.float32 and maps.shape[0] == 2 and maps.max() == 1
-    assert Image.open(out).mode == "RGB"
+    with Image.open(out) as picture:
+        assert picture.mode == "RGB"
 
 
 def test_explain_takes_several_images(ask: Json, photo: Path, tmp_path: Path) -> None:
     one, two = ask("explain", photo, photo, "-c", "dog.n.01", "-o", tmp_path / "two.png", *QUICK)["images"]
     assert one["concepts"] == two["concepts"]
     ask("explain", photo, "-c", "dog.n.01", "-o", tmp_path / "one.png", *QUICK)
-    assert Image.open(tmp_path / "two.png").height > 2 * Image.open(tmp_path / "one.png").height
+    with Image.open(tmp_path / "one.png") as single, Image.open(tmp_path / "two.png") as double:
+        assert double.height > 2 * single.height
     error = ask("explain", photo, photo, "-c", "dog.n.01", "--npy", tmp_path / "maps.npy", code=2)["error"]
     assert error["type"] == "InputError" and "--npy" in error["message"]
 
@@ -100,7 +102,8 @@ def test_decompose_document_and_chart(ask: Json, photo: Path, tmp_path: Path) ->
     assert {"image", "l0", "cosine", "gap", "words"} <= set(one) and one == two
     weights = [weight for _, weight in one["words"]]
     assert weights == sorted(weights, reverse=True) and len(weights) == one["l0"]
-    assert Image.open(tmp_path / "bars.png").width > 100
+    with Image.open(tmp_path / "bars.png") as picture:
+        assert picture.width > 100
     assert ask("decompose", photo, "--l0", 3)["images"][0]["l0"] <= 3
 
 
