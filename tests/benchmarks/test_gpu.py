@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,15 +17,16 @@ import numpy as np
 import pytest
 
 from fastconcept.kernels import HAS_CUDA, reference
+from tests.cuda.host.emulation import emulated
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def repository_on_the_path() -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        yield
+@pytest.fixture(scope="module")
+def kernels() -> Iterator[ModuleType]:
+    """``fastconcept.kernels.cuda`` on host memory."""
+    with emulated() as cuda:
+        yield cuda
 
 
 def part(name: str) -> ModuleType:
