@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ..bundle import MANIFEST, Manifest, Split, sha256_of
 from ..concepts.storage import write_tensors
+from ..encoders.decode import load_image
 from ..encoders.opening import open_image_onnx, open_split_onnx, open_text_onnx
-from ..encoders.preprocess import load_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError, ImageError
 from ..sparse.dictionary import Dictionary

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .bundle import Bundle, Preprocess, find_bundle
 from .concepts.bank import ConceptBank
-from .encoders.preprocess import MAX_PIXELS, is_single_image, load_image
+from .encoders.decode import MAX_PIXELS, is_single_image, load_image
 from .errors import ImageError, InputError
 from .parts import Parts
 from .saliency.explain import embed
@@ -25,7 +25,7 @@ from .timings import Timings
 from .warmup import PHRASE, checked_batch, checked_sizes, noise_picture
 
 if TYPE_CHECKING:
-    from .encoders.preprocess import ImageLike
+    from .encoders.decode import ImageLike
     from .encoders.split import SplitEncoder
     from .kernels.contract import Device, Kernels, PreparedBank
     from .saliency.evidence import Evidence
@@ -211,7 +211,7 @@ class Engine:
         Parameters
         ----------
         images : image, or iterable of images
-            See :func:`fastconcept.encoders.preprocess.load_image`. They are decoded batch by batch.
+            See :func:`fastconcept.encoders.decode.load_image`. They are decoded batch by batch.
 
         Returns
         -------
@@ -446,6 +446,11 @@ class Engine:
             If the list of concepts is empty or a synset is unknown; ``suggestions`` has near names.
         InputError
             If an option is out of range.
+
+        Notes
+        -----
+        Memory beyond the model, the bank and the maps stays below 1 GB and 16 bytes per pixel of the decoded image
+        (which has at most ``max_pixels``), whatever the image and the options; what would need more is an error.
         """
         layout = Layout(mode, fit, border, _numbers(sizes), _numbers(stride), short_side, seed)  # type: ignore[arg-type]
         reading = Reading(score, aggregate, scale_weights)

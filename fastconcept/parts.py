@@ -13,11 +13,11 @@ from . import kernels as backends
 from .bundle import Bundle, Preprocess
 from .concepts.bank import ConceptBank
 from .concepts.storage import read_tensors
+from .encoders.decode import MAX_PIXELS
 from .encoders.image_tower import ImageTower
 from .encoders.in_memory import as_image_encoder, as_text_encoder
 from .encoders.onnx import device_providers
 from .encoders.opening import check_encoder, open_image_encoder, open_split_encoder, open_text_encoder
-from .encoders.preprocess import MAX_PIXELS
 from .encoders.split import SplitEncoder
 from .errors import BundleError, InputError
 from .kernels.contract import Kernels, PreparedBank

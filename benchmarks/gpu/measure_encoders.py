@@ -152,7 +152,7 @@ def _source() -> tuple[str, Callable[[], Any]]:
         pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
         return "pixels (Pillow, which decodes, is not installed)", lambda: pixels
     from fastconcept.bench import synthetic_jpeg
-    from fastconcept.encoders.preprocess import load_image
+    from fastconcept.encoders.decode import load_image
 
     content = synthetic_jpeg(480, 640)
     return "JPEG", lambda: load_image(content)

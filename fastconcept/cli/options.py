@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ..encoders.preprocess import MAX_PIXELS
+from ..encoders.decode import MAX_PIXELS
 from ..engine import DEFAULT_L1_PENALTY, Engine, load
 from ..errors import InputError
 from ..saliency.layout import Layout

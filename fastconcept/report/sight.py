@@ -20,7 +20,7 @@ from ..saliency.targets import Target
 from ..sparse.result import Decomposition
 
 if TYPE_CHECKING:
-    from ..encoders.preprocess import ImageLike
+    from ..encoders.decode import ImageLike
 
 FloatArray = npt.NDArray[np.float32]
 LEVELS = (("kind", 6), ("group", 9), ("thing", None))  # depth in edges from the root; None is the concept itself

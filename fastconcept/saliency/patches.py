@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..kernels import reference
+from ..kernels.arguments import MAX_CELLS
 from ..kernels.contract import Kernels
 
 WORKING_SIZE = 224  # pixels of the short side (ConVis, section "Concept Visualization")
 MAX_PATCHES = 50_000
+MAX_PIXELS = 64_000_000  # of the working image with its border: bounds the memory of an explanation
 
 
 class Uncovered(InputError):
@@ -276,7 +278,7 @@ def patch_grid(height: int, width: int, strides: Mapping[int, int], inside: bool
     Raises
     ------
     InputError
-        If there are more than 50,000 patches, or a size does not fit inside.
+        If there are more than 50,000 patches, a size does not fit inside, or the working image is too large.
     """
     cell = cell_size(tuple(strides), tuple(strides.values()))
     margin = 0 if inside else max(strides)
@@ -290,8 +292,10 @@ def patch_grid(height: int, width: int, strides: Mapping[int, int], inside: bool
                 f"this {width} x {height} px image at stride {stride} needs more than {MAX_PATCHES:,} patches; "
                 'use a larger stride or fit="crop"'
             )
-        y, x = (axis.reshape(-1) for axis in np.meshgrid(down, across, indexing="ij"))
+        rows, columns = _closed(down, height - size, margin), _closed(across, width - size, margin)
+        y, x = (axis.reshape(-1) for axis in np.meshgrid(rows, columns, indexing="ij"))
         parts.append(np.stack([x, y, x + size, y + size], axis=1))
+    _check_bounds(height, width, cell, margin)
     boxes = np.concatenate(parts).astype(np.int32)
     return PatchGrid((height // cell, width // cell), cell, margin, boxes, dict(strides))
 
@@ -308,10 +312,24 @@ def scale_weight(size: int, stride: int, largest: int, coarsest: int, scale_weig
     return sparse if scale_weights == "area" else sparse * (largest / size) ** 2
 
 
-def _positions(length: int, size: int, stride: int, margin: int) -> range | list[int]:
+def _check_bounds(height: int, width: int, cell: int, margin: int) -> None:
+    pixels, cells = (height + 2 * margin) * (width + 2 * margin), (height // cell) * (width // cell)
+    for count, most, what in ((pixels, MAX_PIXELS, "pixels"), (cells, MAX_CELLS, "cells")):
+        if count > most:
+            raise InputError(
+                f"the working image of {width} x {height} px has {count:,} {what} with its border, at most {most:,} "
+                'are possible; use a smaller short_side, larger strides, or fit="crop"'
+            )
+
+
+def _positions(length: int, size: int, stride: int, margin: int) -> range:
     """Starts along one axis of the bordered image of the patches that touch the inner ``length`` pixels."""
     if margin == 0:
-        starts = range(0, length - size + 1, stride)
-        return starts if starts[-1] == length - size else [*starts, length - size]
+        return range(0, length - size + 1, stride)
     first = max(0, -(-(margin + 1 - size) // stride)) * stride  # the first start with start + size > margin
     return range(first, margin + length, stride)
+
+
+def _closed(starts: range, last: int, margin: int) -> list[int]:
+    """The same with a patch that ends at the edge, where patches stay inside."""
+    return [*starts, last] if margin == 0 and starts[-1] != last else [*starts]

@@ -32,6 +32,7 @@ AGGREGATES = ("best-then-mean", "mean-then-best")
 SCALE_WEIGHTS = ("area", "equal")
 _CONSTANT_SPAN = 1e-10  # as in the kernel that makes maps: means this close, next to the largest value, are equal
 _VALUES_AT_ONCE = 4_000_000  # of the members of a wide subtree, so that memory is bounded
+_MAX_WORK = 10**12  # products of mean-then-best: some minutes
 _FINER = 4
 
 
@@ -163,8 +164,18 @@ class Reader:
             maps = self._kernels.saliency_maps(patch_values, grid.cells, weights, grid.shape, num_threads=self._threads)
             cells: FloatArray = self._kernels.to_host(maps.maps)
         else:
+            self._check_work(grid)
             cells = np.stack([self._best_of_means(target, rows, grid, reading) for target in self._targets])
         return smoothed(cells) if reading.smooth else cells
+
+    def _check_work(self, grid: PatchGrid) -> None:
+        members = sum(1 if target.members is None else len(target.members) for target in self._targets)
+        cells = grid.shape[0] * grid.shape[1]
+        if cells * len(grid) * (members + 10 * len(self._targets)) > _MAX_WORK:  # how cells are covered costs, too
+            raise InputError(
+                f'aggregate="mean-then-best" over {members:,} concepts, {len(grid):,} patches and {cells:,} cells '
+                "takes too long; use larger sizes and strides, narrower concepts, or best-then-mean"
+            )
 
     def explanation(self, reading: Reading) -> Explanation:
         """Maps, scores and ranks of all concepts, with the image they lie on."""

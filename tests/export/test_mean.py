@@ -10,8 +10,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from fastconcept.bundle import Bundle
+from fastconcept.encoders.decode import load_image
 from fastconcept.encoders.onnx import ImageEncoder
-from fastconcept.encoders.preprocess import load_image, preprocess_image
+from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.errors import ExportError
 from fastconcept.export.mean import compute_image_mean, read_image_mean, sample_images
 
