@@ -76,7 +76,7 @@ def build_plan(
         raise InputError(f"precision must be one of {', '.join(PREFERRED)}, got {precision!r}")
     index = _device_index(device)
     opened = bundle if isinstance(bundle, Bundle) else Bundle(find_bundle(bundle))
-    source = opened.file(opened.manifest.image_encoder)
+    source = opened.encoder(opened.manifest.image_encoder)
     trt = import_tensorrt()
     if not hasattr(trt, "Builder"):
         raise MissingDependencyError("tensorrt (this is the lean runtime, which cannot build plans)", "tensorrt")

@@ -253,9 +253,10 @@ def bundle(folder: Path) -> object:
     from fastconcept.bundle import Bundle
 
     opened = object.__new__(Bundle)
-    opened.manifest = SimpleNamespace(image_encoder="image_encoder.onnx", embedding_dim=WIDTH)
+    facts = {"image_encoder": "image_encoder.onnx", "image_digest": "0" * 64, "embedding_dim": WIDTH}
+    opened.manifest = SimpleNamespace(**facts)
     path = write_encoder(folder / "image_encoder.onnx")
-    opened.file = lambda name: path
+    opened.encoder = lambda name: path
     return opened
 
 
