@@ -48,6 +48,7 @@ def _bundles(named: str | None) -> list[dict[str, Any]]:
                 "dim": manifest.embedding_dim,
                 "banks": list(manifest.banks),
                 "dictionaries": list(manifest.dictionaries),
+                "modes": ["crops"] if manifest.split is None else ["crops", "windows"],
             }
         )
     return entries
@@ -69,5 +70,5 @@ def _bundle(entry: dict[str, Any]) -> str:
         return f"{entry['path']}: {entry['error']}"
     named = " ".join(filter(None, (entry["model"], entry["pretrained"])))
     parts = [f"{entry['dim']} dimensions"]
-    parts += [f"{kind} {', '.join(entry[kind])}" for kind in ("banks", "dictionaries") if entry[kind]]
+    parts += [f"{kind} {', '.join(entry[kind])}" for kind in ("banks", "dictionaries", "modes") if entry[kind]]
     return f"{entry['path']}: {named}, {', '.join(parts)}"
