@@ -15,7 +15,7 @@ import fastconcept.bench
 from fastconcept import Engine, load
 from fastconcept.cli import app
 from fastconcept.concepts.taxonomy import Taxonomy
-from fastconcept.evaluate import concepts, drift, edit, localize, ood, retrieval, zeroshot
+from fastconcept.evaluate import concepts, drift, edit, localize, modes, ood, retrieval, zeroshot
 from fastconcept.export import Contents, export_open_clip
 from fastconcept.export.tensorrt.build import build_plan
 from fastconcept.saliency.layout import Layout
@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "info": ([load], set()),
     "export": ([Contents, export_open_clip, build_plan], {"tensorrt"}),
     "evaluate localize": ([load, localize.localize, Layout, Reading], DATA | SWEEP),
+    "evaluate modes": ([load, modes.modes, Layout, Reading], DATA),
     "evaluate concepts": ([load, concepts.concepts], DATA),
     "evaluate edit": ([load, edit.edit], DATA),
     "evaluate drift": ([load, drift.drift], DATA),
@@ -111,6 +112,8 @@ def test_every_keyword_is_an_option(verb: str) -> None:
         missing -= IN_PYTHON
     if verb == "evaluate localize":
         missing -= {"reading", "layout", "fit"}  # several options each; the protocol decides on the fit
+    if verb == "evaluate modes":
+        missing -= {"reading", "layout"}
     assert not missing
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from . import concepts, drift, edit, localize, ood, retrieval, zeroshot
+from . import concepts, drift, edit, localize, modes, ood, retrieval, zeroshot
 
 app = typer.Typer(
     help="Run an experiment on labelled images, next to controls that an honest method must beat.", no_args_is_help=True
 )
 app.command("localize")(localize.command)
+app.command("modes")(modes.command)
 app.command("ood")(ood.command)
 app.command("zeroshot")(zeroshot.command)
 app.command("retrieval")(retrieval.command)
