@@ -60,6 +60,10 @@ class Engine:
             return f"Engine(parts in memory, device={self.device!r})"
         return f"Engine({str(self.bundle.path)!r}, model={self.bundle.manifest.model!r}, device={self.device!r})"
 
+    def __reduce__(self) -> tuple[type[Engine], tuple[Parts]]:
+        """Copies and other processes open the bundle again."""
+        return type(self), (self.parts,)
+
     @classmethod
     def from_parts(
         cls,

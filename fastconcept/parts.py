@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from .encoders.opening import check_encoder, open_image_encoder, open_split_enco
 from .encoders.split import SplitEncoder
 from .errors import BundleError, InputError
 from .kernels.contract import Kernels, PreparedBank
+from .kernels.forks import renew_after_fork
 from .kernels.threads import check_num_threads
 from .sparse.dictionary import Dictionary
 
@@ -79,9 +82,21 @@ class Parts:
         self.num_threads = check_num_threads(num_threads)
         self.kernels: Kernels = backends.backend(device.split(":")[0])
         self.place = self.kernels.open_device(device)
-        self._lock = threading.RLock()
+        self._recipe: Callable[[], Parts] | None = None
+        self.renew()
         self._sources: dict[str, Any] = {"prepared_bank": Later(self._prepare_bank), **sources}
         self._opened: dict[str, Any] = {}
+
+    def renew(self) -> None:
+        """A lock of this process; for a forked child, too."""
+        self._lock = threading.RLock()
+        renew_after_fork(self)
+
+    def __reduce__(self) -> tuple[Callable[[], Parts], tuple[()]]:
+        """Copies and other processes make the parts again in the way they were made here."""
+        if self._recipe is None:
+            raise InputError("these parts cannot be copied; make them with Parts.of_bundle or Parts.in_memory")
+        return self._recipe, ()
 
     @classmethod
     def of_bundle(
@@ -119,6 +134,17 @@ class Parts:
             bundle=bundle,
             encoder=encoder,
         )
+        parts._recipe = partial(
+            _open_bundle,
+            bundle.path.absolute(),
+            device=device,
+            providers=providers,
+            encoder=encoder,
+            bank=bank,
+            dictionary=dictionary,
+            num_threads=num_threads,
+            max_pixels=max_pixels,
+        )
         return parts
 
     @classmethod
@@ -149,7 +175,7 @@ class Parts:
             "image_mean": None if image_mean is None else np.ascontiguousarray(image_mean, np.float32),
         }
         half = (0.5, 0.5, 0.5)
-        return cls(
+        parts = cls(
             {name: source for name, source in sources.items() if source is not None},
             preprocess or Preprocess((1, 1), half, half),
             embedding_dim,
@@ -157,6 +183,21 @@ class Parts:
             num_threads=num_threads,
             max_pixels=max_pixels,
         )
+        parts._recipe = partial(
+            Parts.in_memory,
+            embedding_dim=embedding_dim,
+            preprocess=preprocess,
+            image_encoder=image_encoder,
+            split_encoder=split_encoder,
+            text_encoder=text_encoder,
+            bank=bank,
+            dictionary=dictionary,
+            image_mean=image_mean,
+            device=device,
+            num_threads=num_threads,
+            max_pixels=max_pixels,
+        )
+        return parts
 
     def replace(self, **parts: Any) -> Parts:
         """These parts with some of them replaced; what is not replaced is shared, and opened once for both.
@@ -176,7 +217,9 @@ class Parts:
             raise InputError(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
         other = object.__new__(Parts)
         other.__dict__.update(self.__dict__)
-        other._lock, other._opened = threading.RLock(), {}
+        other._opened = {}
+        other._recipe = partial(self.replace, **parts)
+        other.renew()
         other._sources = {name: Later(lambda name=name: self._open(name)) for name in self._sources}  # type: ignore[misc]
         if "bank" in parts:
             other._sources["prepared_bank"] = Later(other._prepare_bank)
@@ -287,6 +330,10 @@ class Parts:
     def _prepare_bank(self) -> PreparedBank:
         with self.place:
             return self.kernels.prepare_bank(self.bank.embeddings)
+
+
+def _open_bundle(path: Path, **options: Any) -> Parts:
+    return Parts.of_bundle(Bundle(path), **options)
 
 
 def _read_image_mean(bundle: Bundle) -> FloatArray:

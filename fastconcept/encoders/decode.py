@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from ..errors import ImageError, InputError
 from ..kernels.foreign import as_numpy
+from ..kernels.forks import renew_after_fork
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -270,8 +271,7 @@ class _Quiet:
 
 _quiet = _Quiet()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what Pillow logs would go to the standard error
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_quiet.renew)
+renew_after_fork(_quiet)
 
 
 def _hush_libtiff() -> None:

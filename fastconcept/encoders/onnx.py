@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BundleError, DeviceError, InputError, MissingDependencyError
+from ..errors import BundleError, DeviceError, InputError
 from ..kernels.threads import check_num_threads
+from . import session
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -78,11 +79,7 @@ def create_session(
     MissingDependencyError
         If onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingDependencyError("onnxruntime", "cpu") from None
-
+    onnxruntime = session.onnxruntime()
     chosen: list[Provider] = list(providers) if providers else ["CPUExecutionProvider"]
     names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
     available = onnxruntime.get_available_providers()
@@ -100,36 +97,36 @@ def create_session(
     if elsewhere:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=chosen, enable_fallback=0)
+        opened = onnxruntime.InferenceSession(os.fspath(path), options, providers=chosen, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         failed = f"{os.fspath(path)} cannot be loaded: {first_line(error)}"
         if elsewhere:
             raise DeviceError(f"{failed}; if the libraries of {names[0]} are there, export the model again") from None
         raise BundleError(f"{failed}; export the model again") from None
-    if session.get_providers()[: len(names)] != names:
+    if opened.get_providers()[: len(names)] != names:
         raise DeviceError(
-            f"{', '.join(names)} did not start (running: {', '.join(session.get_providers())}); "
+            f"{', '.join(names)} did not start (running: {', '.join(opened.get_providers())}); "
             "its libraries or its device are missing. There is no silent fallback: ask for a device that is there"
         )
-    if elsewhere and (left := work_on_cpu(session)):
+    if elsewhere and (left := work_on_cpu(opened)):
         raise DeviceError(
             f"{names[0]} leaves {', '.join(left)} of {os.fspath(path)} to the CPU. There is no silent fallback: "
             "export the model in a type this provider knows, or add CPUExecutionProvider to the providers"
         )
-    return session
+    return opened
 
 
-def work_on_cpu(session: Any) -> list[str]:
+def work_on_cpu(opened: Any) -> list[str]:
     """Operators that ONNX Runtime placed on the CPU, without those that reckon with shapes.
 
     Parameters
     ----------
-    session : onnxruntime.InferenceSession
+    opened : onnxruntime.InferenceSession
         Opened with ``session.record_ep_graph_assignment_info``.
     """
     placed = {
         node.op_type
-        for part in session.get_provider_graph_assignment_info()
+        for part in opened.get_provider_graph_assignment_info()
         if part.ep_name == "CPUExecutionProvider"
         for node in part.get_nodes()
     }
@@ -171,7 +168,7 @@ class _OnnxEncoder:
         output_rank: int = 2,
     ) -> None:
         self._path = os.fspath(path)
-        self._session = create_session(path, providers, num_threads)
+        self._session = session.Session(lambda: create_session(path, providers, num_threads))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != input_rank:
             raise BundleError(f"{self._path} is not an encoder of one input and one output; export the model again")

@@ -16,6 +16,7 @@ from ..concepts.storage import Tensors, decode_lines, encode_lines, read_tensors
 from ..errors import BundleError, InputError
 from ..kernels.contract import Kernels, PreparedDictionary
 from ..kernels.csr import Lists
+from ..kernels.forks import renew_after_fork
 
 
 class Dictionary:
@@ -60,7 +61,22 @@ class Dictionary:
             raise InputError(f"the mean must be {self.dimension} finite numbers, not {self._mean.shape}")
         self._mean.flags.writeable = False
         self._prepared: dict[tuple[str, str], PreparedDictionary] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """A lock of this process; for a forked child, too."""
         self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def __getstate__(self) -> tuple[tuple[str, ...], Float32, Float32]:
+        return self._words, self._embeddings, self._mean
+
+    def __setstate__(self, state: tuple[tuple[str, ...], Float32, Float32]) -> None:
+        self._words, self._embeddings, self._mean = state
+        for array in (self._embeddings, self._mean):
+            array.flags.writeable = False
+        self._prepared = {}
+        self.renew()
 
     @classmethod
     def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike) -> Dictionary:

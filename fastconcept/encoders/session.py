@@ -1,0 +1,136 @@
+"""ONNX Runtime's sessions, made safe for forks and for the exit of the interpreter, and kept from sending telemetry."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import MissingDependencyError
+from ..kernels.forks import renew_after_fork
+
+_PATIENCE = 30.0  # seconds that the exit of the interpreter waits for the last runs
+
+
+def onnxruntime() -> Any:
+    """The package, with its telemetry turned off.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    try:
+        import onnxruntime as package
+    except ImportError:
+        raise MissingDependencyError("onnxruntime", "cpu") from None
+    if hasattr(package, "disable_telemetry_events"):
+        package.disable_telemetry_events()
+    return package
+
+
+class _Runs:
+    """How many runs are under way; none begins in another thread once the interpreter exits.
+
+    A daemon thread that comes back from a run while the interpreter shuts down would abort the process: C++ does not
+    survive the way Python ends such a thread. So the exit waits for runs, and threads that come later wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._change, self._count, self._closing = threading.Condition(), 0, False
+
+    def renew(self) -> None:
+        """In a forked child, which has only one thread."""
+        self.__init__()  # type: ignore[misc]
+
+    def close(self) -> None:
+        """At the exit of the interpreter."""
+        with self._change:
+            self._closing = True
+            self._change.wait_for(lambda: self._count == 0, _PATIENCE)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Around a run."""
+        with self._change:
+            if self._closing and threading.current_thread() is not threading.main_thread():
+                self._change.wait_for(lambda: False)
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._count -= 1
+                self._change.notify_all()
+
+
+class _Package:
+    """ONNX Runtime itself, in a forked child."""
+
+    def renew(self) -> None:
+        """Have the child leave without the package's exit handlers, which wait for threads that it does not have.
+
+        The handlers of C run last registered first: these two write what is left in buffers and leave.
+        """
+        libc = ctypes.CDLL(None)
+        if "onnxruntime" in sys.modules and hasattr(libc, "on_exit"):
+            for handler in (libc._exit, libc.fcloseall):
+                libc.on_exit(handler, None)
+
+
+_runs, _package = _Runs(), _Package()
+renew_after_fork(_runs)
+renew_after_fork(_package)
+atexit.register(_runs.close)
+
+
+class Session:
+    """A session that a forked child opens anew when it first needs it.
+
+    The threads of ONNX Runtime do not live on in a child, and closing a session there would wait for them for ever:
+    the parent's session is left alone in the child.
+
+    Parameters
+    ----------
+    make : callable
+        Returns an ``onnxruntime.InferenceSession``.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._native = make()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """In a forked child: forget the parent's session, without closing it."""
+        self._lock = threading.Lock()
+        if self._native is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._native))  # it is never closed in this process
+            self._native = None
+
+    @property
+    def native(self) -> Any:
+        """The session of this process."""
+        with self._lock:
+            if self._native is None:
+                self._native = self._make()
+            return self._native
+
+    def run(self, *arguments: Any) -> Any:
+        """As of ``onnxruntime.InferenceSession``."""
+        with _runs.one():
+            return self.native.run(*arguments)
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        """As of ``onnxruntime.InferenceSession``."""
+        with _runs.one():
+            self.native.run_with_iobinding(binding)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("_native", "_make", "_lock"):
+            raise AttributeError(name)
+        return getattr(self.native, name)

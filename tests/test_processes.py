@@ -1,0 +1,131 @@
+"""Copies, other processes, forks and the exit of the interpreter."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import fastconcept as fc
+from fastconcept.encoders import session
+from fastconcept.errors import InputError
+from fastconcept.parts import Parts
+
+
+@pytest.fixture(scope="module")
+def engine() -> fc.Engine:
+    return fc.load()
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def copies(thing: object) -> list[object]:
+    return [copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))]  # noqa: S301
+
+
+def test_results_are_copied(engine: fc.Engine, picture: np.ndarray) -> None:
+    row = engine.encode_text(["a dog", "a cat"])
+    batch = engine.decompose(embeddings=row)
+    for other in copies(batch):
+        np.testing.assert_array_equal(other.codes.values, batch.codes.values)
+        assert other[0].top() == batch[0].top() and other[0].without(other[0].top(1)[0][0]).l0 == batch[0].l0 - 1
+        assert not other.dictionary.embeddings.flags.writeable
+        np.testing.assert_array_equal(other.dictionary.embeddings, engine.dictionary.embeddings)
+    for thing in (batch[0], batch.average()):
+        assert all(other.to_dict() == thing.to_dict() for other in copies(thing))
+    evidence = engine.evidence(picture, sizes=128, stride=64)
+    seen, concepts = engine.read(evidence, ["dog", "a red ball"]), engine.concepts(evidence, top=3)
+    for other in copies(seen):
+        assert (other.maps == seen.maps).all() and other["dog"].to_dict() == seen["dog"].to_dict()
+    assert all(other.to_dict() == concepts.to_dict() for other in copies(concepts))
+    assert all((engine.read(other, "dog").maps == seen["dog"].map).all() for other in copies(evidence))
+
+
+def test_engines_are_copied(engine: fc.Engine) -> None:
+    expected = engine.encode_text("dog")
+    small = fc.load(num_threads=1, max_pixels=1000)
+    for other in copies(small):
+        assert (other.num_threads, other.parts.max_pixels, other.bundle.path) == (1, 1000, small.bundle.path)
+        np.testing.assert_allclose(other.encode_text("dog"), expected, atol=1e-6)
+    bank = fc.ConceptBank(np.eye(3), phrases=["red", "green", "blue"])
+    memory = fc.Engine.from_parts(embedding_dim=3, bank=bank, image_mean=np.ones(3))
+    replaced = fc.Engine(memory.parts.replace(image_mean=np.zeros(3, np.float32)))
+    for other in copies(replaced):
+        assert other.bank.names == bank.names and (other.image_mean == 0).all()
+    with pytest.raises(InputError, match="cannot be copied"):
+        copy.deepcopy(Parts({}, memory.parts.preprocess, 3))
+
+
+def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_uses_drops_and_leaves_its_parents_engine() -> None:
+    result = run(
+        """
+        import os, sys, time, numpy as np, fastconcept as fc
+        engine = fc.load(num_threads=2)
+        expected = engine.encode_text("dog")
+        for ending in ("exit", "drop", "leave"):
+            child = os.fork()
+            if child == 0:
+                if ending != "exit":
+                    assert np.allclose(engine.encode_text("dog"), expected)
+                if ending == "drop":
+                    del engine
+                sys.exit(7)
+            for _ in range(300):
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    break
+                time.sleep(0.1)
+            else:
+                os.kill(child, 9)
+            print(ending, os.waitstatus_to_exitcode(status) if done else "hangs")
+        assert np.array_equal(engine.encode_text("dog"), expected)
+        """
+    )
+    assert result.stdout.split() == ["exit", "7", "drop", "7", "leave", "7"], result.stderr
+
+
+def test_daemon_threads_do_not_abort_the_exit() -> None:
+    result = run(
+        """
+        import threading, time, numpy as np, fastconcept as fc
+        engine = fc.load(num_threads=1)
+        def work():
+            while True:
+                engine.encode_text("dog")
+        engine.encode_text("dog")
+        for _ in range(3):
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.2)
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    calls: list[int] = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append(1), raising=False)
+    session.onnxruntime()
+    assert calls == [1]
