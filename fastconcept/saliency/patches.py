@@ -70,6 +70,14 @@ class PatchGrid:
         """(n,) side of each patch in pixels."""
         return self.boxes[:, 2] - self.boxes[:, 0]
 
+    def visible_shares(self) -> npt.NDArray[np.float64]:
+        """(n,) part of each patch that lies in the image, in (0, 1]."""
+        height, width = self.shape_in_pixels
+        inner = np.clip(self.boxes - self.margin, 0, [width, height, width, height])
+        areas = (inner[:, 2] - inner[:, 0]) * (inner[:, 3] - inner[:, 1])
+        shares: npt.NDArray[np.float64] = areas / self.sides.astype(np.float64) ** 2
+        return shares
+
     def weights(self, scale_weights: str = "area") -> npt.NDArray[np.float64]:
         """(n,) weight of each patch in the mean over the patches of a cell.
 

@@ -6,7 +6,8 @@ the broader it is, the easier. The *surprise* of a rank sets that off, so that b
     surprise(v, c) = max(0, log( N / (m (rank(v, c) + 1)) ))
     score(c)       = surprise(whole image, c) + mean over patches v of surprise(v, c)
 
-in nats: 0 is what any concept reaches by chance, log N what only a single synset at rank 0 can.
+in nats: 0 is what any concept reaches by chance, log N what only a single synset at rank 0 can. Patches count by the
+part of them that lies in the image, and not at all if that is less than half: what surrounds the image shows nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..timings import Timings
 from .evidence import Evidence
 
 Float = npt.NDArray[np.float64]
+_LEAST_VISIBLE = 0.5  # part of a patch that lies in the image
 _RANKS_AT_ONCE = 16_000_000  # patches times concepts, so that memory is bounded
 
 
@@ -46,7 +48,7 @@ class SeenConcept:
     similarity : float
         Whole image: cosine of the best of its subtree.
     patches : float in [0, 1]
-        Share of the patches where the best of its subtree is the best of the bank.
+        Share of the patches, by their weight, where the best of its subtree is the best of the bank.
     """
 
     name: str
@@ -134,8 +136,7 @@ def survey(
     for node in chosen:
         subtree = [node] if bank.taxonomy is None else bank.taxonomy.subtree(node)
         name, text, similarity = bank.names[node], bank.texts[node], float(similarities[subtree].max())
-        share = float(wins[node] / max(len(evidence), 1))
-        concepts.append(SeenConcept(name, text, float(scores[node]), int(whole[node]), similarity, share))
+        concepts.append(SeenConcept(name, text, float(scores[node]), int(whole[node]), similarity, float(wins[node])))
     return SeenConcepts(tuple(concepts), timings)
 
 
@@ -146,8 +147,8 @@ def _scores(
     kernels: Kernels,
     members: npt.NDArray[np.int64],
     num_threads: int | None,
-) -> tuple[Float, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Score of every concept, at how many patches its subtree wins, and its rank at the whole image, all (N,)."""
+) -> tuple[Float, Float, npt.NDArray[np.int32]]:
+    """Score of every concept, at what share of patches its subtree wins, and its rank at the whole image, all (N,)."""
     edges = _edges(bank)
     chance = np.log(len(bank) / members).astype(np.float32)
 
@@ -157,14 +158,19 @@ def _scores(
         )
         return ranks
 
-    rows, whole = kernels.upload(evidence.rows), ranks_at(kernels.upload(evidence.whole))[0]
-    surprise, wins = np.zeros(len(bank)), np.zeros(len(bank), np.int64)
+    weights = evidence.grid.visible_shares()
+    weights[weights < _LEAST_VISIBLE] = 0
+    places = np.flatnonzero(weights) if weights.any() else np.arange(len(weights))
+    weights = weights[places] / weights[places].sum() if weights.any() else np.full(len(places), 1 / len(places))
+    rows = kernels.upload(evidence.rows).take(kernels.upload(places), axis=0)
+    whole = ranks_at(kernels.upload(evidence.whole))[0]
+    surprise, wins = np.zeros(len(bank)), np.zeros(len(bank))
     step = max(1, _RANKS_AT_ONCE // len(bank))
-    for start in range(0, len(evidence), step):
-        ranks = ranks_at(rows[start : start + step])
-        surprise += np.maximum(chance - np.log1p(ranks.astype(np.float32)), 0).sum(axis=0)
-        wins += (ranks == 0).sum(axis=0)
-    return np.maximum(chance - np.log1p(whole), 0) + surprise / max(len(evidence), 1), wins, whole
+    for start in range(0, len(places), step):
+        ranks, share = ranks_at(rows[start : start + step]), weights[start : start + step]
+        surprise += share @ np.maximum(chance - np.log1p(ranks.astype(np.float32)), 0)
+        wins += share @ (ranks == 0)
+    return np.maximum(chance - np.log1p(whole), 0) + surprise, wins, whole
 
 
 def _edges(bank: ConceptBank) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
