@@ -63,7 +63,7 @@ def run(options: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"case": "import fastconcept", "ours_ms": float(np.median(imports))}]
     for verb in ("explain", "decompose"):
         first, later = verbs[verb]
-        rows.append({"case": f"{verb}, nano", "ours_ms": later, "first_ms": first})
+        rows.append({"case": f"{verb}, built-in model", "ours_ms": later, "first_ms": first})
     rows[1] |= {"patches": verbs["patches"], "concepts": verbs["concepts"], "stages_ms": verbs["stages"]}
     rows[2] |= {"gap": verbs["gap"]}
     for row, bar in zip(rows, BARS.values(), strict=True):

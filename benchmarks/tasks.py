@@ -1,6 +1,6 @@
 """The experiments of both papers on labelled photographs, every bundle beside the others, as one page of results.
 
-    python -m benchmarks.tasks ../shared/data/dev --bundle nano --bundle teacher=DIR,photos=110,scenes=48,stride=32
+    python -m benchmarks.tasks ../shared/data/dev --bundle builtin --bundle teacher=DIR,photos=110,scenes=48,stride=32
 
 runs, bundle by bundle, every command of :func:`runs` that has no report in ``--work`` yet, then writes
 ``benchmarks/results/tasks.json``, ``tasks.md`` and ``tasks.html`` from all reports. What was stopped goes on where it
@@ -27,7 +27,7 @@ from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.datasets.dataset import open_dataset
 
 RESULTS = Path(__file__).parent / "results"
-BUILT_IN = "nano"
+BUILT_IN = "builtin"
 ANIMAL_WORDS = (
     "animal animals dog dogs cat cats kitten puppy horse horses cow cows cattle sheep goat elephant elephants",
     "bear bears zebra giraffe bird birds wildlife mammal wild lion tiger wolf wolves deer pony",
@@ -53,12 +53,12 @@ class BundleSpec:
 
     @classmethod
     def parse(cls, text: str) -> BundleSpec:
-        """``NAME[=DIR][,photos=N][,scenes=N][,stride=N]``; a name alone is the built-in ``nano``, or a directory.
+        """``NAME[=DIR][,photos=N][,scenes=N][,stride=N]``; a name alone is the built-in ``builtin``, or a directory.
 
         Examples
         --------
-        >>> BundleSpec.parse("nano"), BundleSpec.parse("big=x/y,photos=9,stride=32").photos
-        (BundleSpec(name='nano', path=None, photos=0, scenes=0, stride=16), 9)
+        >>> BundleSpec.parse("builtin"), BundleSpec.parse("big=x/y,photos=9,stride=32").photos
+        (BundleSpec(name='builtin', path=None, photos=0, scenes=0, stride=16), 9)
         """
         first, *rest = text.split(",")
         name, _, path = first.partition("=")
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         action="append",
         required=True,
         metavar="NAME[=DIR][,photos=N][,scenes=N][,stride=N]",
-        help="may be repeated; nano is the built-in one; N photographs of one object, N scenes (default: all)",
+        help="may be repeated; builtin is the built-in one; N photographs of one object, N scenes (default: all)",
     )
     parser.add_argument("--work", type=Path, default=Path(".cache/tasks"))
     parser.add_argument("--results", type=Path, default=RESULTS)

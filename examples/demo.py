@@ -1,6 +1,6 @@
 """The main job on one photograph: where is each concept, and which words add up to it?
 
-The model is nano, which is inside the package. FASTCONCEPT_MODEL names another one (a directory with an open_clip
+The model is the one inside the package. FASTCONCEPT_MODEL names another one (a directory with an open_clip
 checkpoint, ``hf-hub:owner/name``, or ``NAME/TAG`` of open_clip); that is exported once, into demo/bundle, and needs
 ``pip install ".[export]"``.
 """

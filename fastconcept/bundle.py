@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 8 << 20
 _LONGEST_NAME = 255  # bytes of a file name on every usual file system
 _LARGEST_NUMBER = 1e6  # of preprocessing and logit scale; all sensible ones are far smaller
-_BUILTIN = Path(__file__).parent / "data" / "nano"
+_BUILTIN = Path(__file__).parent / "data" / "builtin"
 
 
 @dataclass(frozen=True)
@@ -437,7 +437,7 @@ def find_bundle(name: str | os.PathLike[str] | None = None) -> Path:
     for directory in search_directories():
         if os.path.isfile(directory / text / MANIFEST):
             return directory / text
-    if text == "nano" and (_BUILTIN / MANIFEST).is_file():
+    if text == "builtin" and (_BUILTIN / MANIFEST).is_file():
         return _BUILTIN
     looked = ", ".join(str(directory) for directory in [Path.cwd(), *search_directories()])
     raise BundleError(f"no bundle {text!r}; looked in: {looked}")

@@ -14,7 +14,7 @@ import numpy as np
 import fastconcept
 from fastconcept.bundle import MANIFEST, find_bundle
 
-SOURCE = find_bundle("nano")
+SOURCE = find_bundle("builtin")
 
 
 def link(source: str, target: str) -> None:

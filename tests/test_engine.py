@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def test_equal_to_naive_convis(engine: Engine, photographs: list[Path], photo: i
 
     def encode(patches: list[Image.Image]) -> np.ndarray:
         config = engine.bundle.manifest.preprocess
+        config = replace(config, size=config.patch_size or config.size)
         return engine.image_encoder.encode(np.stack([preprocess_image(np.asarray(patch), config) for patch in patches]))
 
     subtrees = [engine.bank.subtree(concept) for concept in CONCEPTS]

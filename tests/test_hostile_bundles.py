@@ -41,7 +41,6 @@ def test_a_true_copy_works(tmp_path: Path) -> None:
         {"preprocess": {"size": [96, 96], "mean": [0, 0, 0], "std": [1, 1, 1e-300]}},
         {"preprocess": {"size": [96, 96], "mean": [0, 0, int("9" * 400)], "std": [1, 1, 1]}},
         {"preprocess": {"size": [96, 96], "mean": [0, 0, 0], "std": [1, 1, 1], "fill_color": 256}},
-        {"preprocess": {"size": [64, 64], "mean": [0, 0, 0], "std": [1, 1, 1]}},
     ],
 )
 def test_fields(tmp_path: Path, fields: dict[str, Any]) -> None:
@@ -95,7 +94,11 @@ def test_image_means(tmp_path: Path, mean: np.ndarray | None) -> None:
         ("banks/convis.safetensors", {"embeddings": np.ones((1, 9), np.float32), "names": b"a"}, "phrases"),
         ("banks/convis.safetensors", {"embeddings": np.ones((1, 256), np.float32), "names": b"\xff"}, "phrases"),
         ("banks/convis.safetensors", {"embeddings": np.zeros((0, 256), np.float32), "offsets": b""}, "synsets"),
-        ("dictionaries/things.safetensors", {"embeddings": np.zeros((0, 256), np.float32), "words": b""}, "dictionary"),
+        (
+            "dictionaries/everyday.safetensors",
+            {"embeddings": np.zeros((0, 256), np.float32), "words": b""},
+            "dictionary",
+        ),
     ],
 )
 def test_banks_and_dictionaries(tmp_path: Path, name: str, tensors: dict[str, Any], kind: str) -> None:
@@ -112,7 +115,9 @@ def test_banks_and_dictionaries(tmp_path: Path, name: str, tensors: dict[str, An
         _ = engine.bank if name.startswith("banks") else engine.dictionary
 
 
-def image_encoder(scale: float, weights: str | None = None) -> bytes:
+def image_encoder(
+    scale: float, weights: str | None = None, sides: tuple[int | str, int | str] = ("height", "width")
+) -> bytes:
     """An image encoder whose rows have the length ``scale``; its factor lies in another file if that is named."""
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -131,7 +136,7 @@ def image_encoder(scale: float, weights: str | None = None) -> bytes:
             helper.make_node("Add", ["column", "factor"], ["embeddings"]),
         ],
         "tower",
-        [helper.make_tensor_value_info("pixels", kind, ["batch", 3, 96, 96])],
+        [helper.make_tensor_value_info("pixels", kind, ["batch", 3, *sides])],
         [helper.make_tensor_value_info("embeddings", kind, ["batch", 256])],
         [
             factor,
@@ -148,6 +153,15 @@ def test_rows_of_encoders(tmp_path: Path, scale: float, message: str) -> None:
     folder = resign(tmp_path / "b", {"image_encoder.onnx": image_encoder(scale)})
     with pytest.raises(BundleError, match=message):
         fc.load(folder).encode_image(np.zeros((9, 9, 3), np.uint8))
+
+
+def test_an_encoder_of_another_size(tmp_path: Path) -> None:
+    models = {"image_encoder.onnx": image_encoder(1, sides=(96, 96))}
+    preprocess = {"size": [64, 64], "mean": [0, 0, 0], "std": [1, 1, 1]}
+    with pytest.raises(BundleError, match=r"takes images of \(96, 96\), the manifest says \(64, 64\)"):
+        use(resign(tmp_path / "b", models, preprocess=preprocess))
+    with pytest.raises(BundleError, match=r"the manifest says \(64, 64\)"):
+        use(resign(tmp_path / "c", models, preprocess={**preprocess, "size": [96, 96], "patch_size": [64, 64]}))
 
 
 def test_weights_in_another_file_are_listed_and_verified(tmp_path: Path) -> None:

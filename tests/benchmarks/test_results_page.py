@@ -15,7 +15,7 @@ from benchmarks import tasks, tasks_page
 
 
 def test_a_bundle_as_it_is_written() -> None:
-    assert tasks.BundleSpec.parse("nano") == tasks.BundleSpec("nano", None)
+    assert tasks.BundleSpec.parse("builtin") == tasks.BundleSpec("builtin", None)
     assert tasks.BundleSpec.parse("teacher") == tasks.BundleSpec("teacher", "teacher")
     big = tasks.BundleSpec.parse("big=some/where,photos=9,scenes=4,stride=32")
     assert big == tasks.BundleSpec("big", "some/where", 9, 4, 32)
@@ -25,11 +25,11 @@ def test_a_bundle_as_it_is_written() -> None:
 
 
 def test_samples_are_those_of_the_bundle() -> None:
-    everything = tasks.runs("data", Path("work"), tasks.BundleSpec("nano", None))
+    everything = tasks.runs("data", Path("work"), tasks.BundleSpec("builtin", None))
     some = tasks.runs("data", Path("work"), tasks.BundleSpec.parse("b=x,photos=9,scenes=4,stride=32"))
     assert everything.keys() == some.keys()
     assert "--sample" not in everything["localize-ilsvrc"] and "convis" in everything["localize-ilsvrc-convis"]
-    fewer = tasks.runs("data", Path("work"), tasks.BundleSpec("nano", None), {"dog", "cat", "horse"})
+    fewer = tasks.runs("data", Path("work"), tasks.BundleSpec("builtin", None), {"dog", "cat", "horse"})
     assert fewer["edit"][-6:] == ["-w", "dog", "-w", "cat", "-w", "horse"] and "dogs" in everything["edit"]
     for run, count in (("localize-ilsvrc", "9"), ("localize-coco", "4")):
         assert some[run][some[run].index("--sample") + 1] == count and "32" in some[run]

@@ -1,1 +1,1 @@
-"""nano: the small dual encoder that this project trains itself and ships, so that the package needs no download."""
+"""How the model inside the package is made: one command for each of five stages, numbered in their docstrings."""

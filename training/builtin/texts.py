@@ -1,7 +1,7 @@
-"""Texts that the text tower learns from, and the teacher's embeddings of them.
+"""Texts that the text tower learns from, and the embeddings of them by the development model, its teacher.
 
 The teacher's 512-d embedding has rank 256. :func:`teacher_basis` is an isometry onto that subspace, so cosines in
-256-d equal cosines in 512-d, and nano needs no more than 256 dimensions.
+256-d equal cosines in 512-d, and 256 dimensions are enough.
 
 The teacher places definitions far better than names (77 % against 39 % zero-shot top-1 on its own dev set). A bare
 name or a prompt is therefore pulled towards the definition of the first sense of the noun, with share w:
@@ -25,7 +25,8 @@ from fastconcept.export.banks import FREQUENT_NOUNS
 from fastconcept.export.vocabulary import read_phrases
 from fastconcept.export.wordnet import find_database, words_closure
 
-from .model import create
+from .rows import embed, tokenize
+from .things import things, words
 
 
 @dataclass
@@ -49,44 +50,11 @@ def teacher_basis(shared: Path) -> torch.Tensor:
     return (left @ right).float()
 
 
-def load_teacher(shared: Path, device: str = "cpu") -> tuple[Any, Any]:
-    """Return the teacher and its tokenizer."""
+def load_teacher(shared: Path, device: str = "cpu") -> Any:
+    """Return the development model, whose text tower is the teacher."""
     import open_clip
 
-    name = f"local-dir:{shared / 'models' / 'teacher'}"
-    return open_clip.create_model(name, device=device).eval(), open_clip.get_tokenizer(name)
-
-
-def tokenize(tokenizer: Any, texts: list[str]) -> NDArray[np.uint16]:
-    """Return token ids (n, 77) of CLIP's vocabulary."""
-    rows = [tokenizer(texts[start : start + 4096]).numpy() for start in range(0, len(texts), 4096)]
-    return np.concatenate(rows).astype(np.uint16)
-
-
-def encode_short(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Return ``model.encode_text(tokens, normalize=True)`` of rows cut to the longest text (open_clip wants all 77)."""
-    length = tokens.shape[1]
-    hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
-    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
-    last = hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(1)]
-    return torch.nn.functional.normalize(last @ model.text_projection, dim=1)
-
-
-@torch.inference_mode()
-def embed(model: Any, tokens: NDArray[np.uint16], device: str = "cpu", batch_size: int = 256) -> torch.Tensor:
-    """Return unit text embeddings; rows are sorted by length so that no batch is padded further than it must be."""
-    lengths = (tokens != 0).sum(1)
-    order = np.argsort(lengths, kind="stable")
-    result: torch.Tensor | None = None
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batch = torch.from_numpy(tokens[rows, : lengths[rows].max()].astype(np.int64)).to(device)
-        found = encode_short(model, batch).float().cpu()
-        if result is None:
-            result = torch.empty(len(tokens), found.shape[1])
-        result[torch.from_numpy(rows)] = found
-    assert result is not None
-    return result
+    return open_clip.create_model(f"local-dir:{shared / 'models' / 'teacher'}", device=device).eval()
 
 
 def prompt(name: str) -> str:
@@ -126,45 +94,6 @@ def first_lemma(entry: dict[str, Any]) -> str:
     return str(entry["words"]).split(",")[0].strip()
 
 
-def class_targets(
-    shared: Path, out: Path, device: str = "cpu", definition_share: float = 0.5
-) -> dict[str, torch.Tensor]:
-    """Return targets (1000, 256) of the class definitions and of their prompts, cached under `out`.
-
-    The image tower's anchors are ``normalise(definition + 0.5 prompt)``.
-    """
-    path = out / "classes.npz"
-    if not path.exists():
-        model, tokenizer = load_teacher(shared, device)
-        rows = embed(model, tokenize(tokenizer, _class_texts(shared)), device) @ teacher_basis(shared)
-        names = _blend(rows[1000:], rows[:1000], definition_share)
-        np.savez(path, definition=rows[:1000].numpy(), prompt=names.numpy())
-    with np.load(path) as archive:
-        found = {name: torch.from_numpy(archive[name]) for name in ("definition", "prompt")}
-    found["anchor"] = torch.nn.functional.normalize(found["definition"] + 0.5 * found["prompt"], dim=1)
-    return found
-
-
-def _class_texts(shared: Path) -> list[str]:
-    """Return the definitions of the 1000 classes, then their prompts."""
-    classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
-    return [definitions[node] for node in class_nodes(classes)] + [prompt(first_lemma(c)) for c in classes]
-
-
-def own_class_targets(config: dict[str, Any], shared: Path, out: Path) -> dict[str, torch.Tensor]:
-    """Return rows (1000, 256) of the class definitions and prompts as the finished text tower of `out` embeds them.
-
-    The image tower is held against these rows when it is used; what the text tower missed of the teacher's rows, the
-    image tower can make up for.
-    """
-    import open_clip
-
-    model = create(config)
-    model.load_state_dict(torch.load(out / "text.pt", map_location="cpu", weights_only=True), strict=False)
-    rows = embed(model.eval(), tokenize(open_clip.get_tokenizer("ViT-B-32"), _class_texts(shared)))
-    return {"definition": rows[:1000].clone(), "prompt": rows[1000:].clone()}  # made in inference mode
-
-
 def _blend(names: torch.Tensor, definitions: torch.Tensor, share: float) -> torch.Tensor:
     return torch.nn.functional.normalize((1 - share) * names + share * definitions, dim=1)
 
@@ -174,8 +103,8 @@ def load_texts(shared: Path, out: Path, definition_share: float = 0.5, repeat: i
     texts, partner, important = _collect(shared, imagenet_classes(shared))
     path = out / "texts.npz"
     if not path.exists():
-        model, tokenizer = load_teacher(shared, device)
-        tokens = tokenize(tokenizer, texts)
+        model = load_teacher(shared, device)
+        tokens = tokenize(texts)
         rows = embed(model, tokens, device) @ teacher_basis(shared)
         np.savez(path, rows=rows.numpy().astype(np.float16), tokens=tokens, count=len(texts))
     with np.load(path) as archive:
@@ -221,3 +150,17 @@ def _collect(shared: Path, classes: list[dict[str, Any]]) -> tuple[list[str], li
         for caption in rows:
             add(caption, -1, False)
     return texts, partner, np.asarray(important)
+
+
+def class_texts(shared: Path) -> list[str]:
+    """Return 3000 texts: the definitions of the 1000 classes, then their prompts, then their names."""
+    classes, definitions = imagenet_classes(shared), Taxonomy.builtin().definitions
+    names = [first_lemma(entry) for entry in classes]
+    return [*(definitions[node] for node in class_nodes(classes)), *map(prompt, names), *names]
+
+
+def kept_texts(shared: Path) -> list[str]:
+    """Return the texts that have to stay where stage 1 put them: definitions of S and of the bank, frequent names."""
+    wordnet = Taxonomy.builtin()
+    nodes = [*concept_set(shared).tolist(), *(wordnet.index(name) for name in things())]
+    return list(dict.fromkeys([*(wordnet.definitions[node] for node in nodes), *words(), *map(prompt, words())]))

@@ -1,4 +1,4 @@
-"""The concepts that nano's bundle ranks over: a list of our own, made by a rule from WordNet.
+"""The concepts that the built-in model's bundle ranks over: a list of our own, made by a rule from WordNet.
 
 What people name most, and whole families of what photographs show: the first sense of every frequent noun that is a
 living thing, a thing made, food or a piece of nature, and everything below :data:`FAMILIES`.
