@@ -19,6 +19,7 @@ from ..encoders.decode import load_image
 from ..encoders.opening import open_image_onnx, open_split_onnx, open_text_onnx
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError, ImageError
+from ..files import sync
 from ..sparse.dictionary import Dictionary
 from .banks import BankPlan
 from .compact import compact as compact_encoder
@@ -30,7 +31,6 @@ from .parity import check_parity, measure_parity, parity_images, parity_texts
 from .progress import Stages
 from .shared_weights import share_weights
 from .split import MapSize, check_split, write_split
-from .staging import sync
 from .tokenizer import check_empty_text, convert_tokenizer
 
 IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER = "image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"

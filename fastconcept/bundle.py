@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import BundleError
+from .files import user_cache
 from .weight_files import weight_files
 
 SCHEMA_VERSION = 1
@@ -327,6 +328,8 @@ class Bundle:
             if digest != self.manifest.files[name][0]:
                 raise BundleError(f"{file} is damaged: its sha256 is not the manifest's; copy or export it again")
             self._verified.add(name)
+        if f"{name}.data" in self.manifest.files:  # where an encoder's weights lie if they do not fit into one file
+            self.file(f"{name}.data")
         return file
 
     def encoder(self, name: str) -> Path:
@@ -384,11 +387,9 @@ def _root_of_links(path: Path) -> Path:
 
 def search_directories() -> list[Path]:
     """Where a bundle given by name is looked for: ``FASTCONCEPT_BUNDLES`` (a path list), then the user's cache."""
-    listed = os.environ.get("FASTCONCEPT_BUNDLES", "").split(os.pathsep)
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if not cache.startswith("~"):  # a container may have neither HOME nor an entry for its user
-        listed.append(os.path.join(cache, "fastconcept", "bundles"))
-    return [Path(item) for item in listed if item]
+    listed = [Path(item) for item in os.environ.get("FASTCONCEPT_BUNDLES", "").split(os.pathsep) if item]
+    cache = user_cache()
+    return listed if cache is None else [*listed, cache / "bundles"]
 
 
 def installed_bundles() -> list[Path]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from ...encoders.tensorrt.plans import plan_directory, read_plan
 from ...errors import InputError
+from ...files import whole_file
 from ..precision import PrecisionReport, require_precision
 
 _MAX_BATCH = 4096
@@ -126,7 +125,5 @@ def write_plan(
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it appears whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(name, path)
+    with whole_file(path) as stream:
+        stream.write(content)

@@ -36,7 +36,7 @@ def command(
 
 def _table(path: Path, concepts: SeenConcepts) -> Table:
     columns = ("concept", "score", "rank", "patches", "definition")
-    table = Table(*columns, title=path.name, title_justify="left", box=None, pad_edge=False)
+    table = Table(*columns, title=output.printable(path.name), title_justify="left", box=None, pad_edge=False)
     for concept in concepts:
         numbers = (f"{concept.score:.2f}", str(concept.rank), f"{concept.patches:.0%}")
         table.add_row(concept.name, *numbers, concept.definition)

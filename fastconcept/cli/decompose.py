@@ -58,7 +58,7 @@ def _title(code: Decomposition) -> str:
 
 
 def _bars(path: Path, code: Decomposition, top: int) -> Table:
-    title = f"{path.name}: {_title(code)}"
+    title = f"{output.printable(path.name)}: {_title(code)}"
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     words = code.top(top)
     for word, weight in words:

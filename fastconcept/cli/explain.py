@@ -11,6 +11,7 @@ from rich.table import Table
 
 from .. import viz
 from ..errors import InputError
+from ..files import whole_file
 from ..saliency.result import Explanation
 from . import output
 from .options import ConceptsOption, ImagesArgument, OutputOption, SharedEngine, SharedLayout, SharedReading
@@ -44,7 +45,7 @@ def command(
         pictures = [explanation.overlay(box) for explanation in explanations]
         output.save_picture(viz.strip(pictures, per_row=1), out)
     if npy is not None:
-        with output.whole_file(npy) as stream:
+        with whole_file(npy) as stream:
             np.save(stream, explanations[0].maps, allow_pickle=False)
     answers = list(zip(images, explanations, strict=True))
     document = {
@@ -57,7 +58,7 @@ def command(
 
 def _table(path: Path, explanation: Explanation) -> Table:
     columns = ("concept", "score", "rank", "box (x0 y0 x1 y1)", "note")
-    table = Table(*columns, title=path.name, title_justify="left", box=None, pad_edge=False)
+    table = Table(*columns, title=output.printable(path.name), title_justify="left", box=None, pad_edge=False)
     for concept in explanation:
         edges = " ".join(f"{edge:.0f}" for edge in concept.box())
         table.add_row(concept.concept, f"{concept.score:.4f}", str(concept.rank), edges, concept.note)

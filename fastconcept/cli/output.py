@@ -5,23 +5,63 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 
-from ..errors import InputError
+from ..errors import FastconceptError, InputError
+from ..files import whole_file
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 
 
+_PLAIN = str.maketrans("█▉▊▋▌▍▎▏–…·", "########-.*")  # for terminals that know only ASCII or Latin-1
+
+
+class ReaderGoneError(FastconceptError):
+    """What reads our pipe has gone. It is not a BrokenPipeError, of which typer makes an exit code of its own."""
+
+
 def console() -> Console:
     """Where tables and bars go: stdout. In a pipe no line is wrapped; brackets in text are text."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
+    return Console(highlight=False, markup=False, width=None if _is_terminal() else 10_000)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _write(text: str) -> None:
+    """Write to stdout, whatever it is: characters that it does not know are written as escapes.
+
+    Raises
+    ------
+    InputError
+        If it is closed or its disk is full.
+    """
+    if sys.stdout is None:
+        raise InputError("standard output is closed")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+    except OSError as error:
+        sys.stdout = None  # else Python tries again at its end, and fails again
+        raise InputError(f"cannot write to standard output: {error.strerror or error}") from None
+
+
+def _fits(text: str) -> bool:
+    """Whether stdout can show every character; a file name may hold some that no encoding has."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_text(parts: Iterable[RenderableType]) -> None:
@@ -30,23 +70,32 @@ def print_text(parts: Iterable[RenderableType]) -> None:
     with target.capture() as capture:
         for part in parts:
             target.print(part)
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
-    sys.stdout.flush()
+    text = "".join(line.rstrip() + "\n" for line in capture.get().split("\n")[:-1])
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if not _fits(text):
+        encoding = sys.stdout.encoding
+        text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    _write(text)
 
 
 def markdown(text: str) -> RenderableType:
     """Markdown as headings and tables on a terminal, and as it is in a pipe, where another program may want it."""
-    if not sys.stdout.isatty():
+    if not _is_terminal():
         return text
     from rich.markdown import Markdown
 
     return Markdown(text)
 
 
+def printable(name: str) -> str:
+    """A file name as it may be shown on a terminal: one line, and no codes that move the cursor or change colours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    """Print one JSON document on stdout, in ASCII where stdout cannot show all of it."""
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    _write(text if _fits(text) else json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def report_error(kind: str, message: str, as_json: bool) -> int:
@@ -54,7 +103,7 @@ def report_error(kind: str, message: str, as_json: bool) -> int:
     if as_json:
         print_json({"error": {"type": kind, "message": message}})
     else:
-        sys.stderr.write("fastconcept: " + " ".join(message.split()) + "\n")
+        sys.stderr.write(f"fastconcept: {printable(' '.join(message.split()))}\n")
     return 2
 
 
@@ -81,43 +130,18 @@ def counted(items: Sequence[Item], progress: Progress) -> Iterator[Item]:
     progress(len(items), len(items))
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file so that it appears whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If the directory does not exist or cannot be written.
-    """
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-        raise
-
-
 def writable(path: Path | None) -> Path | None:
     """The path of a file to write, checked before any work is done.
 
     Raises
     ------
     InputError
-        If its directory does not exist.
+        If its directory does not exist, or it is a directory itself.
     """
-    if path is not None and not path.parent.is_dir():
+    if path is not None and not os.path.isdir(path.parent):
         raise InputError(f"cannot write {path}: there is no directory {path.parent}")
+    if path is not None and os.path.isdir(path):
+        raise InputError(f"cannot write {path}: it is a directory")
     return path
 
 

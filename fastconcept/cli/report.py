@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..datasets.images import find_images
+from ..datasets.images import distinct_names, find_images
 from ..errors import ImageError, InputError
+from ..files import whole_file
 from ..report.page import page
 from ..report.sight import Sight, look
 from ..saliency.layout import Layout
@@ -33,17 +34,17 @@ def command(
     sights: list[Sight] = []
     skipped: list[tuple[str, str]] = []
     with output.progress_bar("report") as progress:
-        for path in output.counted(paths, progress):
+        for path, name in output.counted(list(zip(paths, distinct_names(paths), strict=True)), progress):
             try:
-                sights.append(look(engine, path, path.name, layout=layout, reading=reading))
+                sights.append(look(engine, path, name, layout=layout, reading=reading))
             except ImageError as error:
                 if strict:
                     raise
-                skipped.append((path.name, str(error)))
+                skipped.append((name, str(error)))
     if not sights:
         raise InputError(f"none of the {len(paths)} files can be read; the first: {skipped[0][1]}")
-    with output.whole_file(out) as stream:
-        stream.write(page(sights, engine.bundle.manifest.model, skipped).encode("utf-8"))
+    with whole_file(out) as stream:
+        stream.write(page(sights, engine.bundle.manifest.model, skipped).encode("utf-8", "backslashreplace"))
     document = {
         "page": str(out),
         "images": [
@@ -57,7 +58,7 @@ def command(
         "skipped": [list(entry) for entry in skipped],
         "left_out": left_out,
     }
-    text = [f"skipped {name}: {reason}" for name, reason in skipped]
+    text = [output.printable(f"skipped {name}: {reason}") for name, reason in skipped]
     if left_out:
         text.append(f"left out {left_out} more images; raise --limit to have them")
     return Answer(document, text, [out])

@@ -39,7 +39,7 @@ class Answer:
         if as_json:
             output.print_json(self.document)
         else:
-            written = [f"wrote {path}" for path in self.written if path is not None]
+            written = [f"wrote {output.printable(str(path))}" for path in self.written if path is not None]
             output.print_text([*self.text, *written])
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError, InputError
+from ..files import whole_file
 
 Tensors = dict[str, NDArray[np.generic]]
 
@@ -55,14 +56,9 @@ def write_tensors(
     """Write a safetensors file. Equal content gives equal bytes; a reader sees the old file or the complete new one."""
     from safetensors.numpy import save
 
-    target = Path(path)
     blob = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=dict(metadata))
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(_with_sorted_metadata(blob))
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(Path(path)) as stream:
+        stream.write(_with_sorted_metadata(blob))
 
 
 def _with_sorted_metadata(blob: bytes) -> bytes:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
 
 from ..errors import InputError
 from .items import Box
 
 
-def read_box(values: Iterable[Any] | None, *, sized: bool = False) -> Box:
+def read_box(values: object, *, sized: bool = False) -> Box:
     """Four finite numbers that span an area.
 
     Parameters
     ----------
-    values : iterable of 4 numbers or strings
+    values : list or tuple of 4 numbers or strings
         x0, y0, x1, y1 in pixels, ends exclusive.
     sized : bool
         They are x0, y0, width, height instead.
@@ -31,9 +29,11 @@ def read_box(values: Iterable[Any] | None, *, sized: bool = False) -> Box:
     ((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 4.0, 6.0))
     """
     try:
-        x0, y0, x1, y1 = (float(value) for value in values or ())
-    except (TypeError, ValueError):
-        raise InputError(f"has a box that is not four numbers: {values!r}") from None
+        if not isinstance(values, (list, tuple)):
+            raise TypeError
+        x0, y0, x1, y1 = (float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"has a box that is not four numbers: {repr(values)[:60]}") from None
     if sized:
         x1, y1 = x0 + x1, y0 + y1
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from .boxes import read_box
 from .items import BadRow, Box, Item
-from .masks import Mask
+from .masks import Mask, is_polygon
 
 
 def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator[Item | BadRow]:
@@ -35,6 +35,7 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
     try:
         categories = {entry["id"]: str(entry["name"]) for entry in document.get("categories", [])}
         names = {entry["id"]: str(entry["file_name"]) for entry in document["images"]}
+        sizes = {entry["id"]: (entry.get("width"), entry.get("height")) for entry in document["images"]}
         annotations = list(document["annotations"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is not a COCO annotation file: {error!r} is missing or of the wrong type") from None
@@ -52,11 +53,15 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
         elif not _is_key(entry.get("category_id"), categories):
             yield BadRow(where, f"has the unknown category {entry.get('category_id')!r}")
         else:
-            label, crowd, outline = (
-                categories[entry["category_id"]],
-                bool(entry.get("iscrowd")),
-                entry.get("segmentation"),
-            )
+            label, crowd, outline = categories[entry["category_id"]], entry.get("iscrowd", 0), entry.get("segmentation")
+            if crowd not in (0, 1, "0", "1", None):
+                yield BadRow(where, f"has iscrowd {crowd!r}, expected 0 or 1")
+                continue
+            crowd = crowd in (1, "1")
+            if isinstance(outline, list) and (usable := [part for part in outline if is_polygon(part)]) != outline:
+                yield BadRow(where, f"has {len(outline) - len(usable)} of {len(outline)} polygons that are none")
+                outline = usable
+                crowd = crowd and bool(usable)
             if outline:
                 masks[image].append(Mask(label, outline, crowd))
             if not crowd and ("bbox" in entry or not outline):
@@ -71,8 +76,14 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
             boxes=tuple(box for box, _ in boxes[image]),
             box_labels=tuple(label for _, label in boxes[image]),
             captions=tuple(captions[image]),
+            size=_size(*sizes[image]),
             masks=tuple(masks[image]),
         )
+
+
+def _size(width: object, height: object) -> tuple[int, int] | None:
+    """Width and height where the file says them."""
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _is_key(value: object, keys: Mapping[Any, Any]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from .boxes import read_box
 from .items import BadRow, Item
+from .texts import read_lines
 
 
 def is_cub(folder: Path) -> bool:
@@ -42,5 +43,5 @@ def _numbered(path: Path) -> dict[str, str]:
     """The lines ``number text`` of a file by their number; none where there is no file."""
     if not path.is_file():
         return {}
-    lines = (line.strip().partition(" ") for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    lines = (line.partition(" ") for line in read_lines(path))
     return {number: text for number, _, text in lines}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from ..errors import InputError
 from .items import BadRow, BadRows, Item
 from .layouts import read_layout
 from .masks import Mask
+from .texts import read_json
 
 
 @dataclass(frozen=True)
@@ -189,10 +189,7 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[str, str]:
     InputError
         If it cannot be read or maps anything but strings to strings.
     """
-    try:
-        names = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    names = read_json(Path(path))
     if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
         raise InputError(f"{path} must be one JSON object of label: concept")
     return names

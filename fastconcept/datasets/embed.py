@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..engine import Engine
 from ..errors import InputError
 from .dataset import Dataset
-from .items import BadRow, Item
+from .items import BadRow, BadRows, Item
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], object]
@@ -65,7 +65,7 @@ def embed(
     read = _encoded if dataset.embeddings is None else _own_rows
     for start in range(0, len(dataset), size):
         batch = read(engine, dataset, dataset.items[start : start + size])
-        dataset.bad_rows().extend(batch.bad)  # an error if the dataset is strict
+        BadRows(batch.bad, dataset.strict)  # an error if the dataset is strict
         yield batch
         progress(min(start + size, len(dataset)), len(dataset))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 from ..errors import InputError, MissingDependencyError
 from .items import Item
+
+_UNSUSPICIOUS = 256 << 20  # bytes that an archive may unpack to whatever its size
+_LARGEST_RATIO = 20  # of unpacked to packed, above that
 
 
 def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
@@ -29,7 +33,7 @@ def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
     MissingDependencyError
         If it is parquet and pyarrow is not installed.
     """
-    columns = _parquet(path) if path.suffix == ".parquet" else _numpy(path)
+    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _numpy(path)
     rows = columns.pop("embeddings", None)
     if rows is None or rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
         content = "none" if rows is None else f"{rows.dtype} {rows.shape}"
@@ -47,26 +51,35 @@ def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
 
 def _numpy(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return {"embeddings": np.load(path, mmap_mode="r", allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        with zipfile.ZipFile(path) as archive:
+            size, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+        if size > max(_UNSUSPICIOUS, _LARGEST_RATIO * packed):
+            raise InputError(
+                f"{path} claims {size:,} bytes in a file of {packed:,}; that is no archive of embeddings"
+            )
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, zlib, and the parser of headers raise many kinds
         raise InputError(f"{path} cannot be read as {path.suffix[1:]} without pickles: {error}") from None
 
 
 def _parquet(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise MissingDependencyError("pyarrow", "evaluate") from None
     try:
         table = parquet.read_table(path)
-    except (ArrowException, OSError) as error:
+        others = [name for name in table.column_names if name != "embedding"]
+        columns = {name: np.asarray(list(map(str, table.column(name).to_pylist()))) for name in others}
+        if "embedding" in table.column_names:
+            rows = table.column("embedding").to_pylist()
+            if rows and len({len(row or ()) for row in rows}) == 1:
+                columns["embeddings"] = np.asarray(rows, np.float32)
+        return columns
+    except Exception as error:  # pyarrow's own, those of Python, and of NumPy where a column is no table of numbers
         raise InputError(f"{path} cannot be read as parquet: {error}") from None
-    columns = {name: np.asarray(table.column(name).to_pylist()) for name in table.column_names if name != "embedding"}
-    if "embedding" in table.column_names:
-        rows = table.column("embedding").to_pylist()
-        if rows and len({len(row or ()) for row in rows}) == 1:
-            columns["embeddings"] = np.asarray(rows, np.float32)
-    return columns

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
 from .items import Item
 
-IMAGE_SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+_WEB = (".apng", ".avif", ".avifs", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+_OTHERS = (".bmp", ".dib", ".j2k", ".jp2", ".jpf", ".jpx", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff")
+IMAGE_SUFFIXES = frozenset((*_WEB, *_OTHERS))
+_LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")  # directories of archives and servers
 
 
 def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
@@ -19,6 +23,7 @@ def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list
     ----------
     *paths : path
         A file is taken as it is; of a directory, the files whose suffix is one of an image, in order of their names.
+        Hidden files and directories are left out, and so are those that archives and file servers leave behind.
     recursive : bool
         Look into directories below the directories, too.
 
@@ -30,13 +35,52 @@ def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list
     images: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            below = path.rglob("*") if recursive else path.iterdir()
-            images += sorted(file for file in below if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+            files = _files_below(path, recursive)
+            images += sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         else:
             images.append(path)
     if not images:
         raise InputError(f"no image in {', '.join(map(str, paths))}; give image files or directories of them")
     return images
+
+
+def _files_below(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Files of a directory, without what systems leave behind; linked directories are followed, but not in circles."""
+    pending = [(folder, frozenset[str]())]
+    while pending:
+        place, above = pending.pop()
+        real = os.path.realpath(place)
+        if real in above:
+            continue
+        try:
+            entries = list(os.scandir(place))
+        except OSError as error:
+            raise InputError(f"{place} cannot be listed: {error.strerror}") from None
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _LEFT_BEHIND:
+                continue
+            if not entry.is_dir():
+                yield place / entry.name
+            elif recursive:
+                pending.append((place / entry.name, above | {real}))
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A short name for each file: its own, with as many of its directories as tell it from the others.
+
+    Examples
+    --------
+    >>> distinct_names([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.jpg")])
+    ['a/1.jpg', 'b/1.jpg', '2.jpg']
+    """
+    names = [path.name for path in paths]
+    for depth in range(2, 1 + max(len(path.parts) for path in paths)):
+        counts = Counter(names)
+        if len(counts) == len(names):
+            break
+        longer = ["/".join(path.parts[-depth:]) for path in paths]
+        names = [new if counts[old] > 1 else old for old, new in zip(names, longer, strict=True)]
+    return names
 
 
 def read_image_folder(folder: Path) -> Iterator[Item]:

@@ -31,6 +31,8 @@ class Item:
     captions : tuple of str
     masks : tuple of Mask
         Masks of objects, each with its label. An object may have a box, a mask, or both.
+    size : (int, int) or None
+        Width and height of the image for which the boxes and masks were drawn, where the layout says it.
     attributes : mapping of str to str
         Everything else the layout says: further columns, a split, a time.
     row : int
@@ -46,6 +48,7 @@ class Item:
     masks: tuple[Mask, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     row: int = -1
+    size: tuple[int, int] | None = None
 
     def value(self, key: str) -> str | None:
         """An attribute by name, or the label for ``"label"``; None where the item has none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from .cub import is_cub, read_cub
 from .images import read_image_folder
 from .items import BadRow, Item
 from .records import read_csv, read_records
+from .texts import read_json
 
 Rows = Iterable[Item | BadRow]
 
@@ -42,20 +42,18 @@ def read_layout(source: Path, images: Path | None) -> tuple[str, Rows, npt.NDArr
             return "image folder", read_image_folder(source), None
         source = source / "annotations.json"
     folder = images or source.parent
-    if source.suffix == ".json":
+    suffix = source.suffix.lower()
+    if suffix == ".json":
         return *_read_json(source, folder), None
-    if source.suffix == ".csv":
+    if suffix == ".csv":
         return "csv", read_csv(source, folder), None
-    if source.suffix in (".npy", ".npz", ".parquet"):
-        return source.suffix[1:], *embedding_files.read(source)
+    if suffix in (".npy", ".npz", ".parquet"):
+        return suffix[1:], *embedding_files.read(source)
     raise InputError(f"the layout of {source} is unknown; give a directory, .json, .csv, .npy, .npz or .parquet")
 
 
 def _read_json(path: Path, folder: Path) -> tuple[str, Rows]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    document = read_json(path)
     if isinstance(document, dict) and {"images", "annotations"} <= document.keys():
         return "coco", read_coco(document, path, folder)
     if isinstance(document, list):

@@ -1,15 +1,15 @@
 """Masks of objects: pictures, and the polygons and run lengths of COCO, decoded without trusting them.
 
 A mask is decoded only once its image is open, at the size of that image: no number in a file decides how much memory is
-taken. Polygons are filled by pycocotools. Run lengths are decoded here, because pycocotools reads past the end of a
-damaged text and leaves pixels unset where the runs are too few.
+taken. Pictures have a reader of their own, :mod:`fastconcept.datasets.mask_pictures`. Polygons are filled by
+pycocotools. Run lengths are decoded here, because pycocotools reads past the end of a damaged text and leaves pixels
+unset where the runs are too few.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, InputError, MissingDependencyError
+from ..errors import InputError, MissingDependencyError
+from .mask_pictures import IGNORED, OBJECT, read_mask_picture
 
+__all__ = ["IGNORED", "OBJECT", "Mask", "fill_polygons", "is_polygon", "merge_masks", "read_mask", "run_lengths"]
 Bool = npt.NDArray[np.bool_]
-OBJECT, IGNORED = 1, 255
+_FARTHEST = 1e9  # pixels from the corner; no number of a file is trusted to be one
 _LONGEST_OUTLINE = 800_000  # pixels; pycocotools takes memory for five points in each of them
 
 
@@ -44,7 +46,7 @@ class Mask:
     ignored: bool = False
 
 
-def read_mask(mask: Mask, height: int, width: int, load: Callable[[Path], npt.NDArray[np.uint8]]) -> Bool:
+def read_mask(mask: Mask, height: int, width: int) -> npt.NDArray[np.uint8]:
     """Decode a mask for an image of a known size.
 
     Parameters
@@ -52,47 +54,36 @@ def read_mask(mask: Mask, height: int, width: int, load: Callable[[Path], npt.ND
     mask : Mask
     height, width : int
         Size of the image in pixels.
-    load : callable
-        Reader of pictures, from a path to (H, W, 3) uint8. The object is where a picture is at least half as bright as
-        its brightest pixel; this suits masks of 0 and 1, of 0 and 255, and the votes of CUB-200-2011.
 
     Returns
     -------
-    (height, width) bool
+    (height, width) uint8
+        1 for the object, 255 for pixels to ignore, 0 for everything else.
 
     Raises
     ------
     InputError
-        If it is damaged, or belongs to an image of another size.
+        If it is damaged, belongs to an image of another size, or does not make clear where the object is.
     MissingDependencyError
         If it is made of polygons and pycocotools is not installed.
     """
     source = mask.source
     if isinstance(source, Path):
-        try:
-            values = load(source).max(axis=2)
-        except ImageError as error:
-            raise InputError(f"mask: {error}") from None
-        if values.shape != (height, width):
-            raise InputError(
-                f"mask {source.name} has {values.shape[1]} x {values.shape[0]} pixels, not {width} x {height}"
-            )
-        bright: Bool = values >= max(1, (int(values.max()) + 1) // 2)
-        return bright
+        return read_mask_picture(source, height, width)
     if isinstance(source, dict):
         if source.get("size") != [height, width]:
             raise InputError(f"mask is of size {source.get('size')!r}, the image has height {height} and width {width}")
-        return run_lengths(source.get("counts"), height, width)
-    return fill_polygons(source, height, width)
+        return run_lengths(source.get("counts"), height, width).astype(np.uint8)
+    return fill_polygons(source, height, width).astype(np.uint8)
 
 
-def merge_masks(
-    masks: Sequence[Mask], height: int, width: int, load: Callable[[Path], npt.NDArray[np.uint8]]
-) -> npt.NDArray[np.uint8]:
+def merge_masks(masks: Sequence[Mask], height: int, width: int) -> npt.NDArray[np.uint8]:
     """All masks of a label in one, (height, width) uint8: 1 for an object, 255 where ignored, 0 for background."""
     merged = np.zeros((height, width), np.uint8)
     for mask in sorted(masks, key=lambda mask: not mask.ignored):  # objects last: they claim what crowds overlap
-        merged[read_mask(mask, height, width, load)] = IGNORED if mask.ignored else OBJECT
+        levels = read_mask(mask, height, width)
+        merged[levels == OBJECT] = IGNORED if mask.ignored else OBJECT
+        merged[(levels == IGNORED) & (merged != OBJECT)] = IGNORED
     return merged
 
 
@@ -187,10 +178,17 @@ def fill_polygons(polygons: object, height: int, width: int) -> Bool:
     return filled
 
 
+def is_polygon(polygon: object) -> bool:
+    """Whether this is a list of the finite coordinates of three points or more."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    return all(type(value) in (int, float) and abs(value) <= _FARTHEST for value in polygon)
+
+
 def _check_polygon(polygon: object, far: float) -> None:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise InputError("mask has a polygon that is not a list of three points or more")
-    if not all(type(value) in (int, float) and math.isfinite(value) and abs(value) <= far for value in polygon):
+    if not is_polygon(polygon) or not all(abs(value) <= far for value in polygon):
         raise InputError("mask has a polygon with points that are not numbers near the image")
     points = np.asarray(polygon, np.float64).reshape(-1, 2)
     if np.abs(points - np.roll(points, -1, axis=0)).max(axis=1).sum() > _LONGEST_OUTLINE:

@@ -15,6 +15,11 @@ from .masks import Mask
 
 _KEYS = {"file", "path", "label", "synset", "boxes", "box_labels", "box_synsets", "captions", "mask"}
 
+_COLUMNS = {"file": "path", "filename": "path", "file_name": "path", "image": "path", "image_path": "path"}
+_COLUMNS |= {"class": "label", "synset": "label"}
+_BOXES = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
+_SIZED_BOXES = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
+
 
 def read_records(records: Sequence[Any], folder: Path) -> Iterator[Item | BadRow]:
     """One image a record: ``file``, and optionally ``label``, ``boxes``, ``box_labels``, ``captions``, ``mask``.
@@ -62,7 +67,8 @@ def read_records(records: Sequence[Any], folder: Path) -> Iterator[Item | BadRow
 def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
     """Rows ``path,label[,x0,y0,x1,y1]``, with or without a header; rows of one path are one image.
 
-    With a header, ``caption`` and ``mask`` are known too and any further column is an attribute.
+    With a header, in any case, ``caption`` and ``mask`` are known too, boxes may be ``x,y,w,h`` or
+    ``xmin,ymin,xmax,ymax``, and any further column is an attribute.
 
     Raises
     ------
@@ -75,8 +81,11 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from None
     header, first = ["path", "label", "x0", "y0", "x1", "y1"], 0
-    if rows and "path" in rows[0]:
-        header, first = rows[0], 1
+    names = _columns(rows[0]) if rows else []
+    if "path" in names:
+        header, first = names, 1
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"{path} has several columns {', '.join(sorted(repeated))}; keep one of each")
     items: dict[str, Item] = {}
     for number, row in enumerate(rows[first:], start=first + 1):
         cells = {key: value.strip() for key, value in zip(header, row, strict=False) if value.strip()}
@@ -89,12 +98,26 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
     yield from items.values()
 
 
+def _columns(row: list[str]) -> list[str]:
+    """The columns of a header by the names that we use."""
+    names = [cell.strip().lower() for cell in row]
+    names = [name if _COLUMNS.get(name, name) in names else _COLUMNS.get(name, name) for name in names]
+    ours = ("x0", "y0", "x1", "y1"), ("x0", "y0", "box width", "box height")
+    for theirs, mine in [*((box, ours[0]) for box in _BOXES), *((box, ours[1]) for box in _SIZED_BOXES)]:
+        if set(theirs) <= set(names):
+            renamed = dict(zip(theirs, mine, strict=True))
+            return [renamed.get(name, name) for name in names]
+    return names
+
+
 def _item_of(cells: dict[str, str], folder: Path) -> Item:
     if "path" not in cells:
         raise InputError("has no path")
     name, label = cells.pop("path"), cells.pop("label", None)
-    edges = [cells.pop(edge) for edge in ("x0", "y0", "x1", "y1") if edge in cells]
-    boxes = (read_box(edges),) if edges else ()
+    sized = "box width" in cells or "box height" in cells
+    sides = ("box width", "box height") if sized else ("x1", "y1")
+    edges = [cells.pop(edge) for edge in ("x0", "y0", *sides) if edge in cells]
+    boxes = (read_box(edges, sized=sized),) if edges else ()
     captions = (cells.pop("caption"),) if "caption" in cells else ()
     masks = (Mask(label or "", folder / cells.pop("mask")),) if "mask" in cells else ()
     return Item(name, folder / name, label, boxes, (label or "",) * len(boxes), captions, masks, cells)

@@ -91,10 +91,16 @@ def _image(engine: Engine, item: Item, bad: BadRows) -> npt.NDArray[np.uint8] | 
         bad.add(item.name, "has neither box nor mask")
         return None
     try:
-        return engine.load_image(item.image or item.name)
+        image = engine.load_image(item.image or item.name)
     except ImageError as error:
         bad.add(item.name, str(error))
         return None
+    shown = (image.shape[1], image.shape[0])
+    if item.size not in (None, shown):
+        turned = "; its EXIF data turn it" if item.size == shown[::-1] else ""
+        bad.add(item.name, "is annotated as {} x {} pixels and has {} x {}".format(*item.size, *shown) + turned)
+        return None
+    return image
 
 
 def _cases(
@@ -154,7 +160,7 @@ def _masks(
     merged = {}
     for label, masks in groups.items():
         try:
-            merged[label] = merge_masks(masks, height, width, engine.load_image)
+            merged[label] = merge_masks(masks, height, width)
         except InputError as error:
             bad.add(item.name, str(error))
     return merged

@@ -6,13 +6,16 @@ import html
 import json
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError, MissingDependencyError
+from ..files import whole_file
 from .plots import Plot
 from .shell import html_page
-from .tables import Table
+from .tables import Table, code, escape
 
 _SHOWN_BAD = 20  # bad rows listed in markdown and on the page; JSON has them all
 
@@ -65,11 +68,11 @@ class Report:
 
     def to_markdown(self) -> str:
         """The report as markdown, without plots."""
-        parts = [f"## {self.title}", self.finding, self._settings()]
+        parts = [f"## {escape(self.title)}", escape(self.finding), escape(self._settings())]
         for table in self.tables:
-            parts += [f"### {table.title}", table.to_markdown(), table.note]
+            parts += [f"### {escape(table.title)}", table.to_markdown(), escape(table.note)]
         if self.bad:
-            listed = [f"* `{name}`: {reason}" for name, reason in self.bad[:_SHOWN_BAD]]
+            listed = [f"* {code(name)}: {escape(reason)}" for name, reason in self.bad[:_SHOWN_BAD]]
             more = [f"* and {len(self.bad) - _SHOWN_BAD} more"] if len(self.bad) > _SHOWN_BAD else []
             parts += [f"### {len(self.bad)} rows skipped", "\n".join(listed + more)]
         parts.append(f"Took {self.seconds:.1f} s.")
@@ -103,17 +106,39 @@ class Report:
         ------
         MissingDependencyError
             If there is a plot and matplotlib is not installed; JSON and markdown are written all the same.
+        InputError
+            If a file cannot be written; those of an earlier run are then as they were.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{self.task}.{ending}" for ending in ("json", "md", "html")]
         document = json.dumps(self.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
-        paths[0].write_text(document + "\n", encoding="utf-8")
-        paths[1].write_text(self.to_markdown(), encoding="utf-8")
-        paths[2].write_text(html_page(f"{self.title} · fastconcept", self.to_html()), encoding="utf-8")
-        return paths
+        if not _is_text(document):  # a file name may hold what is no text; JSON has an escape for it
+            document = json.dumps(self.to_dict(), indent=2, allow_nan=False)
+        texts, missing = {"json": document + "\n", "md": self.to_markdown()}, None
+        try:
+            texts["html"] = html_page(f"{self.title} · fastconcept", self.to_html())
+        except MissingDependencyError as error:
+            missing = error
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write into {folder}: {error.strerror}") from None
+        with ExitStack() as stack:  # all of them take their names when all are written
+            for ending, text in texts.items():
+                stream = stack.enter_context(whole_file(folder / f"{self.task}.{ending}"))
+                stream.write(text.encode("utf-8", "backslashreplace"))
+        if missing is not None:
+            raise missing
+        return [folder / f"{self.task}.{ending}" for ending in texts]
 
     def _settings(self) -> str:
         return " · ".join(f"{key} {value}" for key, value in self.settings.items() if value not in (None, ""))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,9 @@ class Table:
 
     def to_markdown(self) -> str:
         """The rows as markdown, numbers to the right."""
-        rows = [[show(value).replace("|", "\\|") for value in row] for row in self.rows]
+        rows = [[escape(value) if isinstance(value, str) else show(value) for value in row] for row in self.rows]
         sides = ["---:" if self._is_number(k) else "---" for k in range(len(self.columns))]
-        return "\n".join("| " + " | ".join(row) + " |" for row in [list(self.columns), sides, *rows])
+        return "\n".join("| " + " | ".join(row) + " |" for row in [[*map(escape, self.columns)], sides, *rows])
 
     def to_html(self) -> str:
         """The rows as HTML, numbers to the right and everything escaped."""
@@ -52,6 +53,32 @@ class Table:
 
     def _is_number(self, column: int) -> bool:
         return all(isinstance(row[column], (int, float, tuple, type(None))) for row in self.rows)
+
+
+def escape(text: str) -> str:
+    """Text as markdown shows it unchanged: on one line, without markup, HTML or cells of its own.
+
+    Examples
+    --------
+    >>> print(escape("a|b <i> *c* d_e _f_"))
+    a\\|b &lt;i> \\*c\\* d_e \\_f\\_
+    """
+    line = " ".join(text.split())
+    return re.sub(r"[\\`|*~]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])|^[#>+-](?=\s)", r"\\\g<0>", line).replace("<", "&lt;")
+
+
+def code(text: str) -> str:
+    """Text as code in markdown, whatever backticks it has.
+
+    Examples
+    --------
+    >>> print(code("a.jpg"), code("a`b"))
+    `a.jpg` `` a`b ``
+    """
+    line = " ".join(text.split())
+    longest = max(map(len, re.findall("`+", line)), default=0)
+    fence, blank = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{blank}{line}{blank}{fence}"
 
 
 def show(value: object) -> str:

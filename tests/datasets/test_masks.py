@@ -11,17 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from fastconcept.datasets.masks import IGNORED, OBJECT, Mask, fill_polygons, merge_masks, read_mask, run_lengths
-from fastconcept.errors import ImageError, InputError, MissingDependencyError
+from fastconcept.errors import InputError, MissingDependencyError
 from fastconcept.evaluate.pixels import STEPS, pixel_average_precision, pixel_histogram
 
 planes = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 corners = st.lists(st.integers(-20, 80), min_size=2, max_size=2)
-
-
-def no_picture(path: Path) -> np.ndarray:
-    raise AssertionError(path)
 
 
 @given(planes)
@@ -54,7 +51,7 @@ def test_polygons_of_one_object_are_joined_and_objects_claim_what_a_crowd_overla
     square, triangle = [1, 1, 6, 1, 6, 6, 1, 6], [10.5, 2.5, 15, 9, 8, 9.5]
     expected = fill_polygons([square], 12, 20) | fill_polygons([triangle], 12, 20)
     crowd = Mask("cat", {"size": [12, 20], "counts": [0, 60, 180]}, ignored=True)
-    merged = merge_masks([Mask("cat", [square, triangle]), crowd], 12, 20, no_picture)
+    merged = merge_masks([Mask("cat", [square, triangle]), crowd], 12, 20)
     assert expected[1:6, 1:6].all() and 10 < expected[:, 7:].sum() < 30
     np.testing.assert_array_equal(merged == OBJECT, expected)
     np.testing.assert_array_equal(merged[:, :5] == IGNORED, expected[:, :5] == 0)
@@ -101,25 +98,104 @@ def test_polygons_without_pycocotools_name_the_extra(monkeypatch: pytest.MonkeyP
 )
 def test_damaged_masks_cost_one_error(source: Any) -> None:
     with pytest.raises(InputError, match="mask"):
-        read_mask(Mask("cat", source), 20, 20, no_picture)
+        read_mask(Mask("cat", source), 20, 20)
 
 
 @pytest.mark.parametrize(("dark", "bright"), [(0, 1), (0, 255), (51, 204), (0, 3)])
 def test_pictures_of_masks(dark: int, bright: int, tmp_path: Path) -> None:
     plane = np.full((4, 6), dark, np.uint8)
     plane[1:3, 2:5] = bright
-    pictures = {tmp_path / "m.png": np.repeat(plane[..., None], 3, axis=2), tmp_path / "none.png": np.zeros((4, 6, 3))}
-    found = read_mask(Mask("cat", tmp_path / "m.png"), 4, 6, pictures.__getitem__)
+    Image.fromarray(np.repeat(plane[..., None], 3, axis=2)).save(tmp_path / "m.png")
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "none.png")
+    found = read_mask(Mask("cat", tmp_path / "m.png"), 4, 6)
     np.testing.assert_array_equal(found, plane == bright)
-    assert not read_mask(Mask("cat", tmp_path / "none.png"), 4, 6, pictures.__getitem__).any()
+    assert not read_mask(Mask("cat", tmp_path / "none.png"), 4, 6).any()
     with pytest.raises(InputError, match="6 x 4 pixels, not 6 x 5"):
-        read_mask(Mask("cat", tmp_path / "m.png"), 5, 6, pictures.__getitem__)
-
-    def broken(path: Path) -> np.ndarray:
-        raise ImageError("no picture")
-
+        read_mask(Mask("cat", tmp_path / "m.png"), 5, 6)
     with pytest.raises(InputError, match="no picture"):
-        read_mask(Mask("cat", tmp_path / "m.png"), 4, 6, broken)
+        read_mask(Mask("cat", tmp_path / "absent.png"), 4, 6)
+    (tmp_path / "m.png").write_bytes((tmp_path / "m.png").read_bytes()[:60])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_mask(Mask("cat", tmp_path / "m.png"), 4, 6)
+
+
+INSIDE = np.zeros((8, 8), bool)
+INSIDE[2:5, 2:6] = True
+EDGE = np.zeros((8, 8), bool)
+EDGE[1, 2:6] = True
+TRUTH = np.where(EDGE, IGNORED, INSIDE)
+
+
+def levels(background: int, inside: int, edge: int, dtype: Any = np.uint8) -> np.ndarray:
+    return np.where(INSIDE, inside, np.where(EDGE, edge, background)).astype(dtype)
+
+
+def with_palette(plane: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
+    picture = Image.fromarray(plane).convert("L")
+    table = np.zeros((256, 3), np.uint8)
+    for index, colour in colours.items():
+        table[index] = colour
+    picture.putpalette(table.ravel().tolist())
+    return picture
+
+
+def coloured(*colours: tuple[int, ...]) -> Image.Image:
+    planes = np.where(INSIDE[..., None], colours[1], np.where(EDGE[..., None], colours[-1], colours[0]))
+    return Image.fromarray(planes.astype(np.uint8))
+
+
+BLACK, WHITE, RED, VOID = (0, 0, 0), (255, 255, 255), (128, 0, 0), (224, 224, 192)
+
+
+@pytest.mark.parametrize(
+    ("picture", "truth"),
+    [
+        (Image.fromarray(levels(0, 1, 255)), TRUTH),
+        (Image.fromarray(levels(0, 255, 128)), TRUTH),
+        (Image.fromarray(levels(2, 1, 3)), TRUTH),
+        (Image.fromarray(levels(0, 1, 0, np.uint16)), INSIDE),
+        (Image.fromarray(levels(0, 65535, 0, np.uint16)), INSIDE),
+        (Image.fromarray(levels(0, 300, 0, np.uint16)), INSIDE),
+        (Image.fromarray(levels(0, 255, 70)), INSIDE),
+        (Image.fromarray(levels(0, 204, 102)), INSIDE),
+        (Image.fromarray(INSIDE), INSIDE),
+        (with_palette(levels(0, 12, 255), {12: RED, 255: VOID}), TRUTH),
+        (with_palette(levels(0, 1, 0), {0: WHITE, 1: BLACK}), ~INSIDE),
+        (with_palette(levels(0, 1, 0), {0: BLACK, 1: WHITE}), INSIDE),
+        (coloured(BLACK, RED), INSIDE | EDGE),
+        (coloured(BLACK, RED, VOID), TRUTH),
+        (coloured((0, 0, 0, 0), (0, 0, 0, 255), (0, 0, 0, 0)), INSIDE),
+        (coloured((0, 0, 0, 255), (255, 255, 255, 255), (0, 0, 0, 255)), INSIDE),
+        (coloured((0, 0, 0, 0), (255, 255, 255, 255), (0, 0, 0, 0)), INSIDE),
+    ],
+)
+def test_what_levels_of_pictures_mean(picture: Image.Image, truth: np.ndarray, tmp_path: Path) -> None:
+    picture.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(Mask("cat", tmp_path / "m.png"), 8, 8), truth)
+    merged = merge_masks([Mask("cat", tmp_path / "m.png"), Mask("cat", [[0, 0, 8, 0, 8, 2, 0, 2]])], 8, 8)
+    np.testing.assert_array_equal(merged[2:], truth[2:])
+    assert (merged[:2] == OBJECT).all()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.fromarray(levels(0, 1, 2)),
+        Image.fromarray(levels(0, 3, 7, np.uint16)),
+        Image.fromarray(levels(100, 120, 100)),
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4),
+        with_palette(levels(0, 12, 15), {12: RED, 15: VOID}),
+        coloured(RED, WHITE, BLACK),
+        coloured((255, 255, 255, 0), (0, 0, 0, 255), (255, 255, 255, 255)),
+        coloured((0, 0, 0, 0), (1, 1, 1, 0)),
+        Image.fromarray(np.ones((8, 8), np.float32)),
+    ],
+)
+def test_pictures_with_several_meanings_are_refused(picture: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / ("m.tiff" if picture.mode == "F" else "m.png")
+    picture.save(path)
+    with pytest.raises(InputError, match=r"mask m\..*write one of 0 and 255"):
+        read_mask(Mask("cat", path), 8, 8)
 
 
 def test_pixel_average_precision_is_that_of_scikit_learn() -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastconcept import files
 from fastconcept.bundle import Bundle
 from fastconcept.concepts.bank import ConceptBank
 from fastconcept.encoders.onnx import TextEncoder
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import BundleError, ConceptError, ExportError
-from fastconcept.export import Contents, build, export_open_clip, staging, writer
+from fastconcept.export import Contents, build, export_open_clip, writer
 from fastconcept.export.banks import DEFAULT_ROOTS, plan_banks, safe_name
 from fastconcept.export.clip import load_clip
 from fastconcept.export.model import Model
@@ -135,7 +136,7 @@ def test_a_failing_last_step_puts_the_old_bundle_back(
             raise OSError("disk full")
         replace(source, target)
 
-    monkeypatch.setattr(staging.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         quick(overwrite=True, vocabulary_size=6)
     assert leftovers(tmp_path) == ["out"] and (tmp_path / "out/manifest.json").read_bytes() == old

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ...datasets.texts import read_json
 from ...errors import InputError
 from ...evaluate.ood import ood, report
 from .. import output
@@ -49,12 +49,14 @@ def command(
 
 def _pairs(path: Path | None) -> list[tuple[str, str | None, set[str] | None]]:
     try:
-        entries = json.loads(Path(path or "").read_text(encoding="utf-8"))
+        entries = read_json(path) if path is not None else None
+        if not isinstance(entries, list) or not entries:
+            raise TypeError("at least one pair is needed")
         return [
             (str(e["in_root"]), str(e["out_root"]), {*map(str, e["in_files"]), *map(str, e["out_files"])})
             for e in entries
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a JSON list of pairs with in_root, out_root and their files: {error!r}"
         ) from None

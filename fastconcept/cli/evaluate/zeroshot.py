@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...errors import InputError
+from ...datasets.texts import read_lines
 from ...evaluate.zeroshot import zeroshot
 from .. import output
 from ..options import split
@@ -30,7 +30,7 @@ def command(
         result = zeroshot(
             run.engine,
             run.dataset,
-            classes=None if classes is None else _lines(classes),
+            classes=None if classes is None else read_lines(classes),
             templates=templates,
             l1_penalties=split(l1_penalties, float, "--l1-penalties"),
             nulls=split(nulls, str, "--nulls"),
@@ -38,9 +38,3 @@ def command(
             progress=progress,
         )
     return run.answer(result.report(run.settings))
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise InputError(f"no file of class names at {path}")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

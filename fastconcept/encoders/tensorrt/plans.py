@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BundleError, DeviceError, MissingDependencyError
+from ...files import user_cache
 
 PREFERRED = ("float16", "bfloat16", "float32")
 HOW_TO_BUILD = "fastconcept export --tensorrt --bundle BUNDLE --device cuda:N"
@@ -39,11 +40,19 @@ def import_tensorrt() -> Any:
 
 
 def plan_directory() -> Path:
-    """``FASTCONCEPT_PLANS``, or ``fastconcept/plans`` in the user's cache."""
-    chosen = os.environ.get("FASTCONCEPT_PLANS")
+    """``FASTCONCEPT_PLANS``, or ``fastconcept/plans`` in the user's cache.
+
+    Raises
+    ------
+    DeviceError
+        If there is neither.
+    """
+    chosen, cache = os.environ.get("FASTCONCEPT_PLANS"), user_cache()
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconcept" / "plans"
+    if cache is None:
+        raise DeviceError("there is no home directory for TensorRT plans; set FASTCONCEPT_PLANS to a directory")
+    return cache / "plans"
 
 
 def stored_plans(model_sha256: str, folder: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
