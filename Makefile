@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
 CORE := $(wildcard csrc/*/* tests/cuda/host/*.h)
 
-.PHONY: demo test lint unit bench clean test-asan wheel
+.PHONY: demo test lint unit bench clean test-asan fuzz fuzz-asan wheel
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -23,6 +23,17 @@ unit: $(VENV)/.dev
 
 test-asan: $(VENV)/.dev
 	PYTHON=$(BIN)/python tests/asan.sh
+
+# Random inputs, see tests/fuzz/README.md; `make test` has a few of them.
+FUZZ_INPUTS ?= 100000
+FUZZ_SEED ?= 0
+FUZZ := FASTCONCEPT_FUZZ_INPUTS=$(FUZZ_INPUTS) timeout 3600
+
+fuzz: $(VENV)/.dev
+	$(FUZZ) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(FUZZ_SEED) -o timeout=3600
+
+fuzz-asan: $(VENV)/.dev
+	PYTHON=$(BIN)/python $(FUZZ) tests/asan.sh $(CURDIR)/tests/fuzz/test_kernels.py --hypothesis-seed=$(FUZZ_SEED)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json

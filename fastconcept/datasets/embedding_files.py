@@ -52,7 +52,7 @@ def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
 def _numpy(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         if path.suffix.lower() == ".npy":
-            return {"embeddings": np.load(path, mmap_mode="r", allow_pickle=False)}
+            return {"embeddings": np.lib.format.open_memmap(path, mode="r")}  # np.load would open archives, too
         with zipfile.ZipFile(path) as archive:
             size, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
         if size > max(_UNSUSPICIOUS, _LARGEST_RATIO * packed):

@@ -10,9 +10,10 @@ from pathlib import Path
 from ..errors import InputError
 from .items import Item
 
-_WEB = (".apng", ".avif", ".avifs", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
-_OTHERS = (".bmp", ".dib", ".j2k", ".jp2", ".jpf", ".jpx", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff")
-IMAGE_SUFFIXES = frozenset((*_WEB, *_OTHERS))
+_USUAL = (".apng", ".avif", ".avifs", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_BITMAPS = (".bmp", ".dib", ".ico", ".pbm", ".pfm", ".pgm", ".pnm", ".ppm", ".qoi")
+_JPEG_2000 = (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx")
+IMAGE_SUFFIXES = frozenset((*_USUAL, *_BITMAPS, *_JPEG_2000))  # of the formats in fastconcept.encoders.decode
 _LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")  # directories of archives and servers
 
 

@@ -16,8 +16,9 @@ from PIL import Image
 import fastconcept as fc
 from fastconcept.cli import run
 from fastconcept.datasets.dataset import open_dataset, read_label_names
-from fastconcept.datasets.images import find_images
+from fastconcept.datasets.images import IMAGE_SUFFIXES, find_images
 from fastconcept.datasets.items import BadRows
+from fastconcept.encoders.decode import FORMATS
 from fastconcept.errors import InputError
 from fastconcept.evaluate.cases import find_cases
 from fastconcept.pages.document import Report
@@ -91,6 +92,12 @@ def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
         ("dog/3.png", "dog"),
     ]
     assert len(find_images(tmp_path / "data/cat")) == 2
+
+
+def test_no_ending_of_a_format_that_is_read_is_dropped() -> None:
+    Image.init()
+    registered = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    assert registered == IMAGE_SUFFIXES & set(Image.registered_extensions())
 
 
 @pytest.mark.parametrize(
