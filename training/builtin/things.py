@@ -1,7 +1,8 @@
 """The concepts that the built-in model's bundle ranks over: a list of our own, made by a rule from WordNet.
 
 What people name most, and whole families of what photographs show: the first sense of every frequent noun that is a
-living thing, a thing made, food or a piece of nature, and everything below :data:`FAMILIES`.
+living thing, a thing made, food or a piece of nature, everything below :data:`FAMILIES`, and by hand the people and
+scenes that photographs show most.
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ FAMILIES = (
 )
 
 
+PEOPLE = (
+    *("person.n.01", "man.n.01", "woman.n.01", "child.n.01", "male_child.n.01", "girl.n.01", "baby.n.01", "adult.n.01"),
+    *("athlete.n.01", "astronaut.n.01", "bride.n.01", "chef.n.01", "cowboy.n.01", "dancer.n.01", "diver.n.02"),
+    *("fireman.n.04", "fisherman.n.01", "musician.n.01", "policeman.n.01", "rider.n.01", "sailor.n.01", "skater.n.01"),
+    *("skier.n.01", "soldier.n.01", "surfer.n.01", "swimmer.n.01", "crowd.n.01"),
+)
+SCENES = (
+    *("sky.n.01", "cloud.n.02", "snow.n.01", "sand.n.01", "water.n.01", "sun.n.01", "rainbow.n.01", "smoke.n.01"),
+    *("sea.n.01", "forest.n.01", "grass.n.01", "field.n.01", "city.n.01", "garden.n.01", "face.n.01", "hand.n.01"),
+)
+
+
 def things() -> list[str]:
     """Names of synsets in the order of WordNet; with their hypernyms they are about 7,000.
 
@@ -35,6 +48,7 @@ def things() -> list[str]:
     taxonomy = Taxonomy.builtin()
     chosen = {taxonomy.senses(noun)[0] for noun in words()}
     chosen.update(descendants(taxonomy, FAMILIES).tolist())
+    chosen.update(taxonomy.index(name) for name in (*PEOPLE, *SCENES))
     return [taxonomy.names[node] for node in sorted(chosen)]
 
 
