@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastconcept.export.onnx import write_module
+
 from .photographs import PACKS, Photograph, centre, photographs, random_crop
 from .trunk import PIXEL_MEAN, PIXEL_STD, load_trunk, read_features
 
@@ -45,14 +47,14 @@ def open_features(trunk: Any, threads: int = 2) -> Callable[[NDArray[np.uint8]],
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "features.onnx")
-        example, names = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8), {"input_names": ["pixels"]}
-        axes = {"pixels": {0: "n"}}
-        torch.onnx.export(FromBytes(trunk).eval(), (example,), path, dynamo=False, dynamic_axes=axes, **names)
+        path = Path(folder) / "features.onnx"
+        write_module(
+            FromBytes(trunk).eval(), torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8), path, "pixels", {0: "n"}
+        )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda pixels: session.run(None, {"pixels": pixels})[0]
 
 

@@ -135,7 +135,7 @@ def learn(data: Data, settings: Settings) -> tuple[CaptionBranch, TextAdapter]:
         optimizer.step()
         schedule.step()
         for name, loss in losses.items():
-            sums[name] += float(loss)
+            sums[name] += float(loss.detach())
         if step % 100 == 0 or step == settings.steps:
             shown = ", ".join(f"{name} {value / 100:.3f}" for name, value in sums.items())
             print(f"step {step}: {shown}; {time.time() - began:.0f} s", flush=True)
