@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -11,14 +14,17 @@ import numpy.typing as npt
 
 from .bundle import Bundle, Preprocess, find_bundle
 from .concepts.bank import ConceptBank
+from .doors import door, iterable, plain
 from .encoders.decode import MAX_PIXELS, is_single_image, load_image
 from .errors import ImageError, InputError
+from .kernels.foreign import embedding_rows
 from .parts import Parts
+from .saliency.evidence import Evidence
 from .saliency.explain import embed
 from .saliency.layout import Layout
 from .saliency.patches import WORKING_SIZE
 from .saliency.reading import Reading, read
-from .saliency.survey import SeenConcepts, survey
+from .saliency.survey import SeenConcepts, root_of, survey
 from .saliency.targets import resolve_targets
 from .sparse import decompose as sparse
 from .timings import Timings
@@ -28,8 +34,8 @@ if TYPE_CHECKING:
     from .encoders.decode import ImageLike
     from .encoders.split import SplitEncoder
     from .kernels.contract import Device, Kernels, PreparedBank
-    from .saliency.evidence import Evidence
     from .saliency.result import Explanation
+    from .saliency.targets import Target
     from .sparse.dictionary import Dictionary
     from .sparse.result import AverageWeights, Decomposition, Decompositions
 
@@ -225,6 +231,7 @@ class Engine:
             rows: FloatArray = self.kernels.to_host(self._embed_images(images))
         return rows
 
+    @door
     def encode_batches(
         self,
         images: Iterable[ImageLike],
@@ -259,7 +266,7 @@ class Engine:
         tower = self.parts.image_tower()
         batch: list[Any] = []
         positions: list[int] = []
-        for position, image in enumerate(images):
+        for position, image in enumerate(iterable("images", images)):
             try:
                 pixels = self.load_image(image)
             except ImageError as error:
@@ -286,6 +293,7 @@ class Engine:
         parts = [rows for rows, _ in self._batches(several)]
         return np.concatenate(parts) if parts else np.empty((0, self.parts.embedding_dim), np.float32)
 
+    @door
     def encode_text(self, texts: str | Sequence[str]) -> FloatArray:
         """Embed texts as they are, without a template.
 
@@ -301,8 +309,17 @@ class Engine:
         """Rows of texts, on the device."""
         return self.text_encoder.encode([texts] if isinstance(texts, str) else list(texts))
 
+    def _text_notes(self, texts: Sequence[str]) -> list[str]:
+        """For each text, how it was understood; empty where nothing had to be decided."""
+        tokenizer = getattr(self.text_encoder, "tokenizer", None)
+        if tokenizer is None:
+            return [""] * len(texts)
+        note = f"only its first {tokenizer.context_length} tokens are read"
+        return [note if cut else "" for cut in tokenizer.cut_off(texts)]
+
     # Explain --------------------------------------------------------------------------------------------------------
 
+    @door
     def evidence(
         self,
         image: ImageLike,
@@ -343,7 +360,7 @@ class Engine:
         InputError
             If an option is out of range.
         """
-        layout = Layout(mode, fit, border, _numbers(sizes), _numbers(stride), short_side, seed)  # type: ignore[arg-type]
+        layout = Layout(mode, fit, border, sizes, stride, short_side, seed)  # type: ignore[arg-type]
         return self._evidence(image, layout)
 
     def _evidence(self, image: ImageLike, layout: Layout) -> Evidence:
@@ -353,6 +370,7 @@ class Engine:
         with self.place:
             return embed(pixels, self.parts.image_tower(layout.mode), layout, timings)
 
+    @door
     def read(
         self,
         evidence: Evidence,
@@ -363,10 +381,15 @@ class Engine:
         scale_weights: str = "area",
     ) -> Explanation:
         """Saliency maps of concepts from evidence made before; parameters and result as for :meth:`explain`."""
+        if not isinstance(evidence, Evidence):
+            raise InputError(f"evidence is what Engine.evidence returns, got {type(evidence).__name__}")
         reading = Reading(score, aggregate, scale_weights)
         with self.place:
-            targets = resolve_targets(concepts, self.bank, self._embed_texts)
+            targets = self._targets(concepts)
             return read(evidence, targets, self.prepared_bank, reading, self.kernels, self.num_threads)
+
+    def _targets(self, concepts: str | Sequence[str]) -> list[Target]:
+        return resolve_targets(concepts, self.bank, self._embed_texts, self._text_notes)
 
     @overload
     def explain(  # type: ignore[overload-overlap]  # a path is a str, and a str is an iterable of str
@@ -402,6 +425,7 @@ class Engine:
         aggregate: str = ...,
         scale_weights: str = ...,
     ) -> list[Explanation]: ...
+    @door
     def explain(
         self,
         image: ImageLike | Iterable[ImageLike],
@@ -456,10 +480,10 @@ class Engine:
         Memory beyond the model, the bank and the maps stays below 1 GB and 16 bytes per pixel of the decoded image
         (which has at most ``max_pixels``), whatever the image and the options; what would need more is an error.
         """
-        layout = Layout(mode, fit, border, _numbers(sizes), _numbers(stride), short_side, seed)  # type: ignore[arg-type]
+        layout = Layout(mode, fit, border, sizes, stride, short_side, seed)  # type: ignore[arg-type]
         reading = Reading(score, aggregate, scale_weights)
         with self.place:
-            targets = None if concepts is None else resolve_targets(concepts, self.bank, self._embed_texts)
+            targets = None if concepts is None else self._targets(concepts)
 
         def explain_one(one: ImageLike) -> Explanation:
             evidence = self._evidence(one, layout)
@@ -470,8 +494,11 @@ class Engine:
                 return read(evidence, wanted, self.prepared_bank, reading, self.kernels, self.num_threads)
 
         several: Any = image
-        return explain_one(several) if is_single_image(image) else [explain_one(one) for one in several]
+        if is_single_image(image):
+            return explain_one(several)
+        return [explain_one(one) for one in iterable("image", several)]
 
+    @door
     def concepts(
         self,
         image: ImageLike | Evidence,
@@ -513,10 +540,10 @@ class Engine:
         InputError
             If an option is out of range.
         """
-        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= 1000:
+        if not 1 <= top <= 1000:
             raise InputError(f"top must be from 1 to 1000 concepts, got {top!r}")
-        from .saliency.evidence import Evidence
-
+        if below is not None:
+            root_of(self.bank, below)  # an unknown name costs nothing but the error
         if not isinstance(image, Evidence):
             image = self.evidence(
                 image,
@@ -536,6 +563,7 @@ class Engine:
 
     # Warm up --------------------------------------------------------------------------------------------------------
 
+    @door
     def warmup(
         self,
         images: Sequence[tuple[int, int]] = ((480, 640),),
@@ -620,6 +648,7 @@ class Engine:
     ) -> Decompositions: ...
     @overload
     def decompose(self, *, embeddings: npt.ArrayLike, l1_penalty: float | None = ..., l0: int | None = ...) -> Any: ...
+    @door
     def decompose(
         self,
         images: ImageLike | Iterable[ImageLike] | None = None,
@@ -656,15 +685,21 @@ class Engine:
         if sum(item is not None for item in (images, embeddings, texts)) != 1:
             raise InputError("give exactly one of images, embeddings and texts")
         mean = self.dictionary.mean if texts is not None else self.image_mean
+        notes: list[str] = []
+        timings = Timings()
         with self.place:
-            if images is not None:
-                single, rows = is_single_image(images), self._embed_images(images)
-            elif texts is not None:
-                single, rows = isinstance(texts, str), self._embed_texts(texts)
-            else:
-                array = np.asarray(embeddings, np.float32)
-                single, rows = array.ndim == 1, np.atleast_2d(array)
-            batch = self._decompose(rows, mean, l1_penalty, l0)
+            with timings.stage("encode"):
+                if images is not None:
+                    single, rows = is_single_image(images), self._embed_images(images)
+                elif texts is not None:
+                    single, rows = isinstance(texts, str), self._embed_texts(texts)
+                    notes = self._text_notes([texts] if isinstance(texts, str) else texts)
+                else:
+                    array = embedding_rows("embeddings", embeddings)
+                    single, rows = array.ndim == 1, np.atleast_2d(array)
+            with timings.stage("solve"):
+                batch = self._decompose(rows, mean, l1_penalty, l0)
+        batch = batch.noted(notes, timings)
         return batch[0] if single else batch
 
     def _decompose(self, rows: Any, mean: FloatArray, l1_penalty: float | None, l0: int | None) -> Decompositions:
@@ -678,6 +713,7 @@ class Engine:
             num_threads=self.num_threads,
         )
 
+    @door
     def recompose(self, weights: Mapping[str, float], *, kind: str = "image") -> FloatArray:
         """The embedding that words with weights add up to: ``norm(norm(C^T w) + mean)``.
 
@@ -696,10 +732,11 @@ class Engine:
             raise InputError(f"kind must be image or text, got {kind!r}")
         return sparse.recompose(weights, self.dictionary, self.image_mean if kind == "image" else self.dictionary.mean)
 
+    @door
     def average(
         self,
         images: Iterable[ImageLike],
-        labels: Sequence[Hashable] | None = None,
+        labels: Iterable[Hashable] | None = None,
         *,
         l1_penalty: float | None = None,
         l0: int | None = None,
@@ -711,8 +748,9 @@ class Engine:
         ----------
         images : iterable of images
             Decoded batch by batch; only one batch is in memory at a time.
-        labels : sequence, optional
-            One per image; None puts all images under the label ``"all"``.
+        labels : iterable, optional
+            One per image, equal by value: scalars of NumPy or torch are their number. None puts all images under the
+            label ``"all"``.
         l1_penalty, l0
             As in :meth:`decompose`.
         progress : callable, optional
@@ -726,11 +764,13 @@ class Engine:
         Raises
         ------
         InputError
-            If there are fewer labels than images.
+            If there are fewer or more labels than images, or a label is not hashable.
         """
+        timings = Timings()
+        began = time.perf_counter()
         with self.place:
-            return sparse.average(
-                self._labelled_batches(images, labels),
+            averages = sparse.average(
+                self._labelled_batches(images, labels, timings),
                 self.dictionary,
                 self.image_mean,
                 self.kernels,
@@ -739,20 +779,38 @@ class Engine:
                 num_threads=self.num_threads,
                 progress=progress,
             )
+        timings["solve"] = (time.perf_counter() - began) * 1e3 - timings.get("encode", 0.0)
+        return {label: replace(mean, timings_ms=timings) for label, mean in averages.items()}
 
     def _labelled_batches(
-        self, images: Iterable[ImageLike], labels: Sequence[Hashable] | None
+        self, images: Iterable[ImageLike], labels: Iterable[Hashable] | None, timings: Timings
     ) -> Iterator[tuple[Any, Sequence[Hashable]]]:
-        for rows, positions in self._batches(images):
-            start, stop = positions[0], positions[-1] + 1
-            chosen = ["all"] * len(positions) if labels is None else labels[start:stop]
+        left = None if labels is None else iter(labels)
+        batches, done = self._batches([images] if is_single_image(images) else images), 0  # type: ignore[list-item]
+        while True:
+            with timings.stage("encode"):
+                rows, positions = next(batches, (None, []))
+            if rows is None:
+                break
+            chosen = ["all"] * len(positions) if left is None else [*islice(left, len(positions))]
             if len(chosen) < len(positions):
-                raise InputError(f"there are only {len(labels or ())} labels for more than {start} images")
-            yield rows, chosen
+                raise InputError(f"there are only {done + len(chosen)} labels for more than {done} images")
+            done += len(chosen)
+            yield rows, [_label(label) for label in chosen]
+        if left is not None and next(left, _NO_LABEL) is not _NO_LABEL:
+            raise InputError(f"there are more labels than images ({done})")
 
 
-def _numbers(values: int | Sequence[int]) -> int | tuple[int, ...]:
-    return tuple(values) if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else values
+_NO_LABEL = object()
+
+
+def _label(value: Any) -> Hashable:
+    label = plain(value)
+    try:
+        hash(label)
+    except TypeError:
+        raise InputError(f"labels must be hashable, such as numbers or strings; got {type(value).__name__}") from None
+    return label  # type: ignore[no-any-return]
 
 
 def _penalty(l1_penalty: float | None, l0: int | None) -> float | None:
@@ -763,6 +821,7 @@ def _no_texts(texts: Sequence[str]) -> FloatArray:
     raise AssertionError(f"concepts of the bank need no text encoder, but {texts} would")
 
 
+@door
 def load(
     bundle: str | os.PathLike[str] | None = None,
     *,

@@ -23,6 +23,7 @@ from .encoders.opening import check_encoder, open_image_encoder, open_split_enco
 from .encoders.split import SplitEncoder
 from .errors import BundleError, InputError
 from .kernels.contract import Kernels, PreparedBank
+from .kernels.foreign import embedding_rows
 from .kernels.forks import renew_after_fork
 from .kernels.threads import check_num_threads
 from .sparse.dictionary import Dictionary
@@ -172,7 +173,7 @@ class Parts:
             "text_encoder": None if text_encoder is None else as_text_encoder(text_encoder),
             "bank": bank,
             "dictionary": dictionary,
-            "image_mean": None if image_mean is None else np.ascontiguousarray(image_mean, np.float32),
+            "image_mean": None if image_mean is None else embedding_rows("image_mean", image_mean),
         }
         half = (0.5, 0.5, 0.5)
         parts = cls(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .doors import iterable
 from .errors import InputError
 
 PHRASE = "a photo"
@@ -15,6 +16,7 @@ MAX_BATCH = 4096
 
 def checked_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> list[tuple[int, int]]:
     """(height, width) pairs in pixels, or an :class:`InputError` that names the first that is none."""
+    sizes = list(iterable("images", sizes))
     for size in sizes:
         pair = isinstance(size, Sequence) and len(size) == 2
         pair = pair and all(isinstance(side, int) and side > 0 for side in size)

@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..doors import door, is_visible
 from ..errors import BundleError, ConceptError, InputError
+from ..kernels.foreign import as_numpy
 from .embeddings import Float32, check_names, unit_rows
 from .graph import Int32, as_nodes
 from .nearby import unknown_name
@@ -44,6 +46,7 @@ class ConceptBank:
     (1, array([1], dtype=int32))
     """
 
+    @door
     def __init__(
         self, embeddings: ArrayLike, *, taxonomy: Taxonomy | None = None, phrases: Sequence[str] | None = None
     ) -> None:
@@ -51,7 +54,7 @@ class ConceptBank:
             raise InputError("a bank holds either the synsets of a taxonomy or phrases; give exactly one of them")
         self._taxonomy = taxonomy
         self._phrases = tuple(phrases or ())
-        rows = np.asarray(embeddings)
+        rows = as_numpy("embeddings", embeddings)
         count = len(rows) if rows.ndim else 0
         if taxonomy is None:
             check_names(self._phrases, count, "phrases")
@@ -95,6 +98,7 @@ class ConceptBank:
     def _row_of_phrase(self, text: str) -> int | None:
         return self._by_phrase.get(text, self._by_phrase.get(text.strip().casefold()))
 
+    @door
     def index(self, name: str) -> int:
         """The row of a concept: of a synset name or wnid, or, in a bank of phrases, of a phrase. Case is ignored.
 
@@ -110,6 +114,7 @@ class ConceptBank:
             raise unknown_name(name, self._phrases, "phrases of this bank")
         return row
 
+    @door
     def resolve(self, text: str) -> Resolution:
         """What a text means to this bank; the index is None for a phrase or a synset that is not in it.
 
@@ -120,7 +125,7 @@ class ConceptBank:
         """
         if self._taxonomy is not None:
             return self._taxonomy.resolve(text)
-        if not text.strip():
+        if not is_visible(text):
             raise ConceptError("an empty text names no concept; give a phrase")
         return Resolution("phrase", self._row_of_phrase(text))
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..doors import door
 from ..errors import BundleError, ConceptError, InputError
 from .graph import Csr, Int32, Int64, as_nodes
 from .hierarchy import Hierarchy
@@ -196,6 +197,7 @@ class Taxonomy(Hierarchy):
     def _lemma_index(self) -> LemmaIndex:
         return LemmaIndex(self._words, self._rows)
 
+    @door
     def index(self, name: str) -> int:
         """The node of a synset name or wnid, in any case. As in NLTK, each lemma of a synset with its sense names it.
 
@@ -240,6 +242,7 @@ class Taxonomy(Hierarchy):
         hint = f"more general and present: {', '.join(near)}" if near else "nothing more general is here either"
         raise ConceptError(f"{self._outside(elsewhere)}; {hint}", near)
 
+    @door
     def resolve(self, text: str) -> Resolution:
         """What a text means: a synset name, a wnid, a word of WordNet (its first noun sense), or a phrase.
 
@@ -266,7 +269,7 @@ class Taxonomy(Hierarchy):
             if node is None and self._whole is not self and (elsewhere := self._whole._find(text)) is not None:
                 return Resolution("wnid" if is_wnid else "synset", None, self._outside(elsewhere))
             return Resolution("wnid" if is_wnid else "synset", self.index(text) if node is None else node)
-        forms = self._lemma_index.base_forms(as_lemma(text))
+        forms = self._forms(text)
         if not forms:
             return Resolution("phrase", None)
         i, *others = self._lemma_index.nodes(forms[0])
@@ -274,6 +277,12 @@ class Taxonomy(Hierarchy):
         rank = f"the first of {len(others) + 1} senses{here}" if others else f"its only sense{here}"
         return Resolution("word", i, f"{text!r} is taken as {self.names[i]} ({rank}: {self.definitions[i]})")
 
+    def _forms(self, text: str) -> list[str]:
+        """Lemmas that a text may be a form of; a hyphen counts as a space where WordNet does not have it."""
+        forms = self._lemma_index.base_forms(as_lemma(text))
+        return forms or self._lemma_index.base_forms(as_lemma(text.replace("-", " ")))
+
+    @door
     def senses(self, word: str) -> list[int]:
         """All nodes that a word may mean: the senses of the word itself, then of its possible singulars.
 
@@ -285,12 +294,13 @@ class Taxonomy(Hierarchy):
         >>> [wordnet.names[i] for i in wordnet.senses("mice")]
         ['mouse.n.01', 'shiner.n.01', 'mouse.n.03', 'mouse.n.04']
         """
-        forms = self._lemma_index.base_forms(as_lemma(word))
+        forms = self._forms(word)
         return list(dict.fromkeys(i for form in forms for i in self._lemma_index.nodes(form)))
 
+    @door
     def search(self, text: str, limit: int = 20) -> list[int]:
-        """Nodes that match a text: by their lemma, in the order of senses; then by lemmas that start with it, by
-        lemmas that contain it, and by definitions that contain it.
+        """Nodes that match a text: the synset of that name or wnid; by their lemma or its singulars, in the order of
+        senses; then by lemmas that start with it, by lemmas that contain it, and by definitions that contain it.
 
         Examples
         --------
@@ -302,8 +312,10 @@ class Taxonomy(Hierarchy):
             return []
         phrase = " ".join(text.lower().split())
         by_definition = (i for i, definition in enumerate(self.definitions) if phrase in definition.lower())
+        node = self._find(text)
         nodes: dict[int, None] = {}  # ordered, without repeats
-        for i in chain(self._lemma_index.search(as_lemma(text)), by_definition):
+        named = self.senses(text) if node is None else [node]
+        for i in chain(named, self._lemma_index.search(as_lemma(text)), by_definition):
             nodes[i] = None
             if len(nodes) >= limit:
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import string
 from collections.abc import Callable, Sequence
 
@@ -19,12 +20,15 @@ from ..errors import BundleError, InputError
 
 MAX_CHARACTERS = 1_000_000  # of one text; no text encoder sees more than a few hundred tokens
 _MAX_TOKENIZER_BYTES = 256 << 20
+_NESTED = re.compile(r"&(?:amp;|#38;|#x26;){2,}", re.IGNORECASE)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def _basic(text: str) -> str:
     import ftfy
 
+    if "<" not in text:  # else ftfy leaves entities alone
+        text = _NESTED.sub("&amp;", text)  # ftfy takes one level at a time, each in a pass over the whole text
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
@@ -123,6 +127,14 @@ class Tokenizer:
                 f"{self._name} gives a text no tokens, or more than {self.context_length}; export the model again"
             )
         return rows
+
+    def cut_off(self, texts: Sequence[str]) -> list[bool]:
+        """Which of the texts have more tokens than a row takes, so that their end is not read."""
+        long = [len(text.encode()) + 2 > self.context_length for text in texts]  # a token has at least one byte
+        if not any(long):
+            return long
+        encodings = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        return [bool(encoding.overflowing) for encoding in encodings]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """Lay rows of ids into one array (n, length): the longest row, or ``context_length`` where fixed."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import viz
+from ..doors import door, position
 from ..errors import ConceptError, InputError
 from .components import largest_component
 
@@ -91,6 +92,7 @@ class ConceptMap:
         full[y0:y1, x0:x1] = np.clip(np.asarray(shown, np.float32), 0, 1)
         return full
 
+    @door
     def box(self, threshold: float = 0.5) -> tuple[float, float, float, float]:
         """Box around the largest 4-connected part of the map at or above a threshold.
 
@@ -175,10 +177,16 @@ class Explanation:
     def __iter__(self) -> Iterator[ConceptMap]:
         return iter(self.concepts)
 
-    def __getitem__(self, key: int | str) -> ConceptMap:
-        """A map by position, by the words it was asked for, or by its resolved name."""
-        if isinstance(key, int):
-            return self.concepts[key]
+    @overload
+    def __getitem__(self, key: SupportsIndex | str) -> ConceptMap: ...
+    @overload
+    def __getitem__(self, key: slice) -> Explanation: ...
+    def __getitem__(self, key: SupportsIndex | str | slice) -> ConceptMap | Explanation:
+        """A map by position, by the words it was asked for, or by its resolved name; for a slice, some of the maps."""
+        if isinstance(key, slice):
+            return replace(self, concepts=self.concepts[key])
+        if not isinstance(key, str):
+            return self.concepts[position(key, len(self))]
         for concept in self.concepts:
             if key in (concept.concept, concept.name):
                 return concept

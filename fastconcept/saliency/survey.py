@@ -15,12 +15,13 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
+from ..doors import position
 from ..errors import ConceptError
 from ..kernels.contract import Kernels
 from ..timings import Timings
@@ -77,8 +78,9 @@ class SeenConcepts:
     def __iter__(self) -> Iterator[SeenConcept]:
         return iter(self.concepts)
 
-    def __getitem__(self, index: int) -> SeenConcept:
-        return self.concepts[index]
+    def __getitem__(self, index: SupportsIndex) -> SeenConcept:
+        """A concept by position."""
+        return self.concepts[position(index, len(self))]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: one entry per concept, timings."""
@@ -184,13 +186,25 @@ def _candidates(bank: ConceptBank, below: str | None) -> npt.NDArray[np.bool_]:
     allowed = np.ones(len(bank), bool)
     if below is None:
         return allowed
-    node = bank.resolve(below).index
-    if node is None:
-        raise ConceptError(f"{below!r} is not one of the {len(bank):,} concepts of this bank; see `fastconcept search`")
+    node = root_of(bank, below)
     allowed[:] = False
     allowed[bank.subtree(bank.names[node])] = True
     allowed[node] = bank.taxonomy is None
     return allowed
+
+
+def root_of(bank: ConceptBank, below: str) -> int:
+    """The row of the concept below which a survey looks.
+
+    Raises
+    ------
+    ConceptError
+        If the bank does not have it.
+    """
+    node = bank.resolve(below).index
+    if node is None:
+        raise ConceptError(f"{below!r} is not one of the {len(bank):,} concepts of this bank; see `fastconcept search`")
+    return node
 
 
 def _best_apart(scores: Float, bank: ConceptBank, allowed: npt.NDArray[np.bool_], top: int) -> list[int]:

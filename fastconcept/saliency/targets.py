@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
 from ..concepts.taxonomy import Taxonomy
+from ..doors import is_visible
 from ..errors import ConceptError
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,7 +42,10 @@ class Target:
 
 
 def resolve_targets(
-    concepts: str | Sequence[str], bank: ConceptBank, encode_text: Callable[[Sequence[str]], FloatArray]
+    concepts: str | Sequence[str],
+    bank: ConceptBank,
+    encode_text: Callable[[Sequence[str]], FloatArray],
+    notes_of: Callable[[Sequence[str]], Sequence[str]] = lambda texts: [""] * len(texts),
 ) -> list[Target]:
     """Understand each concept: a synset of the bank, a synset of WordNet, or a phrase.
 
@@ -55,6 +59,8 @@ def resolve_targets(
     bank : ConceptBank
     encode_text : callable
         Texts to unit rows; called at most once, and only for concepts outside the bank.
+    notes_of : callable, optional
+        What a user should know of how each of these texts was encoded.
 
     Returns
     -------
@@ -70,15 +76,18 @@ def resolve_targets(
     if not names:
         raise ConceptError("no concept was given; name at least one, for instance dog.n.01")
     for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise ConceptError(f"a concept must be a string that is not empty, got {name!r}")
+        if not isinstance(name, str) or not is_visible(name):
+            raise ConceptError(f"a concept must be a string that is not empty and prints, got {name!r}")
     found = [_in_bank(name, bank) or _outside(name, bank) for name in names]
     texts = [text for _, text in found if text is not None]
-    embeddings = iter(encode_text(texts)) if texts else iter(())
-    return [
-        target if text is None else Target(target.concept, target.name, target.note, None, next(embeddings))
-        for target, text in found
-    ]
+    encoded = zip(encode_text(texts), notes_of(texts), strict=True) if texts else iter(())
+    targets = []
+    for target, text in found:
+        if text is not None:
+            embedding, note = next(encoded)
+            target = Target(target.concept, target.name, _join(target.note, note), None, embedding)
+        targets.append(target)
+    return targets
 
 
 def _in_bank(concept: str, bank: ConceptBank) -> tuple[Target, None] | None:

@@ -18,12 +18,16 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..doors import iterable
 from ..errors import InputError
+from ..kernels import arguments
 from ..kernels.contract import Array, Kernels
 from ..kernels.csr import Lists, SparseCodes
 from .dictionary import Dictionary
 from .result import AverageWeights, Decompositions, Float32, Float64, SparseWeights, reconstruct, unit
 
+_SMALLEST_PENALTY = 1e-4  # of the penalty at which the first word enters
+_HUGE = 1e100  # weights above this are scaled down, so that their squares do not overflow
 _AT_THE_MEAN = 1e-6  # an embedding this close to the mean differs from it by rounding only: it has no direction
 Label = TypeVar("Label", bound=Hashable)
 
@@ -53,8 +57,9 @@ def decompose(
     kernels : Kernels
         The backend of the device that computes.
     l1_penalty : float or (n,) float64
-        The penalty lambda > 0. Usual values are 0.15 to 0.35; a larger penalty means fewer words. Give either this or
-        ``l0``.
+        The penalty lambda > 0. Usual values are 0.15 to 0.35; a larger penalty means fewer words. One below a
+        ten-thousandth of that at which the first word enters is raised to it, and the result's ``note`` says so. Give
+        either this or ``l0``.
     l0 : int
         Number of words of each code. :meth:`fastconcept.kernels.contract.Kernels.nnlasso_l0` says to which penalty it
         corresponds, and what happens at ties.
@@ -102,15 +107,40 @@ def decompose(
     centred[np.linalg.norm(centred, axis=1) < _AT_THE_MEAN] = 0.0
     targets = unit(centred).astype(np.float32)
     prepared = dictionary.prepared(kernels)
+    notes: tuple[str, ...] = ()
     codes: SparseCodes  # on the device of the targets
     if l0 is not None:
         codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
     else:
         assert l1_penalty is not None  # checked above
+        l1_penalty, notes = _raised(arguments.l1_penalty(l1_penalty, len(targets)), targets, dictionary, kernels)
         codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
     # Before the codes are fetched: that waits for all work so far, and then other streams may read the originals.
     originals = rows.astype(np.float32)
-    return Decompositions(dictionary, SparseCodes(*(kernels.to_host(field) for field in codes)), originals, mean)
+    fetched = SparseCodes(*(kernels.to_host(field) for field in codes))
+    return Decompositions(dictionary, fetched, originals, mean, notes=notes)
+
+
+def _raised(
+    penalties: Float64, targets: Array, dictionary: Dictionary, kernels: Kernels
+) -> tuple[Float64, tuple[str, ...]]:
+    """Penalties that are not too small to solve for, each with a note where it had to be raised.
+
+    Below a ten-thousandth of the penalty at which the first word enters, every further word explains rounding, and the
+    solver may take minutes; the path of ``l0`` ends there, too.
+    """
+    if not len(targets) or penalties.min() >= 2 * _SMALLEST_PENALTY * (1 + 1e-6):  # unit rows: none begins above 2
+        return penalties, ()
+    rows = kernels.upload(dictionary.embeddings)
+    largest = np.array(
+        [kernels.to_host((rows @ target).max()) for target in (targets[i] for i in range(len(targets)))], np.float64
+    )
+    floors = _SMALLEST_PENALTY * 2 * np.maximum(largest, 0.0)
+    notes = tuple(
+        f"the penalty {penalty:.3g} is too small to solve for and was raised to {floor:.3g}" if penalty < floor else ""
+        for penalty, floor in zip(penalties, floors, strict=True)
+    )
+    return np.maximum(penalties, floors), notes if any(notes) else ()
 
 
 def recompose(
@@ -146,11 +176,18 @@ def recompose(
     array([0.6, 0.8, 0. ], dtype=float32)
     """
     mean = _check_mean(mean, dictionary.dimension)
-    codes = [weights] if isinstance(weights, Mapping) else list(weights)
+    codes = [weights] if isinstance(weights, Mapping) else list(iterable("weights", weights))
+    if not all(isinstance(code, Mapping) for code in codes):
+        raise InputError(f"weights must be a mapping of words to numbers, got {type(weights).__name__}")
     words = Lists.of(dictionary.rows_of(code) for code in codes)
-    values = np.array([float(weight) for code in codes for weight in code.values()])
+    try:
+        values = np.array([float(weight) for code in codes for weight in code.values()])
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("weights must be finite numbers") from None
     if not np.isfinite(values).all():
         raise InputError("weights must be finite numbers")
+    if values.size and (largest := np.abs(values).max()) > _HUGE:  # only their ratios matter
+        values /= largest
     embeddings = reconstruct(dictionary, words, values, mean)
     return embeddings[0] if isinstance(weights, Mapping) else embeddings
 

@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from ..concepts.embeddings import Float32, check_names, unit_rows
 from ..concepts.nearby import unknown_name
 from ..concepts.storage import Tensors, decode_lines, encode_lines, read_tensors, write_tensors
+from ..doors import door
 from ..errors import BundleError, InputError
 from ..kernels.contract import Kernels, PreparedDictionary
 from ..kernels.csr import Lists
+from ..kernels.foreign import as_numpy
 from ..kernels.forks import renew_after_fork
 
 
@@ -51,12 +53,13 @@ class Dictionary:
             [-0.707,  0.707]], dtype=float32), array([0.5, 0.5], dtype=float32))
     """
 
+    @door
     def __init__(self, words: Sequence[str], embeddings: ArrayLike, mean: ArrayLike) -> None:
-        rows = np.asarray(embeddings)
+        rows = as_numpy("embeddings", embeddings)
         self._words = tuple(words)
         check_names(self._words, len(rows) if rows.ndim else 0, "words")
         self._embeddings = unit_rows(rows, self._words.__getitem__)
-        self._mean = np.array(mean, dtype=np.float32)
+        self._mean = np.array(as_numpy("mean", mean), dtype=np.float32)
         if self._mean.shape != (self.dimension,) or not np.all(np.isfinite(self._mean)):
             raise InputError(f"the mean must be {self.dimension} finite numbers, not {self._mean.shape}")
         self._mean.flags.writeable = False
@@ -79,6 +82,7 @@ class Dictionary:
         self.renew()
 
     @classmethod
+    @door
     def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike) -> Dictionary:
         """Centre the text embeddings (N, d) of words on their own mean; rows are scaled to length one before and after.
 
@@ -88,7 +92,7 @@ class Dictionary:
             As for the class; also if all words have the same embedding, so that centring leaves none a direction.
         """
         words = tuple(words)
-        rows = np.asarray(embeddings)
+        rows = as_numpy("embeddings", embeddings)
         check_names(words, len(rows) if rows.ndim else 0, "words")
         unit = unit_rows(rows, words.__getitem__).astype(np.float64)
         mean = unit.mean(axis=0)
@@ -128,6 +132,7 @@ class Dictionary:
     def _by_word(self) -> dict[str, int]:
         return {word: i for i, word in enumerate(self._words)}
 
+    @door
     def index(self, word: str) -> int:
         """The row of a word, exactly as it is written in the dictionary.
 
@@ -139,6 +144,16 @@ class Dictionary:
         if word not in self._by_word:
             raise unknown_name(word, self._words, "words of this dictionary")
         return self._by_word[word]
+
+    def equals_of(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        """These rows and all that are equal to one of them: words that the model cannot tell apart (Dog, dog)."""
+        return np.flatnonzero(np.isin(self._groups, self._groups[rows]))
+
+    @cached_property
+    def _groups(self) -> NDArray[np.int64]:
+        """(N,) which words have equal rows: the number of the first of them."""
+        first: dict[bytes, int] = {}
+        return np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(self._embeddings)], np.int64)
 
     def rows_of(self, words: Iterable[str]) -> NDArray[np.int32]:
         """The rows of some words, (k,) int32, in the order of the words; errors are those of :meth:`index`.

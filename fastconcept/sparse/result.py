@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from ..doors import door, position
 from ..errors import MissingDependencyError
 from ..kernels.contract import Array
 from ..kernels.csr import Lists, SparseCodes
@@ -61,6 +63,8 @@ class Decomposition:
         The mean mu.
     timings_ms : dict
         Milliseconds by stage, for the whole call that made this result; empty if nobody measured them.
+    note : str
+        How the input was understood; empty where nothing had to be decided.
     """
 
     dictionary: Dictionary
@@ -71,6 +75,7 @@ class Decomposition:
     original: Array
     mean: Float32
     timings_ms: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def l0(self) -> int:
@@ -88,24 +93,27 @@ class Decomposition:
         """Cosine between what the words add up to and the original embedding."""
         return float(self.embedding.astype(np.float64) @ unit(to_host(self.original).astype(np.float64)))
 
+    @door
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest weight (all by default), by falling weight."""
         return self.weights.top(self.dictionary, k)
 
+    @door
     def without(self, *words: str) -> Decomposition:
         """The same code with the weights of these words set to zero; its ``embedding`` is what the others add up to.
 
-        A word of the dictionary that the code does not use changes nothing.
+        Words that the model cannot tell apart (``Dog`` and ``dog``) go together. A word of the dictionary that the code
+        does not use changes nothing.
 
         Raises
         ------
         ConceptError
             If a word is not in the dictionary.
         """
-        others = ~np.isin(self.weights.indices, self.dictionary.rows_of(words))
+        others = ~np.isin(self.weights.indices, self.dictionary.equals_of(self.dictionary.rows_of(words)))
         weights = SparseWeights(self.weights.indices[others], self.weights.values[others])
         nan = float("nan")
-        return Decomposition(self.dictionary, weights, self.l1_penalty, nan, nan, self.original, self.mean)
+        return replace(self, weights=weights, gap=nan, kkt=nan, timings_ms={})
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: ``l0, cosine, gap, kkt, l1_penalty, words`` (by falling weight), and any timings."""
@@ -116,6 +124,7 @@ class Decomposition:
             "kkt": None if np.isnan(self.kkt) else self.kkt,
             "l1_penalty": self.l1_penalty,
             "words": [[word, weight] for word, weight in self.top()],
+            **({"note": self.note} if self.note else {}),
             **_measured(self.timings_ms),
         }
 
@@ -152,6 +161,7 @@ class AverageWeights:
     cosine: float
     timings_ms: dict[str, float] = field(default_factory=dict)
 
+    @door
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """The k words of largest mean weight (all by default), by falling weight."""
         return self.weights.top(self.dictionary, k)
@@ -186,6 +196,8 @@ class Decompositions:
         The mean mu.
     timings_ms : dict
         Milliseconds by stage, for the whole batch; empty if nobody measured them.
+    notes : tuple of str
+        For each, how the input was understood; () if nothing had to be decided for any.
     """
 
     dictionary: Dictionary
@@ -193,21 +205,28 @@ class Decompositions:
     originals: Array
     mean: Float32
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.originals)
 
+    def noted(self, notes: Sequence[str], timings_ms: dict[str, float]) -> Decompositions:
+        """The same with further notes, one for each (or none at all), and with timings."""
+        both = ["; ".join(filter(None, pair)) for pair in zip_longest(self.notes, notes, fillvalue="")]
+        return replace(self, notes=tuple(both) if any(both) else (), timings_ms=timings_ms)
+
     @overload
-    def __getitem__(self, index: int) -> Decomposition: ...
+    def __getitem__(self, index: SupportsIndex) -> Decomposition: ...
     @overload
     def __getitem__(self, index: slice) -> Decompositions: ...
-    def __getitem__(self, index: int | slice) -> Decomposition | Decompositions:
+    def __getitem__(self, index: SupportsIndex | slice) -> Decomposition | Decompositions:
         codes = self.codes
         if isinstance(index, slice):
             rows = range(*index.indices(len(self)))
             originals = self.originals[list(rows)]
-            return Decompositions(self.dictionary, codes.select(rows), originals, self.mean, self.timings_ms)
-        i = range(len(self))[index]
+            notes = self.notes[index]
+            return Decompositions(self.dictionary, codes.select(rows), originals, self.mean, self.timings_ms, notes)
+        i = position(index, len(self))
         return Decomposition(
             self.dictionary,
             SparseWeights(*codes.row(i)),
@@ -217,6 +236,7 @@ class Decompositions:
             self.originals[i],
             self.mean,
             self.timings_ms,
+            self.notes[i] if self.notes else "",
         )
 
     def __iter__(self) -> Iterator[Decomposition]:

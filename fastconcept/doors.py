@@ -1,0 +1,195 @@
+"""The types that public functions accept, checked once at their door, by the name of the parameter.
+
+A parameter has the same meaning wherever its name occurs, so that one table serves all of them. Ranges are checked
+where they are known; here a wrong type becomes an :class:`InputError`, and numbers of NumPy become Python's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, ParamSpec, TypeVar
+
+from .errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text has anything that prints: not only spaces, control and zero-width characters.
+
+    Examples
+    --------
+    >>> is_visible(" dog"), is_visible(" \\u200b")
+    (True, False)
+    """
+    return any(character.isprintable() and not character.isspace() for character in text)
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy, torch or another library as Python's; anything else as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plain(np.int64(3)), plain("cat")
+    (3, 'cat')
+    """
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+def iterable(name: str, value: Any) -> Iterable[Any]:
+    """The value, if it can be iterated over and is neither a text nor a mapping.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if not isinstance(value, (str, bytes, Mapping)):
+        try:
+            return value if iter(value) is not None else ()
+        except TypeError:
+            pass  # an array without axes is an Iterable that cannot be iterated over
+    raise _wrong(name, "a list", value)
+
+
+def position(value: Any, length: int) -> int:
+    """An index into a sequence, as a number from 0 to ``length - 1``.
+
+    Raises
+    ------
+    InputError
+        If it is no integer.
+    IndexError
+        If it is out of range.
+
+    Examples
+    --------
+    >>> position(-1, 3)
+    2
+    """
+    index = _whole("a position", value)
+    if not -length <= index < length:
+        raise IndexError(f"position {index} is out of range of {length}")
+    return index % length
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, "a string", value)
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise _wrong(name, "an integer", value)
+    return int(number)
+
+
+def _number(name: str, value: Any) -> float:
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise _wrong(name, "a number", value)
+    return float(number)
+
+
+def _wholes(name: str, value: Any) -> int | tuple[int, ...]:
+    if isinstance(plain(value), Integral):
+        return _whole(name, value)
+    return tuple(_whole(name, item) for item in iterable(name, value))
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    return list(iterable(name, value))
+
+
+def _strings(name: str, value: Any) -> list[str]:
+    strings = _several(name, value)
+    for index, item in enumerate(strings):
+        _text(f"{name}[{index}]", item)
+    return strings
+
+
+def _texts(name: str, value: Any) -> str | list[str]:
+    texts = [value] if isinstance(value, str) else _strings(name, value)
+    if not texts:
+        raise InputError(f"{name} is empty; give at least one string")
+    for index, text in enumerate(texts):
+        if not is_visible(text):
+            raise InputError(f"{name}[{index}] is empty or has nothing that prints: {text!r}")
+    return value if isinstance(value, str) else texts
+
+
+def _concepts(name: str, value: Any) -> str | list[Any]:
+    return value if isinstance(value, str) else _several(name, value)
+
+
+def _function(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise _wrong(name, "a function", value)
+    return value
+
+
+def _path(name: str, value: Any) -> Any:
+    if not isinstance(value, (str, os.PathLike)):
+        raise _wrong(name, "a string or a path", value)
+    return value
+
+
+def _wrong(name: str, expected: str, value: Any) -> InputError:
+    shown = repr(value)
+    return InputError(f"{name} must be {expected}, got {shown if len(shown) < 80 else shown[:76] + ' ...'}")
+
+
+PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("mode", "fit", "border", "score", "aggregate", "scale_weights"), _text),
+    **dict.fromkeys(("below", "device", "kind", "name", "text", "word"), _text),
+    **dict.fromkeys(("sizes", "stride"), _wholes),
+    **dict.fromkeys(("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k"), _whole),
+    **dict.fromkeys(("l1_penalty", "threshold"), _number),
+    **dict.fromkeys(("progress", "on_error"), _function),
+    **dict.fromkeys(("words", "phrases"), _strings),
+    **dict.fromkeys(("bundle", "encoder", "path"), _path),
+    "concepts": _concepts,
+    "labels": iterable,
+    "providers": _several,
+    "texts": _texts,
+}
+
+
+def door(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the arguments of a public function by their names; None passes where it is the default.
+
+    Examples
+    --------
+    >>> @door
+    ... def first(words, k=1):
+    ...     return words[:k]
+    >>> first(("cat", "dog"))
+    ['cat']
+    >>> first("cat")
+    Traceback (most recent call last):
+        ...
+    fastconcept.errors.InputError: words must be a list, got 'cat'
+    """
+    signature = inspect.signature(function)
+    checks = {name: PARAMETERS[name] for name in signature.parameters if name in PARAMETERS}
+    optional = {name for name in checks if signature.parameters[name].default is None}
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if name in checks and not (value is None and name in optional):
+                bound.arguments[name] = checks[name](name, value)
+        return function(*bound.args, **bound.kwargs)
+
+    return checked
