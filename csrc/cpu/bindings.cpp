@@ -4,14 +4,19 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "blas.h"
@@ -20,11 +25,69 @@
 #include "resize.h"
 #include "saliency.h"
 #include "simd.h"
+#include "watch.h"
 
 namespace py = pybind11;
 using namespace fastconcept;
 
 namespace {
+
+// Threads that come back from a kernel while the interpreter shuts down must not ask for the GIL: Python would end
+// them in a way that C++ does not survive. leave() is called first, at exit: it waits for those on their way.
+std::atomic<bool> leaving{false};
+std::atomic<int> returning{0};
+
+bool is_main_thread() { return syscall(SYS_gettid) == getpid(); }
+
+void leave() {
+    leaving.store(true);
+    const py::gil_scoped_release release;
+    for (int waits = 0; returning.load() > 0 && waits < 5000; ++waits) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+// No GIL inside; signals that Python has a handler for (Ctrl-C) are looked at, by the main thread.
+class Released : public Watch {
+public:
+    Released() : state_(PyEval_SaveThread()) {}
+    ~Released() override {
+        returning.fetch_add(1);
+        if (leaving.load() && !is_main_thread()) {
+            returning.fetch_sub(1);
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+        PyEval_RestoreThread(state_);
+        returning.fetch_sub(1);
+    }
+
+protected:
+    bool stop() override {
+        if (!is_main_thread()) return false;
+        PyEval_RestoreThread(state_);
+        const bool signalled = PyErr_CheckSignals() != 0;
+        state_ = PyEval_SaveThread();
+        return signalled;
+    }
+
+private:
+    PyThreadState* state_;
+};
+
+template <class Work>
+void without_gil(const Work& work) {
+    bool interrupted = false;
+    {
+        Released released;
+        const Watch::Use use(&released);
+        try {
+            work();
+        } catch (const Interrupted&) {
+            interrupted = true;
+        }
+    }
+    if (interrupted) throw py::error_already_set();  // what the handler of the signal has raised
+}
 
 void set_blas(uintptr_t sgemm, uintptr_t sgemv) {
     blas().sgemm = reinterpret_cast<Sgemm>(sgemm);
@@ -83,10 +146,7 @@ py::tuple bind_subtree_ranks(const Array<float>& patches, const Array<float>& ba
     Array<float> similarities({patch_rows.rows, concepts});
     int32_t* rank = ranks.mutable_data();
     float* similarity = similarities.mutable_data();
-    {
-        py::gil_scoped_release release;
-        subtree_ranks(patch_rows, bank_rows, subtrees, query_rows, rank, similarity, num_threads);
-    }
+    without_gil([&] { subtree_ranks(patch_rows, bank_rows, subtrees, query_rows, rank, similarity, num_threads); });
     return py::make_tuple(ranks, similarities);
 }
 
@@ -100,10 +160,7 @@ Array<int32_t> bind_all_ranks(const Array<float>& patches, const Array<float>& b
     require_products_fit(patch_rows, bank_rows, {});
     Array<int32_t> ranks({patch_rows.rows, bank_rows.rows});
     int32_t* rank = ranks.mutable_data();
-    {
-        py::gil_scoped_release release;
-        all_ranks(patch_rows, bank_rows, children, order.data(), rank, num_threads);
-    }
+    without_gil([&] { all_ranks(patch_rows, bank_rows, children, order.data(), rank, num_threads); });
     return ranks;
 }
 
@@ -120,11 +177,10 @@ py::tuple bind_saliency_maps(const Array<Value>& values, const Array<int32_t>& b
     Array<double> low(concepts), high(concepts);
     float* map = maps.mutable_data();
     double *least = low.mutable_data(), *most = high.mutable_data();
-    {
-        py::gil_scoped_release release;
+    without_gil([&] {
         saliency_maps(values.data(), concepts, {boxes.data(), weights.data(), count}, height, width, map, least, most,
                       num_threads);
-    }
+    });
     return py::make_tuple(maps, low, high);
 }
 
@@ -145,8 +201,7 @@ void bind_resize_patches(const Array<uint8_t>& image, const Array<int32_t>& boxe
     }
     const Image source{image.data(), image.shape(0), image.shape(1)};
     float* result = out.mutable_data();
-    py::gil_scoped_release release;
-    resize_patches(source, boxes.data(), boxes.shape(0), target, result, num_threads);
+    without_gil([&] { resize_patches(source, boxes.data(), boxes.shape(0), target, result, num_threads); });
 }
 
 // Instruction sets of this CPU that matter here, and which clone of the kernels (simd.h) the loader picked.
@@ -187,8 +242,9 @@ struct NnlassoDictionary {
         require_threads(num_threads);
         const float* basis_data = basis ? basis->data() : nullptr;
         const int64_t rank = basis ? basis->shape(1) : 0;
-        py::gil_scoped_release release;
-        solver = std::make_unique<Nnlasso>(rows.data(), rows.shape(0), rows.shape(1), basis_data, rank, num_threads);
+        const float* data = rows.data();
+        const int64_t count = rows.shape(0), width = rows.shape(1);
+        without_gil([&] { solver = std::make_unique<Nnlasso>(data, count, width, basis_data, rank, num_threads); });
     }
 
     Array<float> rows;
@@ -240,11 +296,10 @@ py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& t
                 "warm start is out of range");
     }
     std::vector<SparseCode> codes(static_cast<size_t>(n));
-    {
-        py::gil_scoped_release release;
+    without_gil([&] {
         dictionary.solver->solve(targets.data(), n, penalties.data(), {warm_indptr.data(), warm_indices.data()},
                                  tolerance, num_threads, codes.data());
-    }
+    });
     return csr(codes);
 }
 
@@ -254,10 +309,9 @@ py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>
     require(l0 >= 1 && l0 < (int64_t{1} << 31), "l0 must be positive");
     require_threads(num_threads);
     std::vector<SparseCode> codes(static_cast<size_t>(targets.shape(0)));
-    {
-        py::gil_scoped_release release;
+    without_gil([&] {
         dictionary.solver->solve_l0(targets.data(), targets.shape(0), l0, tolerance, num_threads, codes.data());
-    }
+    });
     return csr(codes);
 }
 
@@ -266,10 +320,7 @@ py::tuple run_screen(const NnlassoDictionary& dictionary, const Array<float>& ta
     require_threads(num_threads);
     require(std::isfinite(value), "least must be finite");
     std::vector<std::vector<Candidate>> found(static_cast<size_t>(targets.shape(0)));
-    {
-        py::gil_scoped_release release;
-        dictionary.solver->screen(targets.data(), targets.shape(0), value, num_threads, found.data());
-    }
+    without_gil([&] { dictionary.solver->screen(targets.data(), targets.shape(0), value, num_threads, found.data()); });
     Array<int64_t> indptr(targets.shape(0) + 1);
     indptr.mutable_at(0) = 0;
     for (size_t i = 0; i < found.size(); ++i) {
@@ -288,6 +339,7 @@ py::tuple run_screen(const NnlassoDictionary& dictionary, const Array<float>& ta
 
 PYBIND11_MODULE(_cpu, m) {
     m.doc() = "Compiled CPU kernels of fastconcept; call them through fastconcept.kernels.cpu.";
+    py::module_::import("atexit").attr("register")(py::cpp_function(&leave));
     m.def("set_blas", &set_blas, py::arg("sgemm"), py::arg("sgemv"), "Addresses of cblas_sgemm and cblas_sgemv.");
     py::class_<NnlassoDictionary>(m, "NnlassoDictionary")
         .def(py::init<const Array<float>&, const std::optional<Array<float>>&, int>(), py::arg("rows").noconvert(),

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "simd.h"
+#include "watch.h"
 
 namespace fastconcept {
 namespace {
@@ -178,6 +179,7 @@ void Draft::improve(const std::vector<Candidate>& listed, double unit, RowMarks&
         rest_ = short_;
         score(rest_);
         for (shorten(rest_, unit_, marks); !short_.empty(); shorten(rest_, unit_, marks)) {
+            check_stop();
             const auto block = std::min<int64_t>(static_cast<int64_t>(short_.size()), std::max(kBlock, size() / 4));
             std::partial_sort(short_.begin(), short_.begin() + block, short_.end(), more_correlated);
             for (int64_t i = 0; i < block; ++i)

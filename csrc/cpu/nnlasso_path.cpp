@@ -17,6 +17,7 @@
 #include "nnlasso.h"
 #include "nnlasso_problem.h"
 #include "parallel.h"
+#include "watch.h"
 
 namespace fastconcept {
 namespace {
@@ -214,6 +215,7 @@ void Path::follow() {
     enter(first);
     int64_t barred = -1;
     for (int64_t steps = 100 + 20 * l0_; steps > 0; --steps) {
+        check_stop();
         segment();
         correlate();
         double enters = -HUGE_VAL, leaves = -HUGE_VAL;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "simd.h"
+#include "watch.h"
 
 namespace fastconcept {
 namespace {
@@ -271,6 +272,7 @@ void SmallProblem::solve(double penalty, double slack) {
     int64_t factored = 0;
     // Each step lowers the objective over a finite number of supports; the limit only guards against rounding.
     for (int64_t steps = 50 + 10 * size(); steps > 0; --steps) {
+        check_stop();
         const int64_t dependent = factor(factored);
         if (dependent >= 0) {
             const auto before = support_;

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "watch.h"
 
 namespace fastconcept {
 
@@ -18,29 +21,53 @@ template <class Body>
 void parallel_for(int64_t tasks, int num_threads, Body&& body) {
     const int64_t wanted = num_threads < tasks ? num_threads : tasks;
     if (wanted <= 1) {
-        for (int64_t task = 0; task < tasks; ++task) body(task, 0);
+        for (int64_t task = 0; task < tasks; ++task) {
+            check_stop();
+            body(task, 0);
+        }
         return;
     }
+    Watch* const watch = Watch::current();
     std::atomic<int64_t> next{0};
     std::exception_ptr failure;
-    std::mutex failure_lock;
+    std::mutex lock;
+    std::condition_variable ended;
+    int64_t helping = 0;  // under lock, as is failure
     auto work = [&](int thread) {
+        const Watch::Use use(watch);
         try {
-            for (int64_t task; (task = next.fetch_add(1)) < tasks;) body(task, thread);
+            for (int64_t task; (task = next.fetch_add(1)) < tasks;) {
+                check_stop();
+                body(task, thread);
+            }
         } catch (...) {
-            std::lock_guard<std::mutex> hold(failure_lock);
+            std::lock_guard<std::mutex> hold(lock);
             if (!failure) failure = std::current_exception();
             next.store(tasks);
         }
     };
+    auto help = [&](int thread) {
+        work(thread);
+        std::lock_guard<std::mutex> hold(lock);
+        --helping;
+        ended.notify_one();
+    };
     std::vector<std::thread> team;
     team.reserve(static_cast<size_t>(wanted - 1));
     try {
-        for (int64_t thread = 1; thread < wanted; ++thread) team.emplace_back(work, static_cast<int>(thread));
+        for (int64_t thread = 1; thread < wanted; ++thread) {
+            team.emplace_back(help, static_cast<int>(thread));
+            std::lock_guard<std::mutex> hold(lock);
+            ++helping;
+        }
     } catch (...) {
         // The system gave fewer threads than asked for: those we have finish the work.
     }
     work(0);
+    if (watch) {  // its owner goes on asking while others work
+        std::unique_lock<std::mutex> hold(lock);
+        while (!ended.wait_for(hold, Watch::kInterval, [&] { return helping <= 0; })) watch->ask_at_times();
+    }
     for (auto& member : team) member.join();
     if (failure) std::rethrow_exception(failure);
 }
