@@ -112,7 +112,7 @@ def test_a_user_without_home_or_name(
     for name in ("HOME", "XDG_CACHE_HOME", "FASTCONCEPT_BUNDLES", "FASTCONCEPT_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     assert run(["info"]) == 0
-    assert "nano" in capsys.readouterr().out
+    assert "lite0-words" in capsys.readouterr().out
     for bundle in ("~/b", "b"):
         assert run(["decompose", "a.png", "-b", bundle]) == 2
         assert "no bundle" in capsys.readouterr().err

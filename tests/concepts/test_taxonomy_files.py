@@ -224,6 +224,6 @@ def test_writing_is_repeatable_and_replaces_at_once(tmp_path: Path) -> None:
     back, read_back = read_tensors(path, ["ü"])
     assert read_back == metadata
     assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="cannot write"):
         write_tensors(tmp_path / "nowhere" / "a.safetensors", tensors, metadata)
     assert list(tmp_path.iterdir()) == [path]
