@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bundle import Bundle, Preprocess
+from ..errors import BundleError, ExportError
 from .clip import load_clip
 from .contents import Contents
 from .mean import read_image_mean
@@ -187,10 +188,14 @@ def _export(
         if plan.image_mean is not None:
             read_image_mean(plan.image_mean, model.embedding_dim, plan.image_mean_name)
     with staging(target, settings.overwrite) as folder:
-        writer = BundleWriter(model, folder, stages, settings.num_threads, settings.compact)
-        writer.write_encoders()
-        writer.write_split()
-        writer.write_parity(plan.texts, plan.photos, settings.tolerance)
-        writer.write_contents(plan)
-        writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))
+        try:
+            writer = BundleWriter(model, folder, stages, settings.num_threads, settings.compact)
+            writer.write_encoders()
+            writer.write_split()
+            writer.write_parity(plan.texts, plan.photos, settings.tolerance)
+            writer.write_contents(plan)
+            writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))
+        except BundleError as error:  # it names a directory that is about to be deleted
+            reason = str(error).replace(f"{folder}{os.sep}", "")
+            raise ExportError(f"the exported {name} does not run as it should: {reason}") from error
     return Bundle(target)

@@ -39,7 +39,7 @@ def load_clip(model: str, pretrained: str | None = None) -> Model:
     """
     try:
         import open_clip
-        import torch
+        import torch  # noqa: F401 (if it is missing, the error says so)
     except ImportError as error:
         package = {"torch": "torch"}.get(error.name or "", "open_clip_torch")
         raise MissingDependencyError(package, "export") from None
@@ -52,23 +52,74 @@ def load_clip(model: str, pretrained: str | None = None) -> Model:
             network, _, transform = open_clip.create_model_and_transforms(
                 model, pretrained=pretrained, require_pretrained=True, force_quick_gelu=quick_gelu
             )
-            tokenizer = open_clip.get_tokenizer(model)
     except ImportError as error:
         raise ExportError(
             f"{model} needs another package ({error}); pip install {error.name or 'transformers'}"
         ) from None
     except Exception as error:  # open_clip, the hub and torch raise many kinds
-        raise ExportError(f"{model} cannot be loaded: {error}") from error
+        raise ExportError(f"{model} cannot be loaded: {_one_line(error)}{_offline(error)}") from error
+    tokenizer = _tokenizer(open_clip, model)
     network.eval()
+    try:
+        return _model_of(open_clip, model, pretrained if not has_schema else None, network, tokenizer, transform)
+    except ExportError:
+        raise
+    except Exception as error:  # a class of open_clip that is laid out in another way
+        raise ExportError(f"{model} is not laid out as other models of open_clip are: {_one_line(error)}") from error
+
+
+def _tokenizer(open_clip: Any, model: str) -> Any:
+    """The tokenizer of a model; if it cannot be had, the error says which files it is made of."""
+    try:
+        with quiet():
+            return open_clip.get_tokenizer(model)
+    except Exception as error:  # transformers and the hub raise many kinds
+        needed = "tokenizer.json and tokenizer_config.json (or the vocabulary of its class)"
+        place = model.partition(":")[2] if model.startswith("local-dir:") else "the cache of the hub"
+        there = ""
+        if model.startswith("local-dir:"):
+            files = sorted(path.name for path in Path(place).glob("*token*")) + sorted(
+                path.name for path in Path(place).glob("*vocab*")
+            )
+            there = f"; of such files there are: {', '.join(files) or 'none'}"
+        raise ExportError(
+            f"the tokenizer of {model} cannot be loaded from {place}: {_one_line(error)}. It needs {needed}{there}"
+            f"{_offline(error)}"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _offline(error: Exception) -> str:
+    """What to do where the network was asked and did not answer."""
+    text = f"{type(error).__name__} {error}".lower()
+    if not any(word in text for word in ("connect", "offline", "resolve", "timed out", "timeout", "hub", "http")):
+        return ""
+    return (
+        ". Without network, download the repository where there is one (hf download NAME --local-dir DIR), with those "
+        "of its text tower and tokenizer, and export local-dir:DIR with HF_HUB_OFFLINE=1"
+    )
+
+
+def _model_of(
+    open_clip: Any, model: str, pretrained: str | None, network: Any, tokenizer: Any, transform: Any
+) -> Model:
+    """What a bundle needs to know about a network of open_clip."""
+    import torch
+
     context_length = int(getattr(tokenizer, "context_length", None) or network.context_length)
     preprocess = _preprocess(open_clip.get_model_preprocess_cfg(network))
     image, (text, dynamic) = unit_rows(network, "encode_image"), text_tower(network)
+    whole_text = unit_rows(network, "encode_text")
+    row_width(f"the text tower of {model}", whole_text, torch.ones(1, context_length, dtype=torch.int64))
     return Model(
         name=f"local-dir:{Path(model.partition(':')[2]).resolve().name}" if model.startswith("local-dir:") else model,
-        pretrained=None if has_schema else Path(pretrained or "").name,
+        pretrained=None if pretrained is None else Path(pretrained).name,
         image=image,
         text=text,
-        original_text=unit_rows(network, "encode_text"),
+        original_text=whole_text,
         tokenizer=tokenizer,
         preprocess=preprocess,
         transform=transform,

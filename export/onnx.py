@@ -53,15 +53,17 @@ def write_text_tower(model: Model, path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the chatter of other packages off the terminal; errors are raised all the same."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the chatter of other packages off the terminal; errors are raised all the same.
+
+    Loggers of packages have levels and handlers of their own, the hub's for one, which reports every retry.
+    """
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def write_module(

@@ -261,10 +261,24 @@ def _hugging_face_document(tokenizer: Any) -> str:
     """The fast tokenizer inside an ``HFTokenizer``, with its padding."""
     if getattr(tokenizer, "tokenizer_mode", ""):
         raise ExportError(f"the tokenizer mode {tokenizer.tokenizer_mode!r} cannot be exported exactly")
-    if getattr(tokenizer, "strip_sep_token", False):
-        raise ExportError("a tokenizer that strips its separator tokens cannot be exported exactly")
     backend = getattr(tokenizer.tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ExportError(f"{type(tokenizer.tokenizer).__name__} is not a fast tokenizer and cannot be exported")
     tokenizer(["padding and truncation are set by the first call"])
-    return str(backend.to_str())
+    text = str(backend.to_str())
+    if not getattr(tokenizer, "strip_sep_token", False):
+        return text
+    return json.dumps(_without_separator(json.loads(text), tokenizer.tokenizer.sep_token), ensure_ascii=False)
+
+
+def _without_separator(document: dict[str, Any], separator: str) -> dict[str, Any]:
+    """The same tokenizer, where the id of the separator is 0: what open_clip makes of it for models of CLIPA."""
+    special = (document.get("post_processor") or {}).get("special_tokens", {}).get(separator)
+    if special is None or document["model"].get("type") != "WordPiece":
+        raise ExportError(f"a tokenizer that strips {separator} is exported only if it is a WordPiece of BERT's kind")
+    special["ids"] = [0]
+    document["model"]["vocab"][separator] = 0
+    for token in document["added_tokens"]:
+        if token["content"] == separator:
+            token["id"] = 0
+    return document

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from fastconcept.export import clip as open_clips
 from fastconcept.export import onnx as towers
 from fastconcept.export.clip import load_clip
 from fastconcept.export.model import Model
+from fastconcept.export.onnx import quiet
+from fastconcept.export.tokenizer import convert_tokenizer
 
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
@@ -196,3 +200,77 @@ def test_the_teacher_agrees_with_torch(teacher_bundle: Path, shared: Path) -> No
     parity = Bundle(teacher_bundle).manifest.parity
     assert parity["images"] >= 64 and parity["texts"] >= 256
     assert parity["min_cosine"] > 0.9999999 and parity["max_abs_difference"] < 1e-5
+
+
+class HFTokenizer:
+    """Stands for open_clip's class of this name around BERT's tokenizer, as models of CLIPA have it."""
+
+    strip_sep_token = True
+    context_length = 8
+
+    def __init__(self) -> None:
+        from open_clip.tokenizer import _clean_canonicalize
+        from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+        vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4, "dog": 5, "##s": 6}
+        backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        backend.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+        backend.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        self.tokenizer = SimpleNamespace(backend_tokenizer=backend, sep_token="[SEP]", sep_token_id=3)
+        self.clean_fn = _clean_canonicalize
+
+    def __call__(self, texts: list[str], context_length: int | None = None) -> np.ndarray:
+        backend, length = self.tokenizer.backend_tokenizer, context_length or self.context_length
+        backend.enable_truncation(length)
+        backend.enable_padding(length=length)
+        ids = np.array([encoding.ids for encoding in backend.encode_batch([self.clean_fn(text) for text in texts])])
+        return np.where(ids == self.tokenizer.sep_token_id, 0, ids)
+
+
+def test_a_tokenizer_that_strips_its_separator(tmp_path: Path) -> None:
+    original = HFTokenizer()
+    clean = convert_tokenizer(original, tmp_path / "tokenizer.json")
+    texts = ["a dog", "dogs", "", "a [SEP] dog", "cat " * 20]
+    ours = Tokenizer(tmp_path / "tokenizer.json", 8, clean, dynamic=False)(texts)
+    np.testing.assert_array_equal(ours, original(texts))
+    assert (ours[0] == [2, 4, 5, 0, 0, 0, 0, 0]).all()
+
+
+def test_weights_that_are_not_finite_are_named(write_checkpoint: Callable[..., str], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for key, tower in (("visual.proj", "image"), ("text_projection", "text")):
+        model = write_checkpoint(tmp_path / tower)
+        path = tmp_path / tower / "open_clip_model.safetensors"
+        tensors = load_file(path)
+        tensors[key][:] = float("nan")
+        save_file(tensors, path)
+        with pytest.raises(ExportError, match=rf"the {tower} tower of {model} returns numbers that are not finite"):
+            load_clip(model)
+
+
+def test_a_tokenizer_that_cannot_be_had(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise OSError("We couldn't connect to 'https://huggingface.co'\nand many more lines")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", refuse)
+    with pytest.raises(ExportError, match=r"tokenizer of local-dir.*tokenizer\.json.*HF_HUB_OFFLINE=1") as caught:
+        load_clip(tiny_checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+def test_loggers_of_other_packages_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("a.package.with.its.own.level")
+    logger.setLevel(logging.DEBUG)
+    handler = logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    with quiet():
+        logger.warning("retrying")
+        print("chatter")
+    assert capsys.readouterr() == ("", "")
+    logger.warning("heard")
+    assert "heard" in capsys.readouterr().err
+    logger.removeHandler(handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastconcept.kernels import backend
+from fastconcept.kernels import _cpu, backend
 from tests.fuzz.properties import inputs, only_our_errors
+
+if (core := os.environ.get("FASTCONCEPT_CORE")) and not _cpu.__file__.startswith(core):
+    raise RuntimeError(f"the tests are meant for the core in {core}, but {_cpu.__file__} was imported")
 
 KERNELS = backend("cpu")
 sides = st.integers(0, 9)
