@@ -73,7 +73,7 @@ def test_tokenizers(tmp_path: Path, change: Callable[[dict[str, Any]], object]) 
     change(document)
     folder = resign(tmp_path / "b", {"tokenizer.json": json.dumps(document).encode()})
     with pytest.raises(BundleError):
-        fc.load(folder).encode_text(["", "a dog", "word " * 200])
+        fc.load(folder).parts.text_encoder.encode(["", "a dog", "word " * 200])
 
 
 @pytest.mark.parametrize("mean", [np.zeros(255), np.full(256, np.nan), np.arange(256), np.full(256, 9.0), None])
