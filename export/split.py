@@ -6,6 +6,7 @@ tower really is one is tried out, not believed: head(mean of trunk(pixels)) must
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,9 @@ def timm_parts(tower: Any) -> TowerParts | None:
     trunk = getattr(tower, "trunk", None)
     if not all(hasattr(trunk, name) for name in ("forward_features", "forward_head")) or not hasattr(tower, "head"):
         return None
+    tower = copy.deepcopy(tower)
+    if not fix_padding(tower):
+        return None
 
     class Trunk(torch.nn.Module):
         def __init__(self) -> None:
@@ -76,6 +80,36 @@ def timm_parts(tower: Any) -> TowerParts | None:
             return torch.nn.functional.normalize(rows, dim=-1)
 
     return TowerParts(Trunk().eval(), Head().eval())
+
+
+def fix_padding(tower: torch.nn.Module) -> bool:
+    """Give TensorFlow's convolutions a padding that does not depend on the size of the picture, in place.
+
+    TensorFlow pads by what is left over at the far end. Where the stride divides the side of a map, which it does for
+    pictures whose sides are multiples of the tower's stride, that is always the same, and torch can export it for all
+    of them; the general formula keeps its symbolic shapes busy for many minutes.
+
+    Returns
+    -------
+    bool
+        Whether all such layers are convolutions.
+    """
+    import torch
+    from timm.layers import Conv2dSame
+
+    class EvenlyPadded(torch.nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            pads: list[int] = []
+            for size, step, gap in reversed(list(zip(self.kernel_size, self.stride, self.dilation, strict=True))):
+                total = max((size - 1) * gap + 1 - step, 0)
+                pads += [total // 2, total - total // 2]
+            x = torch.nn.functional.pad(x, pads)
+            return torch.nn.functional.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    for module in tower.modules():
+        if type(module) is Conv2dSame:
+            module.__class__ = EvenlyPadded
+    return not any(type(module).__name__.endswith("Same") for module in tower.modules())
 
 
 def check_split(model: Model, parts: TowerParts) -> MapSize:

@@ -68,3 +68,15 @@ def test_a_vision_transformer_has_no_windows(
         bundle = export_open_clip(tiny_checkpoint, tmp_path / "tiny", contents=Contents(), progress=False)
     assert bundle.manifest.split is None and not caplog.records
     assert not list((tmp_path / "tiny").glob("image_trunk*"))
+
+
+def test_tensorflows_padding_is_the_same_for_whole_cells() -> None:
+    import torch
+
+    from fastconcept.export.split import fix_padding
+
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    expected = [model.forward_features(torch.ones(1, 3, 64, side)) for side in (64, 96)]
+    assert fix_padding(model) and not [m for m in model.modules() if type(m).__name__.endswith("Same")]
+    for maps, side in zip(expected, (64, 96), strict=True):
+        torch.testing.assert_close(model.forward_features(torch.ones(1, 3, 64, side)), maps)
