@@ -294,7 +294,9 @@ class Taxonomy(Hierarchy):
         >>> [wordnet.names[i] for i in wordnet.senses("mice")]
         ['mouse.n.01', 'shiner.n.01', 'mouse.n.03', 'mouse.n.04']
         """
-        forms = self._forms(word)
+        return self._nodes_of(self._lemma_index.base_forms(as_lemma(word)))
+
+    def _nodes_of(self, forms: list[str]) -> list[int]:
         return list(dict.fromkeys(i for form in forms for i in self._lemma_index.nodes(form)))
 
     @door
@@ -314,7 +316,7 @@ class Taxonomy(Hierarchy):
         by_definition = (i for i, definition in enumerate(self.definitions) if phrase in definition.lower())
         node = self._find(text)
         nodes: dict[int, None] = {}  # ordered, without repeats
-        named = self.senses(text) if node is None else [node]
+        named = self._nodes_of(self._forms(text)) if node is None else [node]
         for i in chain(named, self._lemma_index.search(as_lemma(text)), by_definition):
             nodes[i] = None
             if len(nodes) >= limit:
