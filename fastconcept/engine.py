@@ -488,9 +488,11 @@ class Engine:
         def explain_one(one: ImageLike) -> Explanation:
             evidence = self._evidence(one, layout)
             with self.place:
-                wanted = targets or resolve_targets(
-                    [concept.name for concept in self._survey(evidence, SHOWN_CONCEPTS, None)], self.bank, _no_texts
-                )
+                wanted = targets
+                if wanted is None:
+                    seen = self._survey(evidence, SHOWN_CONCEPTS, None)
+                    wanted = resolve_targets(seen.names, self.bank, _no_texts)
+                    evidence = replace(evidence, timings_ms=seen.timings_ms)
                 return read(evidence, wanted, self.prepared_bank, reading, self.kernels, self.num_threads)
 
         several: Any = image

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .evidence import Evidence
 from .layout import Layout
 
 Rows = Any  # (n, d) float32 unit rows, on a device
+Remember = Callable[[str, int, Callable[[], Rows]], Rows]  # see embed_crops
 Region = tuple[int, int, int, int]
 
 
@@ -66,7 +68,7 @@ def embed_crops(
     tower: ImageTower,
     layout: Layout,
     timings: Timings | None = None,
-    remember: Callable[[str, int, Callable[[], Rows]], Rows] = lambda key, count, make: make(),
+    remember: Remember = lambda key, count, make: make(),
 ) -> Evidence:
     """Embed an image and every patch of it.
 
@@ -88,29 +90,50 @@ def embed_crops(
     Evidence
     """
     timings = Timings() if timings is None else timings
-    kernels = tower.kernels
+
+    def crop_rows(bordered: Any, boxes: npt.NDArray[np.int32], size: int) -> Rows:
+        return tower.encode_boxes(bordered, boxes, timings)
+
+    return gather(image, tower, layout, timings, remember, crop_rows)
+
+
+def gather(
+    image: npt.NDArray[np.uint8],
+    tower: ImageTower,
+    layout: Layout,
+    timings: Timings,
+    remember: Remember,
+    embed_boxes: Callable[[Any, npt.NDArray[np.int32], int], Rows],
+    prefix: str = "",
+) -> Evidence:
+    """Evidence of an image, its patches embedded size by size by one maker.
+
+    Parameters
+    ----------
+    image, tower, layout, timings, remember
+        As for :func:`embed_crops`.
+    embed_boxes : callable
+        From the bordered working image, the boxes (n, 4) int32 of the patches of one size, and that size to n rows.
+    prefix : str
+        Beginning of the maker's keys for ``remember``.
+    """
     plan = plan_crops(image.shape[0], image.shape[1], layout)
-    sides = plan.grid.sides
-    uploaded = kernels.upload(image)
-    bordered: list[Any] = []
+    sides, uploaded = plan.grid.sides, tower.kernels.upload(image)
 
-    def patch_rows(size: int) -> Rows:
-        if not bordered:
-            with timings.stage("preprocess"):
-                bordered.append(add_surroundings(uploaded, plan, layout, tower))
-        return tower.encode_boxes(bordered[0], plan.grid.boxes[sides == size], timings)
+    @cache
+    def bordered() -> Any:  # made only if there are rows to make
+        with timings.stage("preprocess"):
+            return add_surroundings(uploaded, plan, layout, tower)
 
-    surroundings = f"{layout.fit} {layout.border} {layout.seed} {plan.size} {plan.grid.margin}"
-    rows = [
-        remember(
-            f"{surroundings} {size} {stride}",
-            int((sides == size).sum()),
-            lambda size=size: patch_rows(size),  # type: ignore[misc]
-        )
-        for size, stride in layout.strides.items()
-    ]
+    def patch_rows(size: int, stride: int) -> Rows:
+        boxes = plan.grid.boxes[sides == size]
+        surroundings = f"{prefix}{layout.fit} {layout.border} {layout.seed} {plan.size} {plan.grid.margin}"
+        key = f"{surroundings} {size} {stride}"
+        return remember(key, len(boxes), lambda: embed_boxes(bordered(), boxes, size))
+
+    rows = np.concatenate([patch_rows(size, stride) for size, stride in layout.strides.items()])
     whole = remember("whole", 1, lambda: whole_row(image, uploaded, tower, timings))
-    return Evidence(image, layout, plan.grid, np.concatenate(rows), whole, plan.region, timings)
+    return Evidence(image, layout, plan.grid, rows, whole, plan.region, timings)
 
 
 def whole_row(image: npt.NDArray[np.uint8], uploaded: Any, tower: ImageTower, timings: Timings) -> Rows:

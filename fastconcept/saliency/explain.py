@@ -57,7 +57,7 @@ def explain(
     reading : Reading
         How they are read.
     timings : Timings, optional
-        Stages timed so far; this function adds its own.
+        Stages timed so far; the result has them and its own.
 
     Returns
     -------

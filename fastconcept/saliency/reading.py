@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..kernels.contract import Kernels
 from ..kernels.csr import Lists
+from ..timings import Timings
 from .evidence import Evidence
 from .patches import PatchGrid
 from .result import ConceptMap, Explanation, View
@@ -177,9 +178,9 @@ class Reader:
                 "takes too long; use larger sizes and strides, narrower concepts, or best-then-mean"
             )
 
-    def explanation(self, reading: Reading) -> Explanation:
-        """Maps, scores and ranks of all concepts, with the image they lie on."""
-        evidence, timings = self._evidence, self._evidence.timings_ms
+    def explanation(self, reading: Reading, timings: Timings) -> Explanation:
+        """Maps, scores and ranks of all concepts, with the image they lie on; the stage ``maps`` is timed, too."""
+        evidence = self._evidence
         with timings.stage("maps"):
             cells = self.maps(reading)
         view = View(evidence.image, evidence.region, evidence.grid.shape_in_pixels)
@@ -248,9 +249,10 @@ def read(
     num_threads: int | None = None,
 ) -> Explanation:
     """Saliency maps of any number of concepts from the evidence of one image; see :class:`Reader`."""
-    with evidence.timings_ms.stage("ranks"):
+    timings = Timings(evidence.timings_ms)  # the result's own: evidence is read again
+    with timings.stage("ranks"):
         reader = Reader(evidence, targets, bank, kernels, num_threads)
-    return reader.explanation(reading)
+    return reader.explanation(reading, timings)
 
 
 def cover(grid: PatchGrid, scale_weights: str, block: slice) -> npt.NDArray[np.float64]:

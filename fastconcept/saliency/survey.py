@@ -128,7 +128,7 @@ def survey(
     ConceptError
         If ``below`` is not in the bank.
     """
-    timings = evidence.timings_ms
+    timings = Timings(evidence.timings_ms)  # the result's own: evidence is read again
     with timings.stage("ranks"):
         members = np.ones(len(bank), np.int64) if bank.taxonomy is None else bank.taxonomy.subtree_sizes
         scores, wins, whole = _scores(evidence, bank, prepared, kernels, members, num_threads)
@@ -160,10 +160,12 @@ def _scores(
         )
         return ranks
 
-    weights = evidence.grid.visible_shares()
-    weights[weights < _LEAST_VISIBLE] = 0
-    places = np.flatnonzero(weights) if weights.any() else np.arange(len(weights))
-    weights = weights[places] / weights[places].sum() if weights.any() else np.full(len(places), 1 / len(places))
+    shares = evidence.grid.visible_shares()
+    weights = np.where(shares >= _LEAST_VISIBLE, shares, 0)
+    if not weights.any():
+        weights = np.ones(len(shares))
+    places = np.flatnonzero(weights)
+    weights = weights[places] / weights[places].sum()
     rows = kernels.upload(evidence.rows).take(kernels.upload(places), axis=0)
     whole = ranks_at(kernels.upload(evidence.whole))[0]
     surprise, wins = np.zeros(len(bank)), np.zeros(len(bank))

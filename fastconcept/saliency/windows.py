@@ -8,7 +8,6 @@ and another method, not an approximation of them: at the edge of a patch the tru
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..encoders.image_tower import ImageTower
 from ..encoders.split import SplitEncoder
 from ..errors import InputError
 from ..timings import Timings
-from .crops import Rows, add_surroundings, plan_crops, whole_row
+from .crops import Remember, Rows, gather
 from .evidence import Evidence
 from .layout import Layout
 
@@ -30,7 +29,7 @@ def embed_windows(
     tower: ImageTower,
     layout: Layout,
     timings: Timings | None = None,
-    remember: Callable[[str, int, Callable[[], Rows]], Rows] = lambda key, count, make: make(),
+    remember: Remember = lambda key, count, make: make(),
 ) -> Evidence:
     """Embed an image, and every patch of it by one pass per patch size; parameters as for :func:`.crops.embed_crops`.
 
@@ -43,30 +42,15 @@ def embed_windows(
     if split is None:
         raise InputError('this model has no mode "windows": its image tower does not pool a feature map; use "crops"')
     timings = Timings() if timings is None else timings
-    plan = plan_crops(image.shape[0], image.shape[1], layout)
-    sides, uploaded = plan.grid.sides, tower.kernels.upload(image)
-    with timings.stage("preprocess"):
-        bordered = add_surroundings(uploaded, plan, layout, tower)
 
-    def window_rows(size: int) -> Rows:
-        boxes = plan.grid.boxes[sides == size]
+    def window_rows(bordered: Any, boxes: npt.NDArray[np.int32], size: int) -> Rows:
         maps, scaled = _feature_map(bordered, boxes, size, tower, split, timings)
         with timings.stage("pool"):
             means = box_means(maps, scaled, tower)
         with timings.stage("encode"):
             return split.head.encode(means)
 
-    surroundings = f"windows {layout.fit} {layout.border} {layout.seed} {plan.size} {plan.grid.margin}"
-    rows = [
-        remember(
-            f"{surroundings} {size} {stride}",
-            int((sides == size).sum()),
-            lambda size=size: window_rows(size),  # type: ignore[misc]
-        )
-        for size, stride in layout.strides.items()
-    ]
-    whole = remember("whole", 1, lambda: whole_row(image, uploaded, tower, timings))
-    return Evidence(image, layout, plan.grid, np.concatenate(rows), whole, plan.region, timings)
+    return gather(image, tower, layout, timings, remember, window_rows, "windows ")
 
 
 def _feature_map(

@@ -91,7 +91,9 @@ def test_evidence_is_read_again_without_encoding(
     again = engine.read(evidence, [RED, GREEN], score="rank")
     np.testing.assert_array_equal(again.maps, expected.maps)
     assert again.options == expected.options and again.options["sizes"] == (64,) and again.mode == "crops"
+    before = dict(again.timings_ms)
     assert engine.concepts(evidence).names[0] == RED
+    assert again.timings_ms == before and "maps" not in evidence.timings_ms  # a result's times are its own
 
 
 def test_a_bank_of_phrases_is_surveyed_too() -> None:
