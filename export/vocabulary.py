@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
+from .. import bundle
 from ..errors import ExportError
-from .wordnet import Database, noun_lemmas_by_count
+from .wordnet import Database, find_database, noun_lemmas_by_count
+
+UNWANTED_NOUNS = Path(bundle.__file__).parent / "data" / "unwanted-nouns.txt"
+"""Slurs, swear words and nouns of sex: WordNet has them, and no word list that ships with the package does."""
 
 _MAX_BYTES = 64 << 20
 
@@ -59,17 +66,50 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> list[str]:
     return words if size is None else words[-size:]
 
 
+def acceptable(words: Iterable[str]) -> list[str]:
+    """The words that one may show to anybody: without those of :data:`UNWANTED_NOUNS`, whatever their case.
+
+    Examples
+    --------
+    >>> acceptable(["person", "Bastard", "hammer"])
+    ['person', 'hammer']
+    """
+    unwanted = _unwanted()
+    return [word for word in words if word.lower() not in unwanted]
+
+
+@lru_cache
+def _unwanted() -> frozenset[str]:
+    return frozenset(read_phrases(UNWANTED_NOUNS))
+
+
 def noun_vocabulary(database: Database, size: int = 10_000) -> list[str]:
     """The ``size`` most frequent nouns of WordNet, the most frequent first, as ``noun_lemmas_by_count`` ranks them.
 
-    They are words and collocations, with spaces: ``"person"``, ``"motor vehicle"``.
+    They are words and collocations, with spaces: ``"person"``, ``"motor vehicle"``. :func:`acceptable` leaves some out.
 
     Raises
     ------
     ExportError
         If ``size`` is not positive, or larger than the number of nouns in WordNet.
     """
-    ranked = noun_lemmas_by_count(database)
+    ranked = acceptable(noun_lemmas_by_count(database))
     if not 1 <= size <= len(ranked):
-        raise ExportError(f"a vocabulary of {size} nouns; WordNet has {len(ranked)}, so ask for 1 to {len(ranked)}")
+        raise ExportError(f"a vocabulary of {size} nouns; there are {len(ranked)}, so ask for 1 to {len(ranked)}")
     return ranked[:size]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the most frequent nouns of a database to a file, the most frequent first."""
+    parser = argparse.ArgumentParser("python -m fastconcept.export.vocabulary", description="Write frequent nouns.")
+    parser.add_argument("database", nargs="?", help="directory of the database; by default NLTK's or the system's")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="the text file to write")
+    parser.add_argument("--size", type=int, default=10_000, help="how many nouns")
+    options = parser.parse_args(arguments)
+    words = noun_vocabulary(find_database(options.database), options.size)
+    options.output.write_text("\n".join(words) + "\n", "utf-8")
+    print(f"{options.output}: {len(words)} nouns")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastconcept as fc
 from fastconcept.errors import ExportError
 from fastconcept.export import vocabulary
-from fastconcept.export.vocabulary import noun_vocabulary, read_phrases, read_vocabulary
+from fastconcept.export.banks import FREQUENT_NOUNS
+from fastconcept.export.vocabulary import UNWANTED_NOUNS, main, noun_vocabulary, read_phrases, read_vocabulary
 from fastconcept.export.wordnet import Database
 
 
@@ -76,3 +78,21 @@ def test_the_most_frequent_nouns_make_a_vocabulary(tmp_path: Path) -> None:
     for size in (0, 5):
         with pytest.raises(ExportError, match="1 to 4"):
             noun_vocabulary(database, size)
+
+
+def test_no_word_list_of_the_package_has_an_unwanted_noun() -> None:
+    unwanted = set(read_phrases(UNWANTED_NOUNS))
+    assert len(unwanted) > 100 and not unwanted.intersection(["person", "boy", "cup"])
+    words = fc.load().dictionary.words
+    for shipped in (read_phrases(FREQUENT_NOUNS), words):
+        assert len(shipped) > 1000
+        assert unwanted.isdisjoint(word.lower() for word in shipped)
+
+
+def test_a_vocabulary_leaves_unwanted_nouns_out(tmp_path: Path) -> None:
+    (tmp_path / "cntlist.rev").write_text("bastard%1:06:00:: 1 7\nidea%1:09:00:: 1 3\n")
+    (tmp_path / "data.noun").write_text("")
+    (tmp_path / "index.noun").write_text("bastard n 1 1 @ 1 1 00000010\nidea n 1 1 @ 1 1 00000020\n")
+    assert noun_vocabulary(Database(tmp_path), 1) == ["idea"]
+    main([str(tmp_path), "-o", str(tmp_path / "nouns.txt"), "--size", "1"])
+    assert (tmp_path / "nouns.txt").read_text() == "idea\n"

@@ -16,6 +16,8 @@ import fastconcept
 from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.errors import ConceptError, ExportError
 from fastconcept.export import wordnet
+from fastconcept.export.banks import FREQUENT_NOUNS
+from fastconcept.export.vocabulary import noun_vocabulary, read_phrases
 from fastconcept.export.wordnet import Database
 
 WORDNET = Path(os.environ.get("WORDNET", "/usr/share/wordnet"))
@@ -174,6 +176,11 @@ def test_the_most_frequent_nouns(database: Database) -> None:
     lemmas = wordnet.noun_lemmas_by_count(database)
     assert len(lemmas) == len(set(lemmas)) == 117_798
     assert lemmas[:4] == ["person", "group", "man", "location"]
+
+
+def test_the_shipped_list_is_what_the_command_writes(database: Database) -> None:
+    shipped = read_phrases(FREQUENT_NOUNS)
+    assert noun_vocabulary(database, len(shipped)) == shipped
 
 
 def test_a_zip_archive_serves_as_well(tiny: Database, tmp_path: Path) -> None:

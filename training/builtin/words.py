@@ -4,7 +4,8 @@ Four sources, in this order: words chosen by hand (``everyday.txt``: people, pla
 names of things in the captions of the training photographs, names of the ImageNet classes, and WordNet's most frequent
 names of things. WordNet has names for 10,000 more, but they are rare ones ("goffer", "puku"), and a decomposition would
 choose them for what is left over. Nouns for people come from the first source only, because WordNet's others hold
-insults; ``unwanted.txt`` leaves out more, and words that name nothing one could see ("kind", "here").
+insults. The package's list of unwanted nouns leaves out more, and ``unwanted.txt`` words that name nothing one could
+see ("kind", "here") or nothing that one wants to be told of a photograph.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.export.banks import FREQUENT_NOUNS
-from fastconcept.export.vocabulary import read_phrases
+from fastconcept.export.vocabulary import acceptable, read_phrases
 from fastconcept.export.wordnet import descendants
 
 from .lessons import KINDS, kinds_of, tokens
@@ -46,7 +47,7 @@ def everyday_words(shared: Path) -> list[str]:
     person = list(KINDS).index("person")
     names = [name for name in class_names(classes) if person not in kinds_of(name)]
     every = [*by_hand(), *named, *names, *tagged]
-    return list(dict.fromkeys(word for word in every if word.lower() not in unwanted))
+    return list(dict.fromkeys(word for word in acceptable(every) if word.lower() not in unwanted))
 
 
 def by_hand() -> list[str]:
