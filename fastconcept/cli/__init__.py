@@ -12,7 +12,7 @@ import typer
 from .. import __version__
 from ..errors import FastconceptError
 from ..files import signals_raise
-from . import bench, concepts, decompose, evaluate, explain, export, info, output, report, search
+from . import bench, concepts, decompose, evaluate, explain, export, info, output, report, search, serve
 
 # Typer may carry a copy of click of its own; this is the base of whichever it raises.
 _CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -29,6 +29,7 @@ app.command("decompose")(decompose.command)
 app.command("concepts")(concepts.command)
 app.command("search")(search.command)
 app.command("report")(report.command)
+app.command("serve")(serve.command)
 app.command("export")(export.command)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("bench")(bench.command)

@@ -28,11 +28,14 @@ class Answer:
         What people read instead, one after the other.
     written : sequence of path
         Files that the verb wrote; those that are None were not asked for.
+    then : callable, optional
+        What the verb goes on to do once this is said, such as to serve until it is stopped.
     """
 
     document: dict[str, Any]
     text: Sequence[RenderableType] = ()
     written: Sequence[Path | None] = ()
+    then: Callable[[], None] | None = None
 
     def show(self, as_json: bool) -> None:
         """Print the document or the text on stdout."""
@@ -41,6 +44,8 @@ class Answer:
         else:
             written = [f"wrote {output.printable(str(path))}" for path in self.written if path is not None]
             output.print_text([*self.text, *written])
+        if self.then is not None:
+            self.then()
 
 
 class Shared:

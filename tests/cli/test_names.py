@@ -20,6 +20,7 @@ from fastconcept.export import Contents, export_open_clip
 from fastconcept.export.tensorrt.build import build_plan
 from fastconcept.saliency.layout import Layout
 from fastconcept.saliency.reading import Reading
+from fastconcept.serve.limits import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = {"data", "images", "masks", "labels", "where", "sample", "strict", "seed"}  # Dataset's methods
@@ -35,6 +36,7 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "report": ([load, Layout, Reading], {"images", "limit", "strict"}),
     "bench": ([load, fastconcept.bench.measure], {"synthetic", "earlier"}),
     "info": ([load], set()),
+    "serve": ([load, Limits], {"host", "port", "hosts", "api_keys", "cors_origins"}),
     "export": ([Contents, export_open_clip, build_plan], {"tensorrt"}),
     "evaluate localize": ([load, localize.localize, Layout, Reading], DATA | SWEEP),
     "evaluate modes": ([load, modes.modes, Layout, Reading], DATA),

@@ -1,0 +1,151 @@
+"""An engine as requests use it: its work is done by threads, in batches, and what was made is remembered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engine import Engine
+from ..errors import ImageError, InputError
+from ..saliency.crops import plan_crops
+from ..saliency.evidence import Evidence
+from ..saliency.layout import Layout
+from .lane import Lane
+from .limits import MEBIBYTE, Limits
+from .metrics import Metrics
+from .store import Store, digest_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Row = npt.NDArray[np.float32]
+
+
+class Service:
+    """What the routes of a server share.
+
+    Work of the engine is done in three lanes, so that what is quick does not wait for what is slow: ``evidence`` makes
+    evidence of one photograph at a time, ``embed`` embeds whole photographs in batches, ``read`` does everything else
+    (decoding, reading evidence, drawing).
+
+    Parameters
+    ----------
+    engine : Engine
+    limits : Limits
+
+    Attributes
+    ----------
+    store : Store
+        What is remembered of photographs.
+    metrics : Metrics
+    """
+
+    def __init__(self, engine: Engine, limits: Limits = Limits()) -> None:
+        self.engine, self.limits, self.metrics = engine, limits, Metrics()
+        self.store = Store(engine, int(limits.max_store * MEBIBYTE), self.metrics.looked_up)
+        self.metrics.store.set_function(lambda: self.store.memory.bytes)
+        self.draining = False
+        shared: dict[str, Any] = {"max_waiting": limits.max_waiting, "observer": self.metrics}
+        self._evidence: Lane[Callable[[], Any], Any] = Lane("evidence", _each, **shared)
+        self._read: Lane[Callable[[], Any], Any] = Lane("read", _each, threads=min(4, os.cpu_count() or 1), **shared)
+        self._embed: Lane[bytes, Row] = Lane(
+            "embed",
+            self._embed_batch,
+            max_batch=limits.max_batch,
+            window=limits.batch_window / 1e3,
+            **shared,
+        )
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in a thread of the lane for quick work; errors as :meth:`.lane.Lane.run`."""
+        result: R = await self._read.run(partial(function, *args, **kwargs))
+        return result
+
+    async def add(self, content: bytes) -> str:
+        """Decode a photograph and remember it; its hash. Errors as :meth:`.store.Store.add`."""
+        return await self.run(self.store.add, content)
+
+    async def evidence(self, digest: str, layout: Layout = Layout(), content: bytes | None = None) -> Evidence:
+        """Evidence of a photograph, made in its turn unless it is remembered.
+
+        Parameters
+        ----------
+        digest : str
+            The photograph's hash.
+        layout : Layout
+        content : bytes, optional
+            The photograph's file; it is needed if it was not added before.
+
+        Raises
+        ------
+        ImageError, InputError
+            If the photograph cannot be read, or has more patches than the limits allow.
+        UnknownImageError
+            If it is not remembered and there is no content.
+        OverloadedError
+            If too many others wait.
+        """
+        if self.store.has_evidence(digest, layout):
+            return self.store.evidence(digest, layout)
+        pixels = await self.run(self.store.image, digest, content)
+        self._check_patches(pixels, layout)
+        return await self._evidence.run(partial(self._make_evidence, digest, layout, content))  # type: ignore[no-any-return]
+
+    def _make_evidence(self, digest: str, layout: Layout, content: bytes | None) -> Evidence:
+        evidence = self.store.evidence(digest, layout, content)
+        self.metrics.stages(evidence.timings_ms)
+        return evidence
+
+    def _check_patches(self, pixels: npt.NDArray[np.uint8], layout: Layout) -> None:
+        count = len(plan_crops(pixels.shape[0], pixels.shape[1], layout).grid)
+        if count > self.limits.max_patches:
+            raise InputError(
+                f"these choices take {count:,} patches, this server's limit is {self.limits.max_patches:,}; "
+                "try a larger stride or a smaller short_side"
+            )
+
+    async def embed(self, content: bytes) -> Row:
+        """Embedding of a whole photograph, (d,) float32 of unit length, made together with those of other requests.
+
+        Raises
+        ------
+        ImageError
+            If the photograph cannot be read.
+        OverloadedError
+            If too many others wait.
+        """
+        key = ("row", digest_of(content))
+        row: Row | None = self.store.memory.get(key)
+        self.metrics.looked_up("row", row is not None)
+        if row is None:
+            row = await self._embed.run(content)
+            self.store.memory.put(key, row, row.nbytes + 200)
+        return row
+
+    def _embed_batch(self, contents: list[bytes]) -> Sequence[Row | BaseException]:
+        results: list[Any] = [None] * len(contents)
+
+        def note(position: int, error: ImageError) -> None:
+            results[position] = error
+
+        for rows, positions in self.engine.encode_batches(contents, on_error=note):
+            for row, position in zip(rows, positions, strict=True):
+                results[position] = row.copy()  # else one row keeps the batch in memory
+        return results
+
+    async def drain(self) -> None:
+        """Refuse further requests; those that are there are answered."""
+        self.draining = True
+
+    def close(self) -> None:
+        """End the threads when their work is done."""
+        for lane in (self._evidence, self._read, self._embed):
+            lane.close()
+
+
+def _each(jobs: list[Callable[[], Any]]) -> list[Any]:
+    return [job() for job in jobs]
