@@ -233,7 +233,7 @@ struct NnlassoDictionary {
     NnlassoDictionary(const Array<float>& rows_, const std::optional<Array<float>>& basis, int num_threads)
         : rows(rows_) {
         require(rows.ndim() == 2 && rows.shape(1) >= 1, "rows must be (N, d)");
-        require(rows.shape(0) < (int64_t{1} << 31) && rows.shape(1) <= 65536, "rows are too many or too wide");
+        require(rows.shape(0) < (int64_t{1} << 30) && rows.shape(1) <= 65536, "rows are too many or too wide");
         if (basis) {
             require(basis->ndim() == 2 && basis->shape(0) == rows.shape(1) && basis->shape(1) >= 1 &&
                         basis->shape(1) <= basis->shape(0),
@@ -278,8 +278,8 @@ py::tuple csr(const std::vector<SparseCode>& codes) {
 }
 
 py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& targets, const Array<double>& penalties,
-                      const Array<int64_t>& warm_indptr, const Array<int32_t>& warm_indices, double tolerance,
-                      int num_threads) {
+                      const Array<int64_t>& warm_indptr, const Array<int32_t>& warm_indices, bool is_signed,
+                      double tolerance, int num_threads) {
     require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
     require_threads(num_threads);
     const int64_t n = targets.shape(0);
@@ -292,25 +292,26 @@ py::tuple run_nnlasso(const NnlassoDictionary& dictionary, const Array<float>& t
         require(penalties.at(i) > 0, "penalties must be positive");
     }
     for (py::ssize_t i = 0; i < warm_indices.shape(0); ++i) {
-        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < dictionary.screened().count,
+        require(warm_indices.at(i) >= 0 && warm_indices.at(i) < (is_signed ? 2 : 1) * dictionary.screened().count,
                 "warm start is out of range");
     }
     std::vector<SparseCode> codes(static_cast<size_t>(n));
     without_gil([&] {
         dictionary.solver->solve(targets.data(), n, penalties.data(), {warm_indptr.data(), warm_indices.data()},
-                                 tolerance, num_threads, codes.data());
+                                 is_signed, tolerance, num_threads, codes.data());
     });
     return csr(codes);
 }
 
-py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>& targets, int64_t l0, double tolerance,
-                         int num_threads) {
+py::tuple run_nnlasso_l0(const NnlassoDictionary& dictionary, const Array<float>& targets, int64_t l0, bool is_signed,
+                         double tolerance, int num_threads) {
     require(targets.ndim() == 2 && targets.shape(1) == dictionary.screened().dimension, "targets must be (n, d)");
     require(l0 >= 1 && l0 < (int64_t{1} << 31), "l0 must be positive");
     require_threads(num_threads);
     std::vector<SparseCode> codes(static_cast<size_t>(targets.shape(0)));
     without_gil([&] {
-        dictionary.solver->solve_l0(targets.data(), targets.shape(0), l0, tolerance, num_threads, codes.data());
+        dictionary.solver->solve_l0(targets.data(), targets.shape(0), l0, is_signed, tolerance, num_threads,
+                                    codes.data());
     });
     return csr(codes);
 }
@@ -351,9 +352,9 @@ PYBIND11_MODULE(_cpu, m) {
           py::arg("num_threads"));
     m.def("nnlasso", &run_nnlasso, py::arg("dictionary"), py::arg("targets").noconvert(),
           py::arg("penalties").noconvert(), py::arg("warm_indptr").noconvert(), py::arg("warm_indices").noconvert(),
-          py::arg("tolerance"), py::arg("num_threads"));
+          py::arg("signed"), py::arg("tolerance"), py::arg("num_threads"));
     m.def("nnlasso_l0", &run_nnlasso_l0, py::arg("dictionary"), py::arg("targets").noconvert(), py::arg("l0"),
-          py::arg("tolerance"), py::arg("num_threads"));
+          py::arg("signed"), py::arg("tolerance"), py::arg("num_threads"));
     // What a kernel rejects is an error of ours in Python.
     py::register_local_exception_translator([](std::exception_ptr pointer) {
         try {

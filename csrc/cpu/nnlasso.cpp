@@ -21,7 +21,7 @@ constexpr int64_t kWorthHelpers = 1 << 19;
 // The problems of a tile, and where a pass over the dictionary puts what it finds for each.
 struct NnlassoTile {
     explicit NnlassoTile(const ScreenedDictionary& dictionary_)
-        : dictionary(dictionary_), marks(static_cast<std::size_t>(dictionary.count)) {}
+        : dictionary(dictionary_), marks(static_cast<std::size_t>(2 * dictionary.count)) {}
 
     Problem& problem(int64_t i) {
         while (static_cast<int64_t>(problems.size()) <= i) problems.push_back(std::make_unique<Problem>(dictionary));
@@ -29,7 +29,7 @@ struct NnlassoTile {
     }
 
     // One product of the dictionary with the residuals of the open problems, by one thread.
-    void pass(const std::vector<int64_t>& open) {
+    void pass(const std::vector<int64_t>& open, bool is_signed) {
         codes.clear();
         thresholds.clear();
         for (int64_t i : open) {
@@ -38,11 +38,12 @@ struct NnlassoTile {
         }
         if (found.size() < open.size()) found.resize(open.size());
         for (auto& list : found) list.clear();
-        screen_all(dictionary, codes.data(), thresholds.data(), static_cast<int64_t>(open.size()), found.data());
+        screen_all(dictionary, is_signed, codes.data(), thresholds.data(), static_cast<int64_t>(open.size()),
+                   found.data());
     }
 
     // The same for the first problem alone, the rows dealt to the threads in slices and collected in order.
-    void pass_sliced(Crew::Shift& shift) {
+    void pass_sliced(Crew::Shift& shift, bool is_signed) {
         const int16_t* residual = problem(0).codes();
         const int32_t threshold = problem(0).threshold();
         slices.resize(static_cast<std::size_t>((dictionary.count + kSliceRows - 1) / kSliceRows));
@@ -50,8 +51,8 @@ struct NnlassoTile {
             auto& part = slices[static_cast<std::size_t>(slice)];
             part.clear();
             const int64_t begin = slice * kSliceRows;
-            screen_rows(dictionary, begin, std::min(begin + kSliceRows, dictionary.count), &residual, &threshold, 1,
-                        &part);
+            screen_rows(dictionary, begin, std::min(begin + kSliceRows, dictionary.count), is_signed, &residual,
+                        &threshold, 1, &part);
         });
         found.resize(std::max<std::size_t>(found.size(), 1));
         found[0].clear();
@@ -100,12 +101,12 @@ void Nnlasso::screen(const float* targets, int64_t n, double value, int num_thre
             codes.push_back(residual.codes.data());
             thresholds.push_back(screen_threshold(residual, value));
         }
-        screen_all(dictionary_, codes.data(), thresholds.data(), last - first, found + first);
+        screen_all(dictionary_, false, codes.data(), thresholds.data(), last - first, found + first);
     });
 }
 
-void Nnlasso::solve(const float* targets, int64_t n, const double* penalties, const WarmStart& warm, double tolerance,
-                    int num_threads, SparseCode* codes) {
+void Nnlasso::solve(const float* targets, int64_t n, const double* penalties, const WarmStart& warm, bool is_signed,
+                    double tolerance, int num_threads, SparseCode* codes) {
     auto begin = [&](Problem& problem, int64_t i) {
         problem.begin(targets + i * dictionary_.dimension, penalties[i], tolerance, warm.indices + warm.indptr[i],
                       warm.indptr[i + 1] - warm.indptr[i]);
@@ -117,7 +118,7 @@ void Nnlasso::solve(const float* targets, int64_t n, const double* penalties, co
         for (int64_t i = 0; i < n; ++i) {
             begin(tile->problem(0), i);
             do {
-                tile->pass_sliced(shift);
+                tile->pass_sliced(shift, is_signed);
             } while (!tile->problem(0).advance(tile->found[0], tile->marks));
             tile->problem(0).finish(codes[i]);
         }
@@ -135,7 +136,7 @@ void Nnlasso::solve(const float* targets, int64_t n, const double* penalties, co
             open.push_back(i - first);
         }
         while (!open.empty()) {
-            tile->pass(open);
+            tile->pass(open, is_signed);
             std::size_t kept = 0;
             for (std::size_t t = 0; t < open.size(); ++t) {
                 Problem& problem = tile->problem(open[t]);

@@ -1,4 +1,5 @@
 // Nonnegative lasso: min over w >= 0 of ||C^T w - z||^2 + lambda * sum(w), for many targets z and one dictionary C.
+// The signed lasso, with any w and sum(|w|), is the same over the rows and their mirror images (nnlasso_screen.h).
 //
 // Working sets. A product with the whole dictionary (nnlasso_screen.h, integers, rigorous error bound) lists the few
 // rows that could matter; the problem on those is solved exactly in float64 (nnlasso_small.h); the next product either
@@ -16,17 +17,18 @@
 
 namespace fastconcept {
 
-// A solved problem: ascending indices, their weights > 0, and the certificate.
+// A solved problem: ascending indices, their weights (> 0, or of either sign), and the certificate.
 struct SparseCode {
     std::vector<int32_t> indices;
     std::vector<double> values;
     double penalty = 0.0;
     double gap = 0.0;  // (primal - dual) / primal, 0 where the primal objective is 0
-    double kkt = 0.0;  // largest violation of 2 c . r <= lambda, and of equality on the support
+    double kkt = 0.0;  // largest violation of 2 c . r <= lambda (|2 c . r|), and of equality on the support
     int32_t rounds = 0;
 };
 
-// Support to start from: problem i begins with indices[indptr[i] .. indptr[i + 1]).
+// Support to start from: problem i begins with indices[indptr[i] .. indptr[i + 1]), mirrored rows among them where
+// weights may be negative.
 struct WarmStart {
     const int64_t* indptr;
     const int32_t* indices;
@@ -44,10 +46,11 @@ public:
 
     const ScreenedDictionary& dictionary() const { return dictionary_; }
     // Solves n problems; targets is (n, dimension), penalties (n,), codes has room for n.
-    void solve(const float* targets, int64_t n, const double* penalties, const WarmStart& warm, double tolerance,
-               int num_threads, SparseCode* codes);
+    void solve(const float* targets, int64_t n, const double* penalties, const WarmStart& warm, bool is_signed,
+               double tolerance, int num_threads, SparseCode* codes);
     // The same along the path of lambda, down to where the code is about to exceed l0 words for the first time.
-    void solve_l0(const float* targets, int64_t n, int64_t l0, double tolerance, int num_threads, SparseCode* codes);
+    void solve_l0(const float* targets, int64_t n, int64_t l0, bool is_signed, double tolerance, int num_threads,
+                  SparseCode* codes);
     // Screening alone: lists for each of n targets, ascending, every row with c . z >= value, and a few below it.
     void screen(const float* targets, int64_t n, double value, int num_threads, std::vector<Candidate>* found);
 

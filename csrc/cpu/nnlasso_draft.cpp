@@ -133,8 +133,9 @@ void Draft::descend(int sweeps) {
     for (int64_t i = 0; i < size(); ++i) {
         const float change = weights_[static_cast<std::size_t>(i)] - taken_[static_cast<std::size_t>(i)];
         if (change == 0.0f) continue;
-        subtract_codes(residual_.data(), change / static_cast<float>(dictionary_.scale),
-                       dictionary_.codes.data() + row(i) * dictionary_.width, dictionary_.width);
+        const float factor = dictionary_.mirrors(row(i)) ? -change : change;
+        subtract_codes(residual_.data(), factor / static_cast<float>(dictionary_.scale), dictionary_.code(row(i)),
+                       dictionary_.width);
         taken_[static_cast<std::size_t>(i)] = weights_[static_cast<std::size_t>(i)];
     }
     round_residual();

@@ -32,11 +32,12 @@ constexpr int kMaxAttempts = 240;          // 1.05^240 exceeds 1 / kSmallestPena
 
 class Path {
 public:
-    Path(const ScreenedDictionary& dictionary, const float* target, int64_t l0)
+    Path(const ScreenedDictionary& dictionary, const float* target, int64_t l0, bool is_signed)
         : dictionary_(dictionary),
           target_(target, target + dictionary.dimension),
           l0_(l0),
-          listed_(static_cast<size_t>(dictionary.count)) {}
+          signed_(is_signed),
+          listed_(static_cast<size_t>(2 * dictionary.count)) {}
 
     // Finds the path; afterwards penalty() and support() describe its last point.
     void run();
@@ -67,6 +68,7 @@ private:
     std::vector<double> target_, coordinates_;
     double coordinates_error_ = 0.0;
     int64_t l0_;
+    bool signed_;  // mirrored rows take part
     double penalty_ = 0.0;
     std::vector<uint8_t> listed_;
     std::vector<int32_t> rows_;           // the list of candidates; it only grows, and positions in it stay
@@ -77,13 +79,10 @@ private:
     std::vector<double> alpha_, beta_, factor_, fixed_, moving_;
     std::vector<Event> events_;
     std::vector<double> proved_;  // penalties of the events at which no row of the dictionary is missing
-    std::vector<const float*> pointers_;  // to the rows of the list
+    std::vector<const float*> pointers_;  // to the rows of the list,
+    std::vector<double> signs_;  // and what they are multiplied by
     size_t capacity_ = 0, factored_ = 0;  // of the factor: its stride, and rows that hold for the support
 };
-
-const float* row_of(const ScreenedDictionary& dictionary, int32_t row) {
-    return dictionary.rows + row * dictionary.dimension;
-}
 
 void Path::list(int32_t row) {
     if (listed_[static_cast<size_t>(row)]) return;
@@ -100,7 +99,7 @@ void Path::list_first(int64_t count) {
     const int16_t* codes = residual.codes.data();
     const int32_t threshold = screen_threshold(residual, 0.0);
     std::vector<Candidate> found;
-    screen_rows(dictionary_, 0, dictionary_.count, &codes, &threshold, 1, &found);
+    screen_rows(dictionary_, 0, dictionary_.count, signed_, &codes, &threshold, 1, &found);
     const auto first = std::min(static_cast<int64_t>(found.size()), count);
     std::partial_sort(found.begin(), found.begin() + first, found.end(), more_correlated);
     for (int64_t i = 0; i < first; ++i) list(found[static_cast<size_t>(i)].row);
@@ -110,11 +109,13 @@ void Path::list_first(int64_t count) {
 void Path::enter(int64_t position) {
     auto& products = products_[static_cast<size_t>(position)];
     if (const size_t known = products.size(); known < rows_.size()) {
-        const float* source = row_of(dictionary_, rows_[static_cast<size_t>(position)]);
+        const float* source = pointers_[static_cast<size_t>(position)];
+        const double sign = signs_[static_cast<size_t>(position)];
         const std::vector<double> wide(source, source + dictionary_.dimension);
         products.resize(rows_.size());
         dot_rows(pointers_.data() + known, static_cast<int64_t>(rows_.size() - known), wide.data(),
                  dictionary_.dimension, products.data() + known);
+        for (size_t i = known; i < rows_.size(); ++i) products[i] *= sign * signs_[i];
     }
     used_[static_cast<size_t>(position)] = 1;
     support_.push_back(position);
@@ -182,8 +183,8 @@ void Path::record(double penalty) {
     for (size_t p = 0; p < support_.size(); ++p) {
         const auto position = static_cast<size_t>(support_[p]);
         rows.push_back(pointers_[position]);
-        weights.push_back(alpha_[p] - penalty * beta_[p]);
-        subtract_row(dictionary_, rows_[position], weights[p], values.data());
+        weights.push_back(signs_[position] * (alpha_[p] - penalty * beta_[p]));
+        subtract_row(dictionary_, dictionary_.stored(rows_[position]), weights[p], values.data());
         error += std::fabs(weights[p]) * dictionary_.round_error;
     }
     subtract_rows(event.exact.data(), weights.data(), rows.data(), static_cast<int64_t>(rows.size()),
@@ -196,9 +197,13 @@ void Path::record(double penalty) {
 void Path::follow() {
     const size_t count = rows_.size(), known = correlations_.size();
     correlations_.resize(count);
-    for (size_t i = known; i < count; ++i) pointers_.push_back(row_of(dictionary_, rows_[i]));
+    for (size_t i = known; i < count; ++i) {
+        pointers_.push_back(dictionary_.source(rows_[i]));
+        signs_.push_back(dictionary_.sign(rows_[i]));
+    }
     dot_rows(pointers_.data() + known, static_cast<int64_t>(count - known), target_.data(), dictionary_.dimension,
              correlations_.data() + known);
+    for (size_t i = known; i < count; ++i) correlations_[i] *= signs_[i];
     products_.resize(count);
     used_.assign(count, 0);
     support_.clear();
@@ -264,14 +269,14 @@ bool Path::repair() {
         thresholds.push_back(screen_threshold(events_[e].residual, kNear * events_[e].penalty / 2));
     }
     std::vector<std::vector<Candidate>> found(codes.size());
-    screen_all(dictionary_, codes.data(), thresholds.data(), static_cast<int64_t>(codes.size()), found.data());
+    screen_all(dictionary_, signed_, codes.data(), thresholds.data(), static_cast<int64_t>(codes.size()), found.data());
     bool violated = false;
     proved_.resize(known);
     for (size_t e = known; e < events_.size() && !violated; ++e) {  // what follows a violation is another path
         for (const Candidate& candidate : found[e - known]) {
             if (listed_[static_cast<size_t>(candidate.row)]) continue;
-            const double exact =
-                dot(row_of(dictionary_, candidate.row), events_[e].exact.data(), dictionary_.dimension);
+            const double exact = dictionary_.sign(candidate.row) *
+                                 dot(dictionary_.source(candidate.row), events_[e].exact.data(), dictionary_.dimension);
             violated |= exact > events_[e].penalty / 2 * (1 + 1e-9);
         }
         if (!violated) proved_.push_back(events_[e].penalty);
@@ -287,7 +292,7 @@ void Path::run() {
     list_first(kFirstCandidates * (1 + l0_ / 8));
     follow();
     if (penalty_ == 0.0) {  // so many correlations are close to zero that the positive ones may be missing
-        list_first(dictionary_.count);
+        list_first(2 * dictionary_.count);
         follow();
     }
     for (int repairs = 0; repairs < kMaxRepairs && repair(); ++repairs) follow();
@@ -304,37 +309,38 @@ std::vector<int32_t> Path::support() const {
 }
 
 // Certifies the code at a penalty, starting from a support.
-void solve_at(const ScreenedDictionary& dictionary, const float* target, double penalty, double tolerance,
-              const std::vector<int32_t>& support, Problem& problem, RowMarks& marks, SparseCode& code) {
+void solve_at(const ScreenedDictionary& dictionary, const float* target, double penalty, bool is_signed,
+              double tolerance, const std::vector<int32_t>& support, Problem& problem, RowMarks& marks,
+              SparseCode& code) {
     problem.begin(target, penalty, tolerance, support.data(), static_cast<int64_t>(support.size()));
     std::vector<Candidate> found;
     do {
         found.clear();
         const int16_t* codes = problem.codes();
         const int32_t threshold = problem.threshold();
-        screen_all(dictionary, &codes, &threshold, 1, &found);
+        screen_all(dictionary, is_signed, &codes, &threshold, 1, &found);
     } while (!problem.advance(found, marks));
     problem.finish(code);
 }
 
 }  // namespace
 
-void Nnlasso::solve_l0(const float* targets, int64_t n, int64_t l0, double tolerance, int num_threads,
+void Nnlasso::solve_l0(const float* targets, int64_t n, int64_t l0, bool is_signed, double tolerance, int num_threads,
                        SparseCode* codes) {
     const ScreenedDictionary& dictionary = dictionary_;
     parallel_for(n, num_threads, [&](int64_t i, int) {
         const float* target = targets + i * dictionary.dimension;
-        Path path(dictionary, target, l0);
+        Path path(dictionary, target, l0, is_signed);
         path.run();
         codes[i] = SparseCode();
         if (path.penalty() == 0.0) return;  // no row correlates with the target: w = 0 for every lambda
         Problem problem(dictionary);
-        RowMarks marks(static_cast<size_t>(dictionary.count));
+        RowMarks marks(static_cast<size_t>(2 * dictionary.count));
         // The first penalty is the answer unless rows tie so closely that the path lost its way; then a slightly
         // larger one has few enough words, in the end that at which the path began.
         double penalty = path.penalty();
         for (int attempt = 0; attempt < kMaxAttempts; ++attempt, penalty *= 1.05) {
-            solve_at(dictionary, target, penalty, tolerance, path.support(), problem, marks, codes[i]);
+            solve_at(dictionary, target, penalty, is_signed, tolerance, path.support(), problem, marks, codes[i]);
             if (static_cast<int64_t>(codes[i].indices.size()) <= l0) break;
         }
     });

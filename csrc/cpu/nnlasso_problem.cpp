@@ -29,24 +29,34 @@ void Problem::begin(const float* target, double penalty, double tolerance, const
     drafting_ = n == 0;
     rounds_ = 0;
     largest_ = 0.0;
-    chosen_.clear();
-    rows_.clear();
+    choose_none();
     for (int64_t i = 0; i < n; ++i) choose(support[i], 0.0);
     solve_exactly();
     set_threshold();
 }
 
+// c . r of a row, exactly.
+double Problem::correlation(int32_t row) const {
+    return dictionary_.sign(row) * dot(dictionary_.source(row), residual_.data(), dictionary_.dimension);
+}
+
+void Problem::choose_none() {
+    chosen_.clear();
+    rows_.clear();
+    signs_.clear();
+    factors_.clear();
+}
+
 void Problem::choose(int32_t row, double weight) {
     chosen_.push_back(row);
-    rows_.push_back(dictionary_.rows + row * dictionary_.dimension);
-    weights_.push_back(weight);
+    rows_.push_back(dictionary_.source(row));
+    signs_.push_back(dictionary_.sign(row));
+    factors_.push_back(signs_.back() * weight);
 }
 
 template <class Code>
 void Problem::choose_support(const Code& code) {
-    chosen_.clear();
-    rows_.clear();
-    weights_.clear();
+    choose_none();
     for (int64_t i = 0; i < code.size(); ++i) {
         if (code.weight(i) > 0.0) choose(code.row(i), code.weight(i));
     }
@@ -60,10 +70,10 @@ void Problem::take_residual(const Code& code) {
     double error = coordinates_error_;
     choose_support(code);
     const auto n = static_cast<int64_t>(chosen_.size());
-    subtract_rows(residual_.data(), weights_.data(), rows_.data(), n, dictionary_.dimension);
+    subtract_rows(residual_.data(), factors_.data(), rows_.data(), n, dictionary_.dimension);
     for (std::size_t i = 0; i < chosen_.size(); ++i) {
-        subtract_row(dictionary_, chosen_[i], weights_[i], values_.data());
-        error += weights_[i] * dictionary_.round_error;
+        subtract_row(dictionary_, dictionary_.stored(chosen_[i]), factors_[i], values_.data());
+        error += std::fabs(factors_[i]) * dictionary_.round_error;
     }
     norm_ = std::sqrt(dot(residual_.data(), residual_.data(), dictionary_.dimension));
     screen_residual(dictionary_, values_.data(), error, norm_, screened_);
@@ -88,12 +98,10 @@ bool Problem::admit_violators(std::vector<Candidate>& candidates, RowMarks& mark
     const size_t first = std::min(open_.size(), 4 * kBlock);
     std::partial_sort(open_.begin(), open_.begin() + static_cast<int64_t>(first), open_.end(), more_correlated);
     largest_ = 0.0;
-    chosen_.clear();
-    rows_.clear();
+    choose_none();
     for (const Candidate& candidate : open_) {
-        const float* row = dictionary_.rows + candidate.row * dictionary_.dimension;
         if (candidate.product * screened_.unit - screened_.error <= penalty_ / 2 + slack_) {  // too close to tell
-            const double exact = dot(row, residual_.data(), dictionary_.dimension);
+            const double exact = correlation(candidate.row);
             largest_ = std::max(largest_, exact);
             if (exact <= penalty_ / 2 + slack_) continue;
         }
@@ -115,7 +123,7 @@ double Problem::moved() const {
 
 // The problem on the chosen rows.
 void Problem::solve_exactly() {
-    small_.admit(chosen_.data(), rows_.data(), static_cast<int64_t>(chosen_.size()));
+    small_.admit(chosen_.data(), rows_.data(), signs_.data(), static_cast<int64_t>(chosen_.size()));
     small_.solve(penalty_, slack_);
     take_residual(small_);
 }
@@ -155,8 +163,7 @@ bool Problem::refine(std::vector<Candidate>& candidates, RowMarks& marks) {
     if (reach > margin_) largest_ = std::max(largest_, penalty_ / 2 - margin_ + reach);
     if (steps == kMaxSteps) {
         for (const Candidate& candidate : candidates) {
-            const float* row = dictionary_.rows + candidate.row * dictionary_.dimension;
-            largest_ = std::max(largest_, dot(row, residual_.data(), dictionary_.dimension));
+            largest_ = std::max(largest_, correlation(candidate.row));
         }
     }
     return true;
@@ -168,18 +175,18 @@ void Problem::finish(SparseCode& code) const {
     code.values.clear();
     std::vector<int64_t> order;
     for (int64_t i = 0; i < small_.size(); ++i) {
-        const double exact =
-            dot(dictionary_.rows + small_.row(i) * dictionary_.dimension, residual_.data(), dictionary_.dimension);
+        const double exact = correlation(small_.row(i));
         largest = std::max(largest, exact);
         if (small_.weight(i) <= 0.0) continue;
         off = std::max(off, std::fabs(2 * exact - penalty_));
         total += small_.weight(i);
         order.push_back(i);
     }
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return small_.row(a) < small_.row(b); });
+    const auto stored = [&](int64_t i) { return dictionary_.stored(small_.row(i)); };
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return stored(a) < stored(b); });
     for (int64_t i : order) {
-        code.indices.push_back(small_.row(i));
-        code.values.push_back(small_.weight(i));
+        code.indices.push_back(static_cast<int32_t>(stored(i)));
+        code.values.push_back(dictionary_.sign(small_.row(i)) * small_.weight(i));
     }
     code.penalty = penalty_;
     code.rounds = rounds_;

@@ -27,6 +27,8 @@ public:
     void finish(SparseCode& code) const;
 
 private:
+    double correlation(int32_t row) const;
+    void choose_none();
     void choose(int32_t row, double weight);
     template <class Code>
     void choose_support(const Code& code);
@@ -49,9 +51,9 @@ private:
     double norm_ = 0.0;                               // of the residual
     ScreenedResidual screened_;
     std::vector<Candidate> open_;
-    std::vector<int32_t> chosen_;                     // rows about to be used, with their weights
+    std::vector<int32_t> chosen_;                     // rows about to be used
     std::vector<const float*> rows_;
-    std::vector<double> weights_;
+    std::vector<double> signs_, factors_;             // factors_: sign times weight
     int32_t threshold_ = 0;
     double margin_ = 0.0;   // rows with c . r < lambda / 2 - margin are left out of the list
     double largest_ = 0.0;  // exact maximum of c . r over the rows outside the working set that may exceed lambda / 2

@@ -39,8 +39,8 @@ inline void multiply(const int16_t* const* rows, const int16_t* const* residuals
 }
 
 template <int R, int T>
-inline void screen_tile(const ScreenedDictionary& dictionary, int64_t row, const int16_t* const* residuals,
-                        const int32_t* thresholds, std::vector<Candidate>* found) {
+inline void screen_tile(const ScreenedDictionary& dictionary, int64_t row, bool mirrored,
+                        const int16_t* const* residuals, const int32_t* thresholds, std::vector<Candidate>* found) {
     const int16_t* rows[R];
     for (int i = 0; i < R; ++i) rows[i] = dictionary.codes.data() + (row + i) * dictionary.width;
     int32_t products[R][T];
@@ -50,18 +50,22 @@ inline void screen_tile(const ScreenedDictionary& dictionary, int64_t row, const
             if (products[i][t] >= thresholds[t]) {
                 found[t].push_back({static_cast<int32_t>(row + i), products[i][t]});
             }
+            if (mirrored && -products[i][t] >= thresholds[t]) {
+                found[t].push_back({static_cast<int32_t>(dictionary.count + row + i), -products[i][t]});
+            }
         }
     }
 }
 
 template <int T>
-inline void screen_strip(const ScreenedDictionary& dictionary, int64_t begin, int64_t end,
+inline void screen_strip(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, bool mirrored,
                          const int16_t* const* residuals, const int32_t* thresholds, std::vector<Candidate>* found) {
     int64_t row = begin;
     // One residual is bound by memory: rows one after the other are the simplest stream to fetch ahead.
     constexpr int64_t kStep = T == 1 ? 1 : kRows;
-    for (; row + kStep <= end; row += kStep) screen_tile<kStep, T>(dictionary, row, residuals, thresholds, found);
-    for (; row < end; ++row) screen_tile<1, T>(dictionary, row, residuals, thresholds, found);
+    for (; row + kStep <= end; row += kStep)
+        screen_tile<kStep, T>(dictionary, row, mirrored, residuals, thresholds, found);
+    for (; row < end; ++row) screen_tile<1, T>(dictionary, row, mirrored, residuals, thresholds, found);
 }
 
 // Q^T r: float32 in short runs, float64 across them, so that the error stays below kFlush units of rounding.
@@ -221,10 +225,10 @@ double screen_coordinates(const ScreenedDictionary& dictionary, const double* ve
 }
 
 FASTCONCEPT_CLONES
-void subtract_row(const ScreenedDictionary& dictionary, int64_t row, double weight, double* __restrict values) {
+void subtract_row(const ScreenedDictionary& dictionary, int64_t row, double factor, double* __restrict values) {
     const int16_t* __restrict codes = dictionary.codes.data() + row * dictionary.width;
-    const double factor = weight / dictionary.scale;
-    for (int64_t c = 0; c < dictionary.width; ++c) values[c] -= factor * codes[c];
+    const double step = factor / dictionary.scale;
+    for (int64_t c = 0; c < dictionary.width; ++c) values[c] -= step * codes[c];
 }
 
 FASTCONCEPT_CLONES
@@ -260,19 +264,20 @@ int32_t screen_threshold(const ScreenedResidual& residual, double value) {
 }
 
 FASTCONCEPT_CLONES
-void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, const int16_t* const* residuals,
-                 const int32_t* thresholds, int64_t m, std::vector<Candidate>* found) {
+void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, bool mirrored,
+                 const int16_t* const* residuals, const int32_t* thresholds, int64_t m, std::vector<Candidate>* found) {
     int64_t t = 0;
     for (; t + kTargets <= m; t += kTargets) {
-        screen_strip<kTargets>(dictionary, begin, end, residuals + t, thresholds + t, found + t);
+        screen_strip<kTargets>(dictionary, begin, end, mirrored, residuals + t, thresholds + t, found + t);
     }
-    for (; t < m; ++t) screen_strip<1>(dictionary, begin, end, residuals + t, thresholds + t, found + t);
+    for (; t < m; ++t) screen_strip<1>(dictionary, begin, end, mirrored, residuals + t, thresholds + t, found + t);
 }
 
-void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* residuals, const int32_t* thresholds,
-                int64_t m, std::vector<Candidate>* found) {
+void screen_all(const ScreenedDictionary& dictionary, bool mirrored, const int16_t* const* residuals,
+                const int32_t* thresholds, int64_t m, std::vector<Candidate>* found) {
     for (int64_t row = 0; row < dictionary.count; row += kRowBlock) {
-        screen_rows(dictionary, row, std::min(row + kRowBlock, dictionary.count), residuals, thresholds, m, found);
+        screen_rows(dictionary, row, std::min(row + kRowBlock, dictionary.count), mirrored, residuals, thresholds, m,
+                    found);
     }
 }
 
@@ -282,14 +287,17 @@ void screen_gram(const ScreenedDictionary& dictionary, const int32_t* rows, int6
     const int16_t* left[kRows];
     const int16_t* right[kTargets];
     int32_t sums[kRows][kTargets];
-    const auto codes = [&](int32_t row) { return dictionary.codes.data() + row * dictionary.width; };
     for (int64_t i = 0; i < m; i += kTargets) {  // the last tiles repeat their last rows
-        for (int64_t t = 0; t < kTargets; ++t) right[t] = codes(chosen[std::min(i + t, m - 1)]);
+        for (int64_t t = 0; t < kTargets; ++t) right[t] = dictionary.code(chosen[std::min(i + t, m - 1)]);
         for (int64_t j = 0; j < n; j += kRows) {
-            for (int64_t r = 0; r < kRows; ++r) left[r] = codes(rows[std::min(j + r, n - 1)]);
+            for (int64_t r = 0; r < kRows; ++r) left[r] = dictionary.code(rows[std::min(j + r, n - 1)]);
             multiply<kRows, kTargets>(left, right, dictionary.width, sums);
             for (int64_t t = 0; t < std::min(kTargets, m - i); ++t) {
-                for (int64_t r = 0; r < std::min(kRows, n - j); ++r) products[(i + t) * n + j + r] = sums[r][t];
+                const bool mirrored = dictionary.mirrors(chosen[i + t]);
+                for (int64_t r = 0; r < std::min(kRows, n - j); ++r) {
+                    products[(i + t) * n + j + r] =
+                        mirrored == dictionary.mirrors(rows[j + r]) ? sums[r][t] : -sums[r][t];
+                }
             }
         }
     }
@@ -301,15 +309,17 @@ void screen_list(const ScreenedDictionary& dictionary, const int16_t* residual, 
     int32_t products[kRows][1];
     for (int64_t first = 0; first < n; first += kRows) {
         for (int64_t i = 0; i < kRows; ++i) {  // rows lie apart: no hardware fetches the next ones ahead
-            const int16_t* later =
-                dictionary.codes.data() + list[std::min(first + kAhead + i, n - 1)].row * dictionary.width;
+            const int16_t* later = dictionary.code(list[std::min(first + kAhead + i, n - 1)].row);
             for (int64_t c = 0; c < dictionary.width; c += kScreenLanes) __builtin_prefetch(later + c);
         }
         for (int64_t i = 0; i < kRows; ++i) {  // the last group repeats its last row
-            rows[i] = dictionary.codes.data() + list[std::min(first + i, n - 1)].row * dictionary.width;
+            rows[i] = dictionary.code(list[std::min(first + i, n - 1)].row);
         }
         multiply<kRows, 1>(rows, &residual, dictionary.width, products);
-        for (int64_t i = 0; i < std::min(kRows, n - first); ++i) list[first + i].product = products[i][0];
+        for (int64_t i = 0; i < std::min(kRows, n - first); ++i) {
+            Candidate& candidate = list[first + i];
+            candidate.product = dictionary.mirrors(candidate.row) ? -products[i][0] : products[i][0];
+        }
     }
 }
 

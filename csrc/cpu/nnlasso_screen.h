@@ -40,10 +40,19 @@ constexpr int64_t kScreenLanes = 32;
 constexpr double kCodeNorm = 46000.0;  // of a and of b: with rounding their product stays below 2^31
 
 // A dictionary with its integer copy; the rows themselves are kept by reference.
+//
+// Weights of either sign are weights >= 0 over twice the rows: row count + j is -c_j. Nothing is stored for these
+// mirrored rows; whatever reads a row reads the stored one and applies the sign.
 struct ScreenedDictionary {
     // rows is (count, dimension); basis is (dimension, rank) with orthonormal columns that span the rows well, or null.
     ScreenedDictionary(const float* rows, int64_t count, int64_t dimension, const float* basis, int64_t rank,
                        int num_threads);
+
+    bool mirrors(int32_t row) const { return row >= count; }
+    double sign(int32_t row) const { return mirrors(row) ? -1.0 : 1.0; }
+    int64_t stored(int32_t row) const { return mirrors(row) ? row - count : row; }
+    const float* source(int32_t row) const { return rows + stored(row) * dimension; }
+    const int16_t* code(int32_t row) const { return codes.data() + stored(row) * width; }
 
     const float* rows;
     int64_t count, dimension;
@@ -79,8 +88,9 @@ inline bool more_correlated(const Candidate& a, const Candidate& b) {
 // values = Q^T vector, (width,); returns a bound of the norm of its error. `norm` is that of the vector.
 double screen_coordinates(const ScreenedDictionary& dictionary, const double* vector, double norm, double* values);
 
-// values -= weight * a / scale for one row: subtracts about its coordinates, wrong by at most weight * round_error.
-void subtract_row(const ScreenedDictionary& dictionary, int64_t row, double weight, double* values);
+// values -= factor * a / scale for one stored row: subtracts about its coordinates, wrong by at most
+// |factor| * round_error.
+void subtract_row(const ScreenedDictionary& dictionary, int64_t row, double factor, double* values);
 
 // Rounds the coordinates of a residual; `error` bounds what they are wrong by, `norm` is the norm of the residual.
 void screen_residual(const ScreenedDictionary& dictionary, const double* values, double error, double norm,
@@ -89,13 +99,14 @@ void screen_residual(const ScreenedDictionary& dictionary, const double* values,
 // Smallest integer product that a row with c . r >= value can have.
 int32_t screen_threshold(const ScreenedResidual& residual, double value);
 
-// Appends to found[t], for each of m residuals, the rows in [begin, end) with product >= thresholds[t], ascending.
-void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, const int16_t* const* residuals,
-                 const int32_t* thresholds, int64_t m, std::vector<Candidate>* found);
+// Appends to found[t], for each of m residuals, the rows in [begin, end) with product >= thresholds[t], ascending;
+// with `mirrored` their mirrored rows as well, each right after the row itself.
+void screen_rows(const ScreenedDictionary& dictionary, int64_t begin, int64_t end, bool mirrored,
+                 const int16_t* const* residuals, const int32_t* thresholds, int64_t m, std::vector<Candidate>* found);
 
 // The same over the whole dictionary, in blocks of rows that stay in the first cache.
-void screen_all(const ScreenedDictionary& dictionary, const int16_t* const* residuals, const int32_t* thresholds,
-                int64_t m, std::vector<Candidate>* found);
+void screen_all(const ScreenedDictionary& dictionary, bool mirrored, const int16_t* const* residuals,
+                const int32_t* thresholds, int64_t m, std::vector<Candidate>* found);
 
 // products[i * n + j] = a_chosen[i] . a_rows[j], exact integers.
 void screen_gram(const ScreenedDictionary& dictionary, const int32_t* rows, int64_t n, const int32_t* chosen, int64_t m,

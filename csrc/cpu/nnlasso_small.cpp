@@ -158,19 +158,20 @@ void SmallProblem::grow(int64_t needed) {
     gradient_.resize(static_cast<std::size_t>(capacity_));
 }
 
-void SmallProblem::admit(const int32_t* indices, const float* const* rows, int64_t n) {
+void SmallProblem::admit(const int32_t* indices, const float* const* rows, const double* signs, int64_t n) {
     const int64_t used = size(), total = used + n, width = (dimension_ + kLanes - 1) / kLanes * kLanes;
     grow(total);
     wide_.resize(static_cast<std::size_t>(std::max<int64_t>(total * width, static_cast<int64_t>(wide_.size()))));
     for (int64_t i = 0; i < n; ++i) {
         double* wide = wide_.data() + (used + i) * width;
-        std::copy_n(rows[i], dimension_, wide);
+        for (int64_t c = 0; c < dimension_; ++c) wide[c] = signs[i] * rows[i][c];
         std::fill(wide + dimension_, wide + width, 0.0);
         indices_.push_back(indices[i]);
         weights_.push_back(0.0);
     }
     products_.resize(static_cast<std::size_t>(total));
     dot_rows(rows, n, target_, dimension_, products_.data() + used);
+    for (int64_t i = 0; i < n; ++i) products_[static_cast<std::size_t>(used + i)] *= signs[i];
     multiply_rows(wide_.data(), used, total, width, gram_.data(), capacity_);
     for (int64_t i = used; i < total; ++i) {
         for (int64_t j = 0; j < i; ++j) gram_[static_cast<std::size_t>(j * capacity_ + i)] = gram(i, j);

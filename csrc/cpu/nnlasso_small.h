@@ -27,8 +27,8 @@ public:
 
     // Forgets all rows and takes another target (dimension doubles, kept by reference).
     void reset(const double* target);
-    // Adds rows of the dictionary, which are kept by reference, with weight zero.
-    void admit(const int32_t* indices, const float* const* rows, int64_t n);
+    // Adds rows, each times its sign, with weight zero.
+    void admit(const int32_t* indices, const float* const* rows, const double* signs, int64_t n);
     // Finds the minimiser; rows outside the support violate c . r <= lambda / 2 by at most slack.
     void solve(double penalty, double slack);
 

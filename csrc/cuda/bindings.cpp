@@ -145,37 +145,45 @@ Problems problems_at(const std::array<uintptr_t, 12>& arrays, int32_t capacity, 
             dims};
 }
 
-void bind_nnlasso_solve(uintptr_t dictionary, const std::array<uintptr_t, 12>& problems, int32_t capacity, int32_t dims,
-                        uintptr_t active, int64_t count, double tolerance, bool doubles, uintptr_t residuals,
-                        uintptr_t stream) {
+Rows rows_at(uintptr_t dictionary, int64_t words) {
+    require(words >= 0 && words < (int64_t{1} << 30), "too many words");
+    return {at<const float>(dictionary), words};
+}
+
+void bind_nnlasso_solve(uintptr_t dictionary, int64_t words, const std::array<uintptr_t, 12>& problems,
+                        int32_t capacity, int32_t dims, uintptr_t active, int64_t count, double tolerance, bool doubles,
+                        uintptr_t residuals, uintptr_t stream) {
     require(count >= 0 && count <= kMaxGrid, "too many problems");
     const Problems all = problems_at(problems, capacity, dims);
     const Active some{at<const int32_t>(active), count};
+    const Rows rows = rows_at(dictionary, words);
     if (doubles) {
-        nnlasso_solve(at<const float>(dictionary), all, some, tolerance, at<double>(residuals), stream_at(stream));
+        nnlasso_solve(rows, all, some, tolerance, at<double>(residuals), stream_at(stream));
     } else {
-        nnlasso_solve(at<const float>(dictionary), all, some, tolerance, at<float>(residuals), stream_at(stream));
+        nnlasso_solve(rows, all, some, tolerance, at<float>(residuals), stream_at(stream));
     }
 }
 
 void bind_nnlasso_select(uintptr_t correlations, int64_t words, int64_t pitch,
                          const std::array<uintptr_t, 12>& problems, int32_t capacity, int32_t dims, uintptr_t active,
-                         int64_t count, double tolerance, bool doubles, uintptr_t stream) {
+                         int64_t count, bool is_signed, double tolerance, bool doubles, uintptr_t stream) {
     require(count >= 0 && count <= kMaxGrid && words >= 0 && pitch >= words, "one column per word");
     const Problems all = problems_at(problems, capacity, dims);
     const Active some{at<const int32_t>(active), count};
     if (doubles) {
-        nnlasso_select(at<const double>(correlations), words, pitch, all, some, tolerance, stream_at(stream));
+        nnlasso_select(at<const double>(correlations), words, pitch, all, some, is_signed, tolerance,
+                       stream_at(stream));
     } else {
-        nnlasso_select(at<const float>(correlations), words, pitch, all, some, tolerance, stream_at(stream));
+        nnlasso_select(at<const float>(correlations), words, pitch, all, some, is_signed, tolerance, stream_at(stream));
     }
 }
 
-void bind_nnlasso_pack(const std::array<uintptr_t, 12>& problems, int32_t capacity, int32_t dims, int64_t count,
-                       uintptr_t indptr, uintptr_t indices, uintptr_t values, uintptr_t stream) {
+void bind_nnlasso_pack(uintptr_t dictionary, int64_t words, const std::array<uintptr_t, 12>& problems, int32_t capacity,
+                       int32_t dims, int64_t count, uintptr_t indptr, uintptr_t indices, uintptr_t values,
+                       uintptr_t stream) {
     require(count >= 0 && count <= kMaxGrid, "too many problems");
-    nnlasso_pack(problems_at(problems, capacity, dims), count, at<const int64_t>(indptr), at<int32_t>(indices),
-                 at<double>(values), stream_at(stream));
+    nnlasso_pack(rows_at(dictionary, words), problems_at(problems, capacity, dims), count, at<const int64_t>(indptr),
+                 at<int32_t>(indices), at<double>(values), stream_at(stream));
 }
 
 // In the order of the fields of Paths.
@@ -194,20 +202,21 @@ Paths paths_at(const std::array<uintptr_t, 9>& arrays, int32_t capacity, int32_t
             dims};
 }
 
-void bind_nnlasso_path_segment(uintptr_t dictionary, const std::array<uintptr_t, 9>& paths, int32_t capacity,
-                               int32_t dims, uintptr_t active, int64_t count, uintptr_t vectors, uintptr_t stream) {
+void bind_nnlasso_path_segment(uintptr_t dictionary, int64_t words, const std::array<uintptr_t, 9>& paths,
+                               int32_t capacity, int32_t dims, uintptr_t active, int64_t count, uintptr_t vectors,
+                               uintptr_t stream) {
     require(count >= 0 && count <= kMaxGrid, "too many problems");
-    nnlasso_path_segment(at<const float>(dictionary), paths_at(paths, capacity, dims),
+    nnlasso_path_segment(rows_at(dictionary, words), paths_at(paths, capacity, dims),
                          {at<const int32_t>(active), count}, at<double>(vectors), stream_at(stream));
 }
 
 void bind_nnlasso_path_event(uintptr_t correlations, int64_t words, int64_t pitch,
                              const std::array<uintptr_t, 9>& paths, int32_t capacity, int32_t dims, uintptr_t active,
-                             int64_t count, int32_t l0, uintptr_t stream) {
+                             int64_t count, bool is_signed, int32_t l0, uintptr_t stream) {
     require(count >= 0 && count <= kMaxGrid && words >= 0 && pitch >= words, "one column per word");
     require(l0 >= 1 && l0 <= capacity, "room for every word of a path");
     nnlasso_path_event(at<const double>(correlations), words, pitch, paths_at(paths, capacity, dims),
-                       {at<const int32_t>(active), count}, l0, stream_at(stream));
+                       {at<const int32_t>(active), count}, is_signed, l0, stream_at(stream));
 }
 
 }  // namespace

@@ -27,11 +27,12 @@ __device__ int keep_support(const SmallProblem& small, const int32_t* ids, int32
 }
 
 template <class Value>
-__global__ void solve_kernel(const float* __restrict__ dictionary, Problems problems, Active active, double tolerance,
-                             Value* __restrict__ residuals) {
+__global__ void solve_kernel(const float* __restrict__ data, int64_t count, Problems problems, Active active,
+                             double tolerance, Value* __restrict__ residuals) {
     DYNAMIC_SHARED(bytes);
     SHARED_ARRAY(double, scratch, kSolveWarps);
     SHARED_ARRAY(int32_t, kept, 1);
+    const Rows dictionary{data, count};
     const int64_t problem = active.rows[blockIdx.x];
     int32_t* words = problems.words + problem * problems.capacity;
     double* weights = problems.weights + problem * problems.capacity;
@@ -58,9 +59,7 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
     double square = 0.0, rounded_square = 0.0, alignment = 0.0, total = 0.0;
     for (int at = threadIdx.x; at < problems.dims; at += kSolveBlock) {
         double residual = target[at];
-        for (int k = 0; k < support; ++k)
-            residual -=
-                weights[k] * static_cast<double>(dictionary[static_cast<int64_t>(words[k]) * problems.dims + at]);
+        for (int k = 0; k < support; ++k) residual -= weights[k] * dictionary.at(words[k], problems.dims, at);
         const Value rounded = static_cast<Value>(residual);
         residuals[static_cast<int64_t>(blockIdx.x) * problems.dims + at] = rounded;
         square += residual * residual;
@@ -84,12 +83,19 @@ __global__ void solve_kernel(const float* __restrict__ dictionary, Problems prob
     }
 }
 
+// A word with its correlation; the mirrored word where that is negative and weights may be.
+__device__ Candidate facing(double value, int64_t word, int64_t words, bool is_signed) {
+    if (is_signed && value < 0.0) return {-value, static_cast<int32_t>(words + word)};
+    return {value, static_cast<int32_t>(word)};
+}
+
 // The thread's best word above `least` that comes after `taken`.
 template <class Value>
-__device__ Candidate next_candidate(const Value* row, int64_t words, double least, const Candidate& taken) {
+__device__ Candidate next_candidate(const Value* row, int64_t words, bool is_signed, double least,
+                                    const Candidate& taken) {
     Candidate best{0.0, -1};
     for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) {
-        const Candidate here{static_cast<double>(row[j]), static_cast<int32_t>(j)};
+        const Candidate here = facing(static_cast<double>(row[j]), j, words, is_signed);
         if (here.value > least && (taken.word < 0 || before(taken, here)) && here.word != taken.word &&
             before(here, best))
             best = here;
@@ -108,7 +114,7 @@ __device__ double relative_gap(double primal, double square, double alignment, d
 
 template <class Value>
 __global__ void select_kernel(const Value* __restrict__ correlations, int64_t words, int64_t pitch, Problems problems,
-                              Active active, double tolerance) {
+                              Active active, bool is_signed, double tolerance) {
     SHARED_ARRAY(double, scratch, kSolveWarps);
     SHARED_ARRAY(Candidate, candidates, kSolveWarps);
     const int64_t problem = active.rows[blockIdx.x];
@@ -117,9 +123,13 @@ __global__ void select_kernel(const Value* __restrict__ correlations, int64_t wo
     const int support = problems.support[problem];
     const double penalty = problems.penalties[problem];
     double largest = 0.0, uneven = 0.0;
-    for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) largest = fmax(largest, static_cast<double>(row[j]));
-    for (int k = threadIdx.x; k < support; k += kSolveBlock)
-        uneven = fmax(uneven, fabs(2.0 * static_cast<double>(row[chosen[k]]) - penalty));
+    for (int64_t j = threadIdx.x; j < words; j += kSolveBlock)
+        largest = fmax(largest, facing(static_cast<double>(row[j]), j, words, is_signed).value);
+    for (int k = threadIdx.x; k < support; k += kSolveBlock) {
+        const bool mirrored = chosen[k] >= words;
+        const double value = static_cast<double>(row[mirrored ? chosen[k] - words : chosen[k]]);
+        uneven = fmax(uneven, fabs(2.0 * (mirrored ? -value : value) - penalty));
+    }
     largest = block_max(largest, scratch);
     uneven = block_max(uneven, scratch);
     const double gap =
@@ -129,7 +139,7 @@ __global__ void select_kernel(const Value* __restrict__ correlations, int64_t wo
     if (status == kUnfinished) {
         const double least = 0.5 * penalty * (1.0 + kSlack * tolerance);
         const Candidate none{0.0, -1};
-        Candidate own = next_candidate(row, words, least, none);
+        Candidate own = next_candidate(row, words, is_signed, least, none);
         for (int added = 0; added < kNewWords;) {
             const Candidate winner = block_first(own, candidates);
             if (winner.word < 0) break;
@@ -141,7 +151,7 @@ __global__ void select_kernel(const Value* __restrict__ correlations, int64_t wo
                 ++count;
                 ++added;
             }
-            if (own.word == winner.word) own = next_candidate(row, words, least, winner);
+            if (own.word == winner.word) own = next_candidate(row, words, is_signed, least, winner);
             if (support == problems.capacity) break;
         }
         if (count == support) status = support == problems.capacity ? kOverflow : kStalled;
@@ -154,16 +164,17 @@ __global__ void select_kernel(const Value* __restrict__ correlations, int64_t wo
     }
 }
 
-__global__ void pack_kernel(Problems problems, const int64_t* __restrict__ indptr, int32_t* __restrict__ indices,
-                            double* __restrict__ values) {
+__global__ void pack_kernel(Rows dictionary, Problems problems, const int64_t* __restrict__ indptr,
+                            int32_t* __restrict__ indices, double* __restrict__ values) {
     const int64_t problem = blockIdx.x, first = problem * problems.capacity;
     const int support = problems.support[problem];
     for (int k = threadIdx.x; k < support; k += kSolveBlock) {
-        const int32_t word = problems.words[first + k];
+        const int32_t word = dictionary.stored(problems.words[first + k]);
+        const double weight = problems.weights[first + k];
         int64_t place = indptr[problem];
-        for (int other = 0; other < support; ++other) place += problems.words[first + other] < word;
+        for (int other = 0; other < support; ++other) place += dictionary.stored(problems.words[first + other]) < word;
         indices[place] = word;
-        values[place] = problems.weights[first + k];
+        values[place] = dictionary.mirrors(problems.words[first + k]) ? -weight : weight;
     }
 }
 
@@ -176,24 +187,25 @@ size_t solve_shared_bytes(int32_t capacity) {
 }
 
 template <class Value>
-void nnlasso_solve(const float* dictionary, const Problems& problems, const Active& active, double tolerance,
+void nnlasso_solve(const Rows& dictionary, const Problems& problems, const Active& active, double tolerance,
                    Value* residuals, Stream stream) {
     if (problems.capacity > kMostWords) throw std::invalid_argument("nnlasso: capacity above 128 words");
     launch("nnlasso solve", solve_kernel<Value>, dim3(static_cast<unsigned>(active.count)), kSolveBlock,
-           solve_shared_bytes(problems.capacity), stream, dictionary, problems, active, tolerance, residuals);
+           solve_shared_bytes(problems.capacity), stream, dictionary.data, dictionary.count, problems, active,
+           tolerance, residuals);
 }
 
 template <class Value>
 void nnlasso_select(const Value* correlations, int64_t words, int64_t pitch, const Problems& problems,
-                    const Active& active, double tolerance, Stream stream) {
+                    const Active& active, bool is_signed, double tolerance, Stream stream) {
     launch("nnlasso select", select_kernel<Value>, dim3(static_cast<unsigned>(active.count)), kSolveBlock, 0, stream,
-           correlations, words, pitch, problems, active, tolerance);
+           correlations, words, pitch, problems, active, is_signed, tolerance);
 }
 
-void nnlasso_pack(const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices, double* values,
-                  Stream stream) {
-    launch("nnlasso pack", pack_kernel, dim3(static_cast<unsigned>(n)), kSolveBlock, 0, stream, problems, indptr,
-           indices, values);
+void nnlasso_pack(const Rows& dictionary, const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices,
+                  double* values, Stream stream) {
+    launch("nnlasso pack", pack_kernel, dim3(static_cast<unsigned>(n)), kSolveBlock, 0, stream, dictionary, problems,
+           indptr, indices, values);
 }
 
 FASTCONCEPT_NNLASSO(template, float)

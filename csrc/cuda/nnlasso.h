@@ -3,6 +3,7 @@
 // One round, driven from outside: `solve` makes every unfinished problem exact on its words (one block each, float64
 // in shared memory) and writes its residual; one matrix product gives the correlations of all residuals with the whole
 // dictionary; `select` certifies each problem or adds the words that violate 2 c . r <= lambda the most.
+// The signed lasso, with any w and sum(|w|), is the same over the rows and their mirror images (Rows below).
 // All pointers are device memory; the caller owns every buffer.
 #pragma once
 
@@ -17,6 +18,22 @@ enum Status : int32_t {
     kSolved = 1,    // the gap is within the tolerance
     kStalled = 2,   // no violation left that this precision can see; gap and kkt say how good it is
     kOverflow = 3,  // more words needed than the capacity holds
+};
+
+// The dictionary, (count, dims). Words count .. 2 * count - 1 are its mirrored rows: count + j is -c_j, and nothing is
+// stored for it.
+struct Rows {
+    const float* data = nullptr;
+    int64_t count = 0;
+
+#if defined(__CUDACC__) || defined(FASTCONCEPT_HOST_EMULATION)
+    __device__ bool mirrors(int32_t word) const { return word >= count; }
+    __device__ int32_t stored(int32_t word) const { return mirrors(word) ? word - static_cast<int32_t>(count) : word; }
+    __device__ double at(int32_t word, int dims, int column) const {
+        const double value = data[static_cast<int64_t>(stored(word)) * dims + column];
+        return mirrors(word) ? -value : value;
+    }
+#endif
 };
 
 // Per problem; n problems, `capacity` places for words each.
@@ -46,19 +63,19 @@ struct Active {
 // Shared memory that `solve` needs for a capacity; what the device offers bounds the capacity.
 size_t solve_shared_bytes(int32_t capacity);
 
-// dictionary: (words, dims) float32; residuals: (active.count, dims).
+// residuals: (active.count, dims).
 template <class Value>
-void nnlasso_solve(const float* dictionary, const Problems& problems, const Active& active, double tolerance,
+void nnlasso_solve(const Rows& dictionary, const Problems& problems, const Active& active, double tolerance,
                    Value* residuals, Stream stream);
 
-// correlations: (active.count, pitch) of which `words` columns are used.
+// correlations: (active.count, pitch) of which `words` columns are used. `is_signed`: mirrored rows take part.
 template <class Value>
 void nnlasso_select(const Value* correlations, int64_t words, int64_t pitch, const Problems& problems,
-                    const Active& active, double tolerance, Stream stream);
+                    const Active& active, bool is_signed, double tolerance, Stream stream);
 
-// Words of each support in rising order, with their weights, at indptr[problem].
-void nnlasso_pack(const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices, double* values,
-                  Stream stream);
+// Stored words of each support in rising order, with their weights, negative for mirrored rows, at indptr[problem].
+void nnlasso_pack(const Rows& dictionary, const Problems& problems, int64_t n, const int64_t* indptr, int32_t* indices,
+                  double* values, Stream stream);
 
 // The regularisation path of many targets, one event (a word enters, or its weight reaches zero) per round: `segment`
 // writes how the residual depends on lambda while the support stays, r = fixed + lambda * moving; one matrix product
@@ -78,17 +95,18 @@ struct Paths {
     int32_t dims = 0;
 };
 
-// dictionary: (words, dims) float32; vectors: (2 * active.count, dims), fixed and moving of each.
-void nnlasso_path_segment(const float* dictionary, const Paths& paths, const Active& active, double* vectors,
+// vectors: (2 * active.count, dims), fixed and moving of each.
+void nnlasso_path_segment(const Rows& dictionary, const Paths& paths, const Active& active, double* vectors,
                           Stream stream);
 
 // correlations: (2 * active.count, pitch) of which `words` columns are used.
 void nnlasso_path_event(const double* correlations, int64_t words, int64_t pitch, const Paths& paths,
-                        const Active& active, int32_t l0, Stream stream);
+                        const Active& active, bool is_signed, int32_t l0, Stream stream);
 
 #define FASTCONCEPT_NNLASSO(PREFIX, VALUE)                                                                             \
-    PREFIX void nnlasso_solve<VALUE>(const float*, const Problems&, const Active&, double, VALUE*, Stream);            \
-    PREFIX void nnlasso_select<VALUE>(const VALUE*, int64_t, int64_t, const Problems&, const Active&, double, Stream);
+    PREFIX void nnlasso_solve<VALUE>(const Rows&, const Problems&, const Active&, double, VALUE*, Stream);             \
+    PREFIX void nnlasso_select<VALUE>(const VALUE*, int64_t, int64_t, const Problems&, const Active&, bool, double,    \
+                                      Stream);
 FASTCONCEPT_NNLASSO(extern template, float)
 FASTCONCEPT_NNLASSO(extern template, double)
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "launch.h"
+#include "nnlasso.h"
 #include "nnlasso_small.h"
 
 namespace fastconcept::cuda {
@@ -41,7 +42,7 @@ __device__ inline SmallProblem carve(unsigned char* bytes, int capacity) {
 
 // Gram matrix of the words and their products with the target, summed in float64. A thread owns 2 x 2 entries at a
 // time; the words' columns pass through shared memory (which the factor needs only later).
-__device__ inline void fill_gram(const float* dictionary, const float* target, const int32_t* words, int dims,
+__device__ inline void fill_gram(const Rows& dictionary, const float* target, const int32_t* words, int dims,
                                  const SmallProblem& small) {
     double* staged = small.factor;
     const int count = small.count, pairs = (count + 1) / 2, tiles = pairs * (pairs + 1) / 2;
@@ -54,8 +55,9 @@ __device__ inline void fill_gram(const float* dictionary, const float* target, c
         for (int start = 0; start < dims; start += kColumns) {
             for (int item = threadIdx.x; item < (count + 1) * kColumns; item += kSolveBlock) {
                 const int word = item / kColumns, at = start + item % kColumns;
-                const float* source = word < count ? dictionary + static_cast<int64_t>(words[word]) * dims : target;
-                staged[word * kStride + item % kColumns] = at < dims ? static_cast<double>(source[at]) : 0.0;
+                double value = 0.0;
+                if (at < dims) value = word < count ? dictionary.at(words[word], dims, at) : target[at];
+                staged[word * kStride + item % kColumns] = value;
             }
             __syncthreads();
             for (int k = 0; busy && k < kColumns; ++k) {

@@ -9,9 +9,10 @@ constexpr double kSmallestPenalty = 1e-4;  // the path ends at this share of the
 constexpr double kParallel = 1e-9;         // a word whose c . r / lambda changes by less than this never enters
 
 // On a segment w = alpha - lambda * beta with alpha = G^-1 C z and beta = G^-1 (1/2).
-__global__ void segment_kernel(const float* __restrict__ dictionary, Paths paths, Active active,
+__global__ void segment_kernel(const float* __restrict__ data, int64_t count, Paths paths, Active active,
                                double* __restrict__ vectors) {
     DYNAMIC_SHARED(bytes);
+    const Rows dictionary{data, count};
     const int64_t problem = active.rows[blockIdx.x];
     const int32_t* words = paths.words + problem * paths.capacity;
     const float* target = paths.targets + problem * paths.dims;
@@ -50,7 +51,7 @@ __global__ void segment_kernel(const float* __restrict__ dictionary, Paths paths
     for (int at = threadIdx.x; at < paths.dims; at += kSolveBlock) {
         double stays = target[at], moves = 0.0;
         for (int k = 0; k < small.count; ++k) {
-            const double value = dictionary[static_cast<int64_t>(ids[k]) * paths.dims + at];
+            const double value = dictionary.at(ids[k], paths.dims, at);
             stays -= small.weights[k] * value;
             moves += small.right[k] * value;
         }
@@ -60,7 +61,7 @@ __global__ void segment_kernel(const float* __restrict__ dictionary, Paths paths
 }
 
 __global__ void event_kernel(const double* __restrict__ correlations, int64_t words, int64_t pitch, Paths paths,
-                             Active active, int32_t l0) {
+                             Active active, bool is_signed, int32_t l0) {
     SHARED_ARRAY(Candidate, scratch, kSolveWarps);
     SHARED_ARRAY(int32_t, known, kMostWords + 1);
     const int64_t problem = active.rows[blockIdx.x];
@@ -75,11 +76,12 @@ __global__ void event_kernel(const double* __restrict__ correlations, int64_t wo
         known[k] = k < support ? chosen[k] : paths.barred[problem];
     __syncthreads();
     Candidate enters{0.0, -1}, leaves{0.0, -1};
-    for (int64_t j = threadIdx.x; j < words; j += kSolveBlock) {
+    for (int64_t j = threadIdx.x; j < (is_signed ? 2 : 1) * words; j += kSolveBlock) {
         // c . r = fixed + lambda * moving reaches lambda / 2 at fixed / (1/2 - moving).
-        const double slope = 0.5 - moving[j];
+        const int64_t row = j < words ? j : j - words;
+        const double sign = j < words ? 1.0 : -1.0, slope = 0.5 - sign * moving[row];
         if (!(slope > kParallel)) continue;
-        const Candidate here{fmin(fixed[j] / slope, penalty), static_cast<int32_t>(j)};
+        const Candidate here{fmin(sign * fixed[row] / slope, penalty), static_cast<int32_t>(j)};
         if (!before(here, enters)) continue;
         bool out = true;
         for (int k = 0; k <= support; ++k) out = out && known[k] != here.word;
@@ -115,18 +117,18 @@ __global__ void event_kernel(const double* __restrict__ correlations, int64_t wo
 
 }  // namespace
 
-void nnlasso_path_segment(const float* dictionary, const Paths& paths, const Active& active, double* vectors,
+void nnlasso_path_segment(const Rows& dictionary, const Paths& paths, const Active& active, double* vectors,
                           Stream stream) {
     if (paths.capacity > kMostWords) throw std::invalid_argument("nnlasso path: capacity above 128 words");
     launch("nnlasso path segment", segment_kernel, dim3(static_cast<unsigned>(active.count)), kSolveBlock,
-           solve_shared_bytes(paths.capacity), stream, dictionary, paths, active, vectors);
+           solve_shared_bytes(paths.capacity), stream, dictionary.data, dictionary.count, paths, active, vectors);
 }
 
 void nnlasso_path_event(const double* correlations, int64_t words, int64_t pitch, const Paths& paths,
-                        const Active& active, int32_t l0, Stream stream) {
+                        const Active& active, bool is_signed, int32_t l0, Stream stream) {
     if (l0 > paths.capacity) throw std::invalid_argument("nnlasso path: more words than the capacity");
     launch("nnlasso path event", event_kernel, dim3(static_cast<unsigned>(active.count)), kSolveBlock, 0, stream,
-           correlations, words, pitch, paths, active, l0);
+           correlations, words, pitch, paths, active, is_signed, l0);
 }
 
 }  // namespace fastconcept::cuda

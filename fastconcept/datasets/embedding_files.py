@@ -56,9 +56,7 @@ def _numpy(path: Path) -> dict[str, npt.NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             size, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
         if size > max(_UNSUSPICIOUS, _LARGEST_RATIO * packed):
-            raise InputError(
-                f"{path} claims {size:,} bytes in a file of {packed:,}; that is no archive of embeddings"
-            )
+            raise InputError(f"{path} claims {size:,} bytes in a file of {packed:,}; that is no archive of embeddings")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except InputError:

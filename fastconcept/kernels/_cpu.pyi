@@ -62,6 +62,7 @@ def nnlasso(
     penalties: npt.NDArray[np.float64],
     warm_indptr: npt.NDArray[np.int64],
     warm_indices: npt.NDArray[np.int32],
+    signed: bool,
     tolerance: float,
     num_threads: int,
 ) -> _Codes: ...
@@ -72,6 +73,7 @@ def nnlasso_l0(
     dictionary: NnlassoDictionary,
     targets: npt.NDArray[np.float32],
     l0: int,
+    signed: bool,
     tolerance: float,
     num_threads: int,
 ) -> _Codes: ...

@@ -77,6 +77,7 @@ def resize_patches(
 def solve_shared_bytes(capacity: int, /) -> int: ...
 def nnlasso_solve(
     dictionary: int,
+    words: int,
     problems: Sequence[int],
     capacity: int,
     dims: int,
@@ -97,12 +98,15 @@ def nnlasso_select(
     dims: int,
     active: int,
     count: int,
+    signed: bool,
     tolerance: float,
     doubles: bool,
     stream: int,
     /,
 ) -> None: ...
 def nnlasso_pack(
+    dictionary: int,
+    words: int,
     problems: Sequence[int],
     capacity: int,
     dims: int,
@@ -115,6 +119,7 @@ def nnlasso_pack(
 ) -> None: ...
 def nnlasso_path_segment(
     dictionary: int,
+    words: int,
     paths: Sequence[int],
     capacity: int,
     dims: int,
@@ -133,6 +138,7 @@ def nnlasso_path_event(
     dims: int,
     active: int,
     count: int,
+    signed: bool,
     l0: int,
     stream: int,
     /,

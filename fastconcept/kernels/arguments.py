@@ -400,8 +400,10 @@ def tolerance(value: object) -> float:
     return float(value)
 
 
-def warm_start(value: SparseCodes | None, problems: int, words: int) -> Lists:
+def warm_start(value: SparseCodes | None, problems: int, words: int, signed: bool = False) -> Lists:
     """Check codes to start from and return their words; none for None.
+
+    With ``signed``, a word of negative weight is written as itself plus ``words``: the mirrored row of the solvers.
 
     Raises
     ------
@@ -412,6 +414,9 @@ def warm_start(value: SparseCodes | None, problems: int, words: int) -> Lists:
     --------
     >>> warm_start(None, 2, 10)
     Lists(indptr=array([0, 0, 0]), indices=array([], dtype=int32))
+    >>> one = np.ones(1)
+    >>> warm_start(SparseCodes.of([([3, 7], [0.5, -0.2])], one, one, one, np.ones(1, np.int32)), 1, 10, signed=True)
+    Lists(indptr=array([0, 2]), indices=array([ 3, 17], dtype=int32))
     """
     if value is None:
         return Lists(np.zeros(problems + 1, np.int64), np.zeros(0, np.int32))
@@ -423,4 +428,9 @@ def warm_start(value: SparseCodes | None, problems: int, words: int) -> Lists:
         raise InputError("warm_start.indptr must rise from 0 to the number of indices")
     if len(indices) and (indices.min() < 0 or indices.max() >= words):
         raise InputError(f"warm_start has indices outside the dictionary of {words} words")
-    return Lists(indptr, indices)
+    if not signed:
+        return Lists(indptr, indices)
+    values = np.asarray(value.values)
+    if values.shape != indices.shape:
+        raise InputError(f"warm_start has {len(indices)} indices but {len(values)} values")
+    return Lists(indptr, np.where(values < 0, indices + words, indices).astype(np.int32))

@@ -445,6 +445,7 @@ class Kernels(Protocol):
         l1_penalty: float | Array,
         warm_start: SparseCodes | None = None,
         *,
+        signed: bool = False,
         tolerance: float = 1e-6,
         num_threads: int | None = None,
     ) -> SparseCodes:
@@ -463,6 +464,9 @@ class Kernels(Protocol):
             lambda > 0. The code is empty exactly when ``lambda >= 2 max_j c_j . z``.
         warm_start : SparseCodes, optional
             Codes of similar targets; only their supports are used. The result is as exact as without.
+        signed : bool
+            Weights of either sign, with ``lambda * sum(|w|)``: the lasso without the constraint. Optimality is then
+            ``|2 c_j . r| <= lambda``.
         tolerance : float
             Relative duality gap to reach, from 1e-12 to 1.
         num_threads : int, optional
@@ -489,6 +493,8 @@ class Kernels(Protocol):
         >>> codes = reference.nnlasso(words, np.array([[1.0, 0.5, 0.1]], np.float32), 0.4)
         >>> codes.indices, codes.values.round(6)
         (array([0, 1], dtype=int32), array([0.8, 0.3]))
+        >>> reference.nnlasso(words, np.array([[1.0, -0.5, 0.1]], np.float32), 0.4, signed=True).values.round(6)
+        array([ 0.8, -0.3])
         """
 
     def nnlasso_l0(
@@ -497,6 +503,7 @@ class Kernels(Protocol):
         targets: Array,
         l0: int,
         *,
+        signed: bool = False,
         tolerance: float = 1e-6,
         num_threads: int | None = None,
     ) -> SparseCodes:
@@ -510,7 +517,7 @@ class Kernels(Protocol):
 
         Parameters
         ----------
-        dictionary, targets, num_threads
+        dictionary, targets, signed, num_threads
             As in :meth:`nnlasso`.
         l0 : int
             Number of words, at least 1.

@@ -89,14 +89,16 @@ class SparseCodes(NamedTuple):
 
     With the residual r = z - C^T w, w is optimal exactly when ``2 c_j . r <= lambda`` for every row c_j, with equality
     where ``w_j > 0``. Scaling r until it satisfies the inequalities gives a lower bound of P (the dual objective
-    ``2 s z . r - s^2 ||r||^2`` for ``0 <= s <= lambda / (2 max_j c_j . r)``), and with it a certificate.
+    ``2 s z . r - s^2 ||r||^2`` for ``0 <= s <= lambda / (2 max_j c_j . r)``), and with it a certificate. Codes of the
+    signed lasso have any w, ``sum(|w|)`` in P and ``|c_j . r|`` in the inequalities.
 
     Attributes
     ----------
     indptr : (n + 1,) int64
     indices : (m,) int32
     values : (m,) float64
-        Problem i has words ``indices[indptr[i]:indptr[i + 1]]`` (ascending) with weights ``values[...]`` > 0.
+        Problem i has words ``indices[indptr[i]:indptr[i + 1]]`` (ascending) with weights ``values[...]``: > 0, or of
+        either sign where that was asked for.
     l1_penalty : (n,) float64
         lambda of each problem.
     gap : (n,) float64

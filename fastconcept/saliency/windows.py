@@ -66,9 +66,7 @@ def _feature_map(
     x1, y1 = boxes[:, 2:].max(axis=0).tolist()
     stride, (tall, wide) = split.maps.stride, tower.patch_size
     # Whole cells: the picture is stretched by at most half a cell in all.
-    down, across = (
-        max(1, round(length * side / size / stride)) for length, side in ((y1 - y0, tall), (x1 - x0, wide))
-    )
+    down, across = (max(1, round(length * side / size / stride)) for length, side in ((y1 - y0, tall), (x1 - x0, wide)))
     if down * across * stride**2 > MAX_PIXELS:
         raise InputError(
             f"a pass of {across * stride} x {down * stride} px for patches of {size} px is too large "

@@ -68,6 +68,7 @@ def nnlasso(
     l1_penalty: float | Array,
     warm_start: SparseCodes | None = None,
     *,
+    signed: bool = False,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
@@ -76,8 +77,8 @@ def nnlasso(
     native, dimension = _native(dictionary, threads)
     rows = arguments.rows("targets", targets, dimension)
     penalties = arguments.l1_penalty(l1_penalty, len(rows))
-    warm = arguments.warm_start(warm_start, len(rows), native.shape[0])
-    return SparseCodes(*_cpu.nnlasso(native, rows, penalties, *warm, arguments.tolerance(tolerance), threads))
+    warm = arguments.warm_start(warm_start, len(rows), native.shape[0], signed)
+    return SparseCodes(*_cpu.nnlasso(native, rows, penalties, *warm, signed, arguments.tolerance(tolerance), threads))
 
 
 def nnlasso_l0(
@@ -85,6 +86,7 @@ def nnlasso_l0(
     targets: Array,
     l0: int,
     *,
+    signed: bool = False,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
@@ -92,7 +94,9 @@ def nnlasso_l0(
     threads = check_num_threads(num_threads)
     native, dimension = _native(dictionary, threads)
     rows = arguments.rows("targets", targets, dimension)
-    return SparseCodes(*_cpu.nnlasso_l0(native, rows, arguments.l0(l0), arguments.tolerance(tolerance), threads))
+    return SparseCodes(
+        *_cpu.nnlasso_l0(native, rows, arguments.l0(l0), signed, arguments.tolerance(tolerance), threads)
+    )
 
 
 def _native(dictionary: object, num_threads: int) -> tuple[_cpu.NnlassoDictionary, int]:

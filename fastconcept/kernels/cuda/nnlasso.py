@@ -62,6 +62,7 @@ def nnlasso(
     l1_penalty: float | Array,
     warm_start: SparseCodes | None = None,
     *,
+    signed: bool = False,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
@@ -77,14 +78,14 @@ def nnlasso(
     penalties = arguments.l1_penalty(to_host(l1_penalty), len(rows))
     tolerance = arguments.tolerance(tolerance)
     if warm_start is not None:
-        warm_start = warm_start._replace(indptr=to_host(warm_start.indptr), indices=to_host(warm_start.indices))
-    warm = arguments.warm_start(warm_start, len(rows), prepared.shape[0])
+        warm_start = SparseCodes(*map(to_host, warm_start))
+    warm = arguments.warm_start(warm_start, len(rows), prepared.shape[0], signed)
     at_once = max(1, min(_BATCH, _CORRELATION_BYTES // (8 * max(prepared.shape[0], 1))))
     parts = []
     for start in range(0, max(len(rows), 1), at_once):
         stop = min(start + at_once, len(rows))
         some = warm.select(range(start, stop))
-        parts.append(_solve(prepared, rows[start:stop], penalties[start:stop], some, tolerance))
+        parts.append(_solve(prepared, rows[start:stop], penalties[start:stop], some, signed, tolerance))
     host = is_host(targets)
     codes = parts[0] if len(parts) == 1 else joined(parts)
     return SparseCodes(*map(to_host, codes)) if host else codes
@@ -95,25 +96,28 @@ def _solve(
     targets: DeviceArray,
     penalties: npt.NDArray[np.float64],
     warm: Lists,
+    signed: bool,
     tolerance: float,
 ) -> SparseCodes:
     """One batch: everything at the small capacity, what overflows at the large one, and the rest on the CPU."""
     chosen = np.arange(len(targets))
     tiers: list[Tier] = []
     for capacity in capacities():
-        batch = _Batch(prepared, targets[chosen] if tiers else targets, penalties[chosen], warm, capacity)
+        batch = _Batch(prepared, targets[chosen] if tiers else targets, penalties[chosen], warm, capacity, signed)
         overflowed = batch.run(tolerance)
         tiers.append((chosen, batch.codes()))
         if len(overflowed) == 0:
             break
-        warm = Lists(*map(to_host, tiers[-1][1].words)).select(overflowed)
+        so_far = SparseCodes(*map(to_host, tiers[-1][1])).select(overflowed)
+        warm = arguments.warm_start(so_far, len(overflowed), prepared.shape[0], signed)
         chosen = chosen[overflowed]
     else:
         from .. import cpu
 
         rows, hard = to_host(prepared.rows), np.ascontiguousarray(to_host(targets)[chosen])
-        hints = supports(warm)
-        tiers.append((chosen, cpu.nnlasso(rows, hard, penalties[chosen], hints, tolerance=tolerance)))
+        hints = supports(warm, prepared.shape[0])
+        codes = cpu.nnlasso(rows, hard, penalties[chosen], hints, signed=signed, tolerance=tolerance)
+        tiers.append((chosen, codes))
     return tiers[0][1] if len(tiers) == 1 else _merged(tiers)
 
 
@@ -131,10 +135,19 @@ def _fitting(wished: tuple[int, ...], room: int) -> tuple[int, ...]:
     return tuple(sorted({min(words, most) for words in wished}))
 
 
-def supports(words: Lists) -> SparseCodes:
-    """Words to start from, as the codes whose words they are; nothing else of those is read."""
-    unread = np.empty(0)
-    return SparseCodes(*words, unread, unread, unread, unread, unread.astype(np.int32))
+def supports(words: Lists, count: int) -> SparseCodes:
+    """Words to start from, mirrored ones among them, as codes; only the signs of their weights mean anything.
+
+    Examples
+    --------
+    >>> codes = supports(Lists.of([[3, 17]]), 10)
+    >>> codes.indices, codes.values
+    (array([3, 7], dtype=int32), array([ 1., -1.]))
+    """
+    mirrored, unread = words.indices >= count, np.empty(0)
+    indices = np.where(mirrored, words.indices - count, words.indices).astype(np.int32)
+    signs = np.where(mirrored, -1.0, 1.0)
+    return SparseCodes(words.indptr, indices, signs, unread, unread, unread, unread.astype(np.int32))
 
 
 def _merged(tiers: list[Tier]) -> SparseCodes:
@@ -170,10 +183,12 @@ class _Batch:
         penalties: npt.NDArray[np.float64],
         warm: Lists,
         capacity: int,
+        signed: bool,
     ) -> None:
         xp = require()
+        self._signed = signed
         self._prepared, self._capacity, self._count = prepared, capacity, len(targets)
-        words, counts = _first_words(warm, capacity, prepared.shape[0])
+        words, counts = _first_words(warm, capacity, 2 * prepared.shape[0])
         n = self._count
         self._penalties, self._words, self._tried = xp.asarray(penalties), xp.asarray(words), xp.asarray(counts)
         self._weights = xp.zeros((n, capacity), np.float64)
@@ -207,7 +222,7 @@ class _Batch:
 
         doubles = tolerance < _DOUBLE_BELOW
         number = np.float64 if doubles else np.float32
-        words, dims = self._prepared.shape
+        rows, (words, dims) = pointer(self._prepared.rows), self._prepared.shape
         residuals = xp.empty((self._count, dims), number)
         correlations = xp.empty((self._count, max(words, 1)), number)
         active = xp.arange(self._count, dtype=np.int32)
@@ -216,13 +231,11 @@ class _Batch:
             if busy == 0:
                 break
             problems, to_do = self._arguments(), pointer(active)
-            native.nnlasso_solve(
-                pointer(self._prepared.rows), *problems, to_do, busy, tolerance, doubles, pointer(residuals), stream()
-            )
+            native.nnlasso_solve(rows, words, *problems, to_do, busy, tolerance, doubles, pointer(residuals), stream())
             product(residuals[:busy], self._prepared.factor(doubles), correlations[:busy])
             pitch = correlations.shape[1]
             native.nnlasso_select(
-                pointer(correlations), words, pitch, *problems, to_do, busy, tolerance, doubles, stream()
+                pointer(correlations), words, pitch, *problems, to_do, busy, self._signed, tolerance, doubles, stream()
             )
             self._rounds[active] += 1
             active = xp.flatnonzero(self._status == _UNFINISHED).astype(np.int32)  # waits for the round
@@ -237,9 +250,9 @@ class _Batch:
         indptr[1:] = xp.cumsum(self._support, dtype=np.int64)
         total = int(indptr[-1])
         indices, values = xp.empty(total, np.int32), xp.empty(total, np.float64)
-        native.nnlasso_pack(
-            *self._arguments(), self._count, pointer(indptr), pointer(indices), pointer(values), stream()
-        )
+        rows, words = pointer(self._prepared.rows), self._prepared.shape[0]
+        out = (pointer(indptr), pointer(indices), pointer(values))
+        native.nnlasso_pack(rows, words, *self._arguments(), self._count, *out, stream())
         return SparseCodes(indptr, indices, values, self._penalties, self._gap, self._kkt, self._rounds)
 
 

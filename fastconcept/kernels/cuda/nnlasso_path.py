@@ -25,6 +25,7 @@ def nnlasso_l0(
     targets: Array,
     l0: int,
     *,
+    signed: bool = False,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
@@ -43,25 +44,28 @@ def nnlasso_l0(
     if l0 > capacities()[-1]:
         from .. import cpu
 
-        codes = cpu.nnlasso_l0(to_host(prepared.rows), to_host(rows), l0, tolerance=tolerance, num_threads=num_threads)
+        codes = cpu.nnlasso_l0(
+            to_host(prepared.rows), to_host(rows), l0, signed=signed, tolerance=tolerance, num_threads=num_threads
+        )
         return codes if host else SparseCodes(*map(xp.asarray, codes))
     at_once = max(1, _CORRELATION_BYTES // (16 * max(prepared.shape[0], 1)))
     parts = [
-        _solve(prepared, rows[start : start + at_once], l0, tolerance) for start in range(0, max(len(rows), 1), at_once)
+        _solve(prepared, rows[start : start + at_once], l0, signed, tolerance)
+        for start in range(0, max(len(rows), 1), at_once)
     ]
     codes = parts[0] if len(parts) == 1 else joined(parts)
     return SparseCodes(*map(to_host, codes)) if host else codes
 
 
-def _solve(prepared: Prepared, targets: DeviceArray, l0: int, tolerance: float) -> SparseCodes:
+def _solve(prepared: Prepared, targets: DeviceArray, l0: int, signed: bool, tolerance: float) -> SparseCodes:
     """Follow the paths of one batch, and certify where they end."""
     xp = require()
-    penalties, words, rounds = _follow(prepared, targets, l0)
+    penalties, words, rounds = _follow(prepared, targets, l0, signed)
     # A target that no word correlates with has no penalty; any above all its correlations gives its empty code.
     none = penalties <= 0
     ends = np.where(none, 1.0, penalties)
     for _ in range(_MOST_ATTEMPTS):
-        codes = nnlasso(prepared, targets, ends, supports(words), tolerance=tolerance)
+        codes = nnlasso(prepared, targets, ends, supports(words, prepared.shape[0]), signed=signed, tolerance=tolerance)
         many = np.diff(to_host(codes.indptr)) > l0
         if not many.any():
             break
@@ -74,7 +78,7 @@ def _solve(prepared: Prepared, targets: DeviceArray, l0: int, tolerance: float) 
 
 
 def _follow(
-    prepared: Prepared, targets: DeviceArray, l0: int
+    prepared: Prepared, targets: DeviceArray, l0: int, signed: bool
 ) -> tuple[npt.NDArray[np.float64], Lists, npt.NDArray[np.int32]]:
     """The lambda at which each path ends, the words of its support there, and the rounds it took; on the host."""
     xp = require()
@@ -96,10 +100,12 @@ def _follow(
         busy = len(active)
         if busy == 0:
             break
-        native.nnlasso_path_segment(pointer(prepared.rows), *paths, pointer(active), busy, pointer(vectors), stream())
+        native.nnlasso_path_segment(
+            pointer(prepared.rows), words, *paths, pointer(active), busy, pointer(vectors), stream()
+        )
         product(vectors[: 2 * busy], prepared.factor(True), correlations[: 2 * busy])
         native.nnlasso_path_event(
-            pointer(correlations), words, correlations.shape[1], *paths, pointer(active), busy, l0, stream()
+            pointer(correlations), words, correlations.shape[1], *paths, pointer(active), busy, signed, l0, stream()
         )
         rounds[to_host(active)] += 1
         active = xp.flatnonzero(status == 0).astype(np.int32)  # waits for the round

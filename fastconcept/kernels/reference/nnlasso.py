@@ -45,6 +45,7 @@ def nnlasso(
     l1_penalty: float | Array,
     warm_start: SparseCodes | None = None,
     *,
+    signed: bool = False,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
@@ -52,14 +53,14 @@ def nnlasso(
     prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
     targets = arguments.rows("targets", targets, prepared.shape[1])
     penalties = arguments.l1_penalty(l1_penalty, len(targets))
-    warm = arguments.warm_start(warm_start, len(targets), prepared.shape[0])
+    warm = arguments.warm_start(warm_start, len(targets), prepared.shape[0], signed)
     tolerance = arguments.tolerance(tolerance)
-    rows, z64 = prepared.rows.astype(np.float64), targets.astype(np.float64)
+    rows, z64 = _directions(prepared, signed), targets.astype(np.float64)
     codes = [
         _solve(rows, z, float(penalty), words.tolist(), tolerance)
         for z, penalty, words in zip(z64, penalties, warm.rows(), strict=True)
     ]
-    return _certified(rows, z64, codes)
+    return _certified(prepared, z64, codes, signed)
 
 
 def nnlasso_l0(
@@ -67,6 +68,7 @@ def nnlasso_l0(
     targets: Array,
     l0: int,
     *,
+    signed: bool = False,
     tolerance: float = 1e-6,
     num_threads: int | None = None,
 ) -> SparseCodes:
@@ -74,8 +76,14 @@ def nnlasso_l0(
     prepared = dictionary if isinstance(dictionary, Prepared) else Prepared(dictionary)
     targets = arguments.rows("targets", targets, prepared.shape[1])
     l0, tolerance = arguments.l0(l0), arguments.tolerance(tolerance)
-    rows, z64 = prepared.rows.astype(np.float64), targets.astype(np.float64)
-    return _certified(rows, z64, [_follow_path(rows, z, l0) for z in z64])
+    rows, z64 = _directions(prepared, signed), targets.astype(np.float64)
+    return _certified(prepared, z64, [_follow_path(rows, z, l0) for z in z64], signed)
+
+
+def _directions(prepared: Prepared, signed: bool) -> Vector:
+    """The rows in float64, followed by their mirror images where weights may be negative."""
+    rows = prepared.rows.astype(np.float64)
+    return np.concatenate([rows, -rows]) if signed else rows
 
 
 def _solve(rows: Vector, z: Vector, penalty: float, warm: list[int], tolerance: float) -> _Code:
@@ -175,12 +183,16 @@ def _follow_path(rows: Vector, z: Vector, l0: int) -> _Code:
     return _Code([support[i] for i in keep], weights[keep], penalty, rounds)
 
 
-def _certified(rows: Vector, targets: Vector, codes: list[_Code]) -> SparseCodes:
+def _certified(prepared: Prepared, targets: Vector, codes: list[_Code], signed: bool) -> SparseCodes:
     """CSR arrays with the duality gap and the KKT residual of every code."""
-    ordered = [np.argsort(code.support) for code in codes]
-    pairs = [(np.asarray(code.support, np.int32)[o], code.weights[o]) for code, o in zip(codes, ordered, strict=True)]
+    rows, pairs = prepared.rows.astype(np.float64), []
+    for code in codes:
+        support = np.asarray(code.support, np.int32)
+        words, order = support % max(len(rows), 1), np.argsort(support % max(len(rows), 1))
+        pairs.append((words[order], np.where(support < len(rows), code.weights, -code.weights)[order]))
     certificates = [
-        certificate(rows, z, *pair, code.l1_penalty) for z, pair, code in zip(targets, pairs, codes, strict=True)
+        certificate(rows, z, *pair, code.l1_penalty, signed)
+        for z, pair, code in zip(targets, pairs, codes, strict=True)
     ]
     return SparseCodes.of(
         pairs,
@@ -192,7 +204,12 @@ def _certified(rows: Vector, targets: Vector, codes: list[_Code]) -> SparseCodes
 
 
 def certificate(
-    rows: Vector, target: Vector, indices: npt.NDArray[np.int32], values: Vector, l1_penalty: float
+    rows: Vector,
+    target: Vector,
+    indices: npt.NDArray[np.int32],
+    values: Vector,
+    l1_penalty: float,
+    signed: bool = False,
 ) -> tuple[float, float]:
     """Relative duality gap and KKT residual of one code.
 
@@ -203,12 +220,14 @@ def certificate(
     indices, values : (m,) int32 and float64
         The code.
     l1_penalty : float
+    signed : bool
+        The code is one of the lasso without ``w >= 0``.
 
     Returns
     -------
     gap, kkt : float
         ``(P - D) / P`` (0 where P is 0), and the largest of ``max(2 c_j . r - lambda, 0)`` over all rows and
-        ``|2 c_j . r - lambda|`` over the support.
+        ``|2 c_j . r - lambda|`` over the support; for signed codes, ``|c_j . r|`` and ``sign(w_j) c_j . r``.
 
     Examples
     --------
@@ -217,10 +236,11 @@ def certificate(
     """
     residual = target - values @ rows[indices]
     square = float(residual @ residual)
-    primal = square + l1_penalty * float(values.sum())
+    primal = square + l1_penalty * float(np.abs(values).sum())
     correlations = rows @ residual
-    largest = float(correlations.max(initial=0.0))
-    kkt = max(2 * largest - l1_penalty, float(np.abs(2 * correlations[indices] - l1_penalty).max(initial=0.0)), 0.0)
+    on_support = np.sign(values) * correlations[indices]
+    largest = float((np.abs(correlations) if signed else correlations).max(initial=0.0))
+    kkt = max(2 * largest - l1_penalty, float(np.abs(2 * on_support - l1_penalty).max(initial=0.0)), 0.0)
     if primal == 0:
         return 0.0, kkt
     alignment = float(target @ residual)
