@@ -135,19 +135,33 @@ Lists lists_of(const Array<int64_t>& indptr, const Array<int64_t>& indices) {
 }
 
 py::tuple bind_subtree_ranks(const Array<float>& patches, const Array<float>& bank, const Array<int64_t>& indptr,
-                             const Array<int64_t>& indices, const Array<float>& queries, int num_threads) {
+                             const Array<int64_t>& indices, const Array<float>& queries,
+                             const std::optional<Array<float>>& known, int num_threads) {
     require_threads(num_threads);
     const Rows bank_rows = rows_of(bank, -1, "bank"), query_rows = rows_of(queries, bank_rows.dims, "queries");
     const Rows patch_rows = rows_of(patches, bank_rows.dims, "patches");
     const Lists subtrees = lists_of(indptr, indices);
     require_products_fit(patch_rows, bank_rows, query_rows);
+    if (known) require_shape(*known, {patch_rows.rows, bank_rows.rows}, "known");
+    const float* given = known ? known->data() : nullptr;
     const int64_t concepts = subtrees.count + query_rows.rows;
     Array<int32_t> ranks({patch_rows.rows, concepts});
     Array<float> similarities({patch_rows.rows, concepts});
     int32_t* rank = ranks.mutable_data();
     float* similarity = similarities.mutable_data();
-    without_gil([&] { subtree_ranks(patch_rows, bank_rows, subtrees, query_rows, rank, similarity, num_threads); });
+    without_gil(
+        [&] { subtree_ranks(patch_rows, bank_rows, subtrees, query_rows, given, rank, similarity, num_threads); });
     return py::make_tuple(ranks, similarities);
+}
+
+Array<float> bind_multiply_all(const Array<float>& patches, const Array<float>& bank, int num_threads) {
+    require_threads(num_threads);
+    const Rows bank_rows = rows_of(bank, -1, "bank"), patch_rows = rows_of(patches, bank_rows.dims, "patches");
+    require_products_fit(patch_rows, bank_rows, {});
+    Array<float> similarities({patch_rows.rows, bank_rows.rows});
+    float* similarity = similarities.mutable_data();
+    without_gil([&] { multiply_all(patch_rows, bank_rows, similarity, num_threads); });
+    return similarities;
 }
 
 Array<int32_t> bind_all_ranks(const Array<float>& patches, const Array<float>& bank, const Array<int64_t>& child_indptr,
@@ -367,7 +381,9 @@ PYBIND11_MODULE(_cpu, m) {
     using py::arg;
     m.def("cpu_features", &bind_cpu_features);
     m.def("subtree_ranks", &bind_subtree_ranks, arg("patches").noconvert(), arg("bank").noconvert(),
-          arg("indptr").noconvert(), arg("indices").noconvert(), arg("queries").noconvert(), arg("num_threads"));
+          arg("indptr").noconvert(), arg("indices").noconvert(), arg("queries").noconvert(), arg("known").noconvert(),
+          arg("num_threads"));
+    m.def("multiply_all", &bind_multiply_all, arg("patches").noconvert(), arg("bank").noconvert(), arg("num_threads"));
     m.def("all_ranks", &bind_all_ranks, arg("patches").noconvert(), arg("bank").noconvert(),
           arg("child_indptr").noconvert(), arg("child_indices").noconvert(), arg("order").noconvert(),
           arg("num_threads"));

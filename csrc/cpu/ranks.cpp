@@ -68,18 +68,32 @@ void find_best(const Request& request, const NearTies& near_ties, int64_t patch,
         best[subtrees.count + q] = near_ties.exact(patch, request.bank.rows + q);
 }
 
+// Best and count of every concept at one patch, whose similarities to the bank are given.
+void rank_patch(const Request& request, const NearTies& near_ties, int64_t patch, const float* values) {
+    find_best(request, near_ties, patch, values);
+    const int64_t concepts = request.concepts(), rows = request.bank.rows;
+    const double* best = request.best + patch * concepts;
+    int32_t* ranks = request.ranks + patch * concepts;
+    for (int64_t start = 0; start < rows; start += kCountBlock)
+        for (int64_t j = 0; j < concepts; ++j)
+            ranks[j] +=
+                near_ties.count_greater(patch, values + start, start, std::min(kCountBlock, rows - start), best[j]);
+}
+
 // Any subtrees: all similarities of a few hundred patches, then best and count patch by patch.
 void rank_in_rounds(const Request& request, const NearTies& near_ties) {
-    const int64_t concepts = request.concepts(), rows = request.bank.rows;
-    for_each_patch(request.patches, request.bank, request.num_threads, [&](int64_t patch, const float* values, int) {
-        find_best(request, near_ties, patch, values);
-        const double* best = request.best + patch * concepts;
-        int32_t* ranks = request.ranks + patch * concepts;
-        for (int64_t start = 0; start < rows; start += kCountBlock)
-            for (int64_t j = 0; j < concepts; ++j)
-                ranks[j] +=
-                    near_ties.count_greater(patch, values + start, start, std::min(kCountBlock, rows - start), best[j]);
-    });
+    for_each_patch(request.patches, request.bank, request.num_threads,
+                   [&](int64_t patch, const float* values, int) { rank_patch(request, near_ties, patch, values); });
+}
+
+// The same where the similarities are known.
+void rank_known(const Request& request, const NearTies& near_ties, const float* known) {
+    parallel_for((request.patches.rows + kPatchesPerTask - 1) / kPatchesPerTask, request.num_threads,
+                 [&](int64_t task, int) {
+                     const int64_t stop = std::min(request.patches.rows, (task + 1) * kPatchesPerTask);
+                     for (int64_t patch = task * kPatchesPerTask; patch < stop; ++patch)
+                         rank_patch(request, near_ties, patch, known + patch * request.bank.rows);
+                 });
 }
 
 // What one thread needs to count tile after tile.
@@ -123,9 +137,9 @@ void rank_by_streaming(const Request& request, const NearTies& near_ties, const 
 
 }  // namespace
 
-// Ranks are exact (near_ties.h): both ways give the same.
-void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees, const Rows& queries, int32_t* ranks,
-                   float* similarities, int num_threads) {
+// Ranks are exact (near_ties.h): all ways give the same.
+void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees, const Rows& queries,
+                   const float* known, int32_t* ranks, float* similarities, int num_threads) {
     require_lists(subtrees, bank.rows, "indptr", "indices", false);
     const NearTies near_ties(patches, bank, queries, num_threads);
     std::vector<double> best(static_cast<size_t>(patches.rows * (subtrees.count + queries.rows)));
@@ -133,10 +147,20 @@ void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees,
     const Request request{patches, bank, queries, subtrees, num_threads, best.data(), ranks};
     std::fill(ranks, ranks + best.size(), 0);
     const Members members(bank, subtrees);
-    if (members.count() <= bank.rows / kFewMembers && request.concepts() <= kMostStreamed)
+    if (known != nullptr) rank_known(request, near_ties, known);
+    else if (members.count() <= bank.rows / kFewMembers && request.concepts() <= kMostStreamed)
         rank_by_streaming(request, near_ties, members);
     else rank_in_rounds(request, near_ties);
     std::copy(best.begin(), best.end(), similarities);
+}
+
+void multiply_all(const Rows& patches, const Rows& bank, float* similarities, int num_threads) {
+    hash_rows(patches, "patches", num_threads);  // refuses NaN
+    hash_rows(bank, "bank", num_threads);
+    if (patches.rows == 0) return;
+    parallel_for(bank_tiles(bank), num_threads, [&](int64_t tile, int) {
+        multiply(patches, 0, patches.rows, bank, tile, similarities + tile * kBankTile, bank.rows);
+    });
 }
 
 }  // namespace fastconcept

@@ -24,9 +24,13 @@ struct Lists {
 // Both write row-major results and throw std::invalid_argument, before any work, when a value is not finite or an
 // index is out of range. Results do not depend on num_threads.
 
-// ranks and similarities: (patches.rows, subtrees.count + queries.rows).
-void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees, const Rows& queries, int32_t* ranks,
-                   float* similarities, int num_threads);
+// ranks and similarities: (patches.rows, subtrees.count + queries.rows). known: what multiply_all gave for these
+// patches and this bank, or null.
+void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees, const Rows& queries,
+                   const float* known, int32_t* ranks, float* similarities, int num_threads);
+
+// similarities: (patches.rows, bank.rows), rounded to float32; subtree_ranks makes exact ranks of them.
+void multiply_all(const Rows& patches, const Rows& bank, float* similarities, int num_threads);
 
 // ranks: (patches.rows, bank.rows). children: one list per bank row; order: every row once, children before parents.
 void all_ranks(const Rows& patches, const Rows& bank, const Lists& children, const int64_t* order, int32_t* ranks,

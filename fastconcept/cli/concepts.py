@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from ..saliency.survey import SeenConcepts
 from . import output
-from .options import ImagesArgument, SharedEngine, SharedLayout
+from .options import ImagesArgument, SharedEngine, SharedLayout, split
 from .verb import Answer, verb
 
 
@@ -21,10 +21,17 @@ def command(
     images: ImagesArgument,
     top: Annotated[int, typer.Option(min=1, max=1000, help="Number of concepts per image.")] = 10,
     below: Annotated[str | None, typer.Option(help="Only concepts below this one, for instance animal.n.01.")] = None,
+    place: Annotated[
+        str | None, typer.Option(metavar="X,Y", help="Only what is seen at this point of the image, in pixels.")
+    ] = None,
 ) -> Answer:
     """List the concepts that the model sees in an image, best first."""
+    point: Any = None if place is None else tuple(split([place], float, "--place"))
     with output.progress_bar("looking") as progress:
-        seen = [engine.concepts(path, top, below, **vars(layout)) for path in output.counted(images, progress)]
+        seen = [
+            engine.concepts(path, top, below, place=point, **vars(layout))
+            for path in output.counted(images, progress)
+        ]
     answers = list(zip(images, seen, strict=True))
     document = {
         "bundle": str(engine.bundle.path),

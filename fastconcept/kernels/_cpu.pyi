@@ -11,8 +11,12 @@ def subtree_ranks(
     indptr: npt.NDArray[np.int64],
     indices: npt.NDArray[np.int64],
     queries: npt.NDArray[np.float32],
+    known: npt.NDArray[np.float32] | None,
     num_threads: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
+def multiply_all(
+    patches: npt.NDArray[np.float32], bank: npt.NDArray[np.float32], num_threads: int
+) -> npt.NDArray[np.float32]: ...
 def all_ranks(
     patches: npt.NDArray[np.float32],
     bank: npt.NDArray[np.float32],

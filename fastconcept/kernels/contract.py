@@ -71,6 +71,18 @@ class PreparedBank(Protocol):
         """N and d."""
 
 
+class PreparedPatches(Protocol):
+    """Patch embeddings in the form that ``subtree_ranks`` reads when the same bank is asked again and again."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """n and d."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, in bytes."""
+
+
 class PreparedDictionary(Protocol):
     """A dictionary in the form that ``nnlasso`` and ``nnlasso_l0`` read."""
 
@@ -227,9 +239,39 @@ class Kernels(Protocol):
         (3, 3)
         """
 
+    def prepare_patches(
+        self, patches: Array, bank: Array | PreparedBank, *, num_threads: int | None = None
+    ) -> Array | PreparedPatches:
+        """Patch embeddings in the form that further questions to one bank are answered from.
+
+        On the CPU that is their products with the bank, 4 n N bytes, which are most of the work of ``subtree_ranks``.
+        A GPU makes them in about a millisecond, and keeps the rows alone. Ranks are the same to the last one.
+
+        Parameters
+        ----------
+        patches : (n, d) float32
+            Patch embeddings, unit rows.
+        bank : (N, d) float32 or PreparedBank
+            The bank that ``subtree_ranks`` will be asked about.
+        num_threads : int, optional
+
+        Raises
+        ------
+        InputError
+            If an argument has another type or shape or is not finite.
+
+        Examples
+        --------
+        >>> from fastconcept.kernels import cpu
+        >>> axes = np.eye(3, dtype=np.float32)
+        >>> prepared = cpu.prepare_patches(axes[:1], axes)
+        >>> cpu.subtree_ranks(prepared, axes, np.array([0, 1, 3]), np.array([0, 1, 2])).ranks
+        array([[0, 1]], dtype=int32)
+        """
+
     def subtree_ranks(
         self,
-        patches: Array,
+        patches: Array | PreparedPatches,
         bank: Array | PreparedBank,
         indptr: Array,
         indices: Array,
@@ -245,8 +287,8 @@ class Kernels(Protocol):
 
         Parameters
         ----------
-        patches : (n, d) float32
-            Patch embeddings, unit rows.
+        patches : (n, d) float32 or PreparedPatches
+            Patch embeddings, unit rows; prepared ones belong to the very bank that they were prepared for.
         bank : (N, d) float32 or PreparedBank
             Concept embeddings, unit rows.
         indptr, indices : (k + 1,) and (m,) integers

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..timings import Timings
+from .kept import Kept
 from .layout import Layout
 from .patches import PatchGrid
 
@@ -35,6 +36,8 @@ class Evidence:
         Part of the original that the grid covers: x0, y0, x1, y1 in pixels.
     timings_ms : Timings
         Milliseconds spent per stage.
+    kept : Kept
+        What has been worked out from it since.
     """
 
     image: npt.NDArray[np.uint8] = field(repr=False)
@@ -44,6 +47,12 @@ class Evidence:
     whole: Any = field(repr=False)
     region: tuple[int, int, int, int]
     timings_ms: Timings = field(default_factory=Timings, repr=False, compare=False)
+    kept: Kept = field(default_factory=Kept, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes: the image, the embeddings, and what was worked out from them."""
+        return int(self.image.nbytes + self.rows.nbytes + self.whole.nbytes + self.kept.nbytes)

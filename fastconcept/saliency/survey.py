@@ -13,19 +13,20 @@ part of them that lies in the image, and not at all if that is less than half: w
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from ..concepts.bank import ConceptBank
 from ..doors import position
-from ..errors import ConceptError
+from ..errors import ConceptError, InputError
 from ..kernels.contract import Kernels
 from ..timings import Timings
 from .evidence import Evidence
+from .patches import PatchGrid
 
 Float = npt.NDArray[np.float64]
 _LEAST_VISIBLE = 0.5  # part of a patch that lies in the image
@@ -95,6 +96,29 @@ class SeenConcepts:
         return f"<table><tr><th>concept</th><th>score</th><th>definition</th></tr>{rows}</table>"
 
 
+class BankScores(NamedTuple):
+    """What a survey says of every concept of a bank, all (N,).
+
+    ``scores`` and ``patches`` are float64, ``ranks`` int32 and ``similarities`` float32, as in :class:`SeenConcept`;
+    similarities are those of the concepts themselves, not of their subtrees.
+    """
+
+    scores: Float
+    patches: Float
+    ranks: npt.NDArray[np.int32]
+    similarities: npt.NDArray[np.float32]
+
+    def of(self, nodes: Sequence[int], bank: ConceptBank) -> tuple[SeenConcept, ...]:
+        """These concepts of the bank, in this order."""
+        seen = []
+        for node in nodes:
+            subtree = [node] if bank.taxonomy is None else bank.taxonomy.subtree(node)
+            score, rank = float(self.scores[node]), int(self.ranks[node])
+            similarity, patches = float(self.similarities[subtree].max()), float(self.patches[node])
+            seen.append(SeenConcept(bank.names[node], bank.texts[node], score, rank, similarity, patches))
+        return tuple(seen)
+
+
 def survey(
     evidence: Evidence,
     bank: ConceptBank,
@@ -103,6 +127,7 @@ def survey(
     top: int,
     below: str | None = None,
     num_threads: int | None = None,
+    place: tuple[float, float] | None = None,
 ) -> SeenConcepts:
     """The concepts of a bank that fit an image and its parts best.
 
@@ -118,6 +143,8 @@ def survey(
     below : str, optional
         Only concepts below this one.
     num_threads : int, optional
+    place : (x, y), optional
+        Pixels of the original image. Then only the patches that cover this place count, and not the whole image.
 
     Returns
     -------
@@ -127,31 +154,73 @@ def survey(
     ------
     ConceptError
         If ``below`` is not in the bank.
+    InputError
+        If the place is outside the image.
     """
     timings = Timings(evidence.timings_ms)  # the result's own: evidence is read again
     with timings.stage("ranks"):
-        members = np.ones(len(bank), np.int64) if bank.taxonomy is None else bank.taxonomy.subtree_sizes
-        scores, wins, whole = _scores(evidence, bank, prepared, kernels, members, num_threads)
-        similarities = kernels.to_host(evidence.whole)[0] @ bank.embeddings.T
-    chosen = _best_apart(scores, bank, _candidates(bank, below), top)
-    concepts = []
-    for node in chosen:
-        subtree = [node] if bank.taxonomy is None else bank.taxonomy.subtree(node)
-        name, text, similarity = bank.names[node], bank.texts[node], float(similarities[subtree].max())
-        concepts.append(SeenConcept(name, text, float(scores[node]), int(whole[node]), similarity, float(wins[node])))
-    return SeenConcepts(tuple(concepts), timings)
+        scores = bank_scores(evidence, bank, prepared, kernels, num_threads, place)
+    chosen = _best_apart(scores.scores, bank, _candidates(bank, below), top)
+    return SeenConcepts(scores.of(chosen, bank), timings)
 
 
-def _scores(
+def bank_scores(
     evidence: Evidence,
     bank: ConceptBank,
     prepared: Any,
     kernels: Kernels,
-    members: npt.NDArray[np.int64],
+    num_threads: int | None = None,
+    place: tuple[float, float] | None = None,
+) -> BankScores:
+    """The survey of every concept of a bank; that of the whole image is kept with the evidence."""
+    weights = _visible(evidence.grid) if place is None else _covering(evidence, place)
+
+    def make() -> BankScores:
+        return _bank_scores(evidence, bank, prepared, kernels, num_threads, weights, whole_counts=place is None)
+
+    return evidence.kept.of(prepared, "survey", make) if place is None else make()
+
+
+def _visible(grid: PatchGrid) -> Float:
+    """Weight of every patch in a survey of the image."""
+    shares = grid.visible_shares()
+    weights = np.where(shares >= _LEAST_VISIBLE, shares, 0)
+    return weights if weights.any() else np.ones(len(shares))
+
+
+def _covering(evidence: Evidence, place: tuple[float, float]) -> Float:
+    """Weight of every patch in a survey of one place: that of its map there.
+
+    Raises
+    ------
+    InputError
+        If the place is not a point of the image that was looked at.
+    """
+    x0, y0, x1, y1 = evidence.region
+    try:
+        x, y = map(float, place)
+    except (TypeError, ValueError):
+        raise InputError(f"place must be two numbers, x and y in pixels; got {place!r}") from None
+    if not (x0 <= x < x1 and y0 <= y < y1):
+        raise InputError(f"place ({x:g}, {y:g}) is outside the part that was looked at, ({x0}, {y0}) to ({x1}, {y1})")
+    height, width = evidence.grid.shape
+    across, down = int((x - x0) / (x1 - x0) * width), int((y - y0) / (y1 - y0) * height)
+    left, top, right, bottom = evidence.grid.cells.T
+    covers = (left <= across) & (across < right) & (top <= down) & (down < bottom)
+    return np.where(covers, evidence.grid.weights(), 0)
+
+
+def _bank_scores(
+    evidence: Evidence,
+    bank: ConceptBank,
+    prepared: Any,
+    kernels: Kernels,
     num_threads: int | None,
-) -> tuple[Float, Float, npt.NDArray[np.int32]]:
-    """Score of every concept, at what share of patches its subtree wins, and its rank at the whole image, all (N,)."""
+    weights: Float,
+    whole_counts: bool,
+) -> BankScores:
     edges = _edges(bank)
+    members = np.ones(len(bank), np.int64) if bank.taxonomy is None else bank.taxonomy.subtree_sizes
     chance = np.log(len(bank) / members).astype(np.float32)
 
     def ranks_at(rows: Any) -> npt.NDArray[np.int32]:
@@ -160,10 +229,6 @@ def _scores(
         )
         return ranks
 
-    shares = evidence.grid.visible_shares()
-    weights = np.where(shares >= _LEAST_VISIBLE, shares, 0)
-    if not weights.any():
-        weights = np.ones(len(shares))
     places = np.flatnonzero(weights)
     weights = weights[places] / weights[places].sum()
     rows = kernels.upload(evidence.rows).take(kernels.upload(places), axis=0)
@@ -174,7 +239,8 @@ def _scores(
         ranks, share = ranks_at(rows[start : start + step]), weights[start : start + step]
         surprise += share @ np.maximum(chance - np.log1p(ranks.astype(np.float32)), 0)
         wins += share @ (ranks == 0)
-    return np.maximum(chance - np.log1p(whole), 0) + surprise, wins, whole
+    scores = np.maximum(chance - np.log1p(whole), 0) + surprise if whole_counts else surprise
+    return BankScores(scores, wins, whole, kernels.to_host(evidence.whole)[0] @ bank.embeddings.T)
 
 
 def _edges(bank: ConceptBank) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

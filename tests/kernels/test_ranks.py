@@ -115,6 +115,35 @@ def check_subtree_ranks(kernels: Kernels, p: Problem) -> None:
 
 @given(given_problem=problems)
 @settings(max_examples=60)
+def test_prepared_patches_give_the_same_ranks(kernels: Kernels, given_problem: Problem) -> None:
+    check_prepared_patches(kernels, given_problem)
+
+
+@pytest.mark.many_blocks
+def test_prepared_patches_over_several_tiles(kernels: Kernels) -> None:
+    check_prepared_patches(kernels, large())
+
+
+def check_prepared_patches(kernels: Kernels, p: Problem) -> None:
+    bank = kernels.prepare_bank(p.bank)
+    prepared = kernels.prepare_patches(p.patches, bank)
+    assert prepared.shape == p.patches.shape and prepared.nbytes >= p.patches.nbytes
+    asked = p.indptr, p.indices, p.bank[:2]
+    for ours, plain in zip(
+        kernels.subtree_ranks(prepared, bank, *asked), kernels.subtree_ranks(p.patches, bank, *asked), strict=True
+    ):
+        np.testing.assert_array_equal(ours, plain)
+
+
+def test_prepared_patches_belong_to_one_bank() -> None:
+    p = problem(1, patches=3, concepts=5, dims=4)
+    prepared = cpu.prepare_patches(p.patches, p.bank)
+    with pytest.raises(InputError, match="another bank"):
+        cpu.subtree_ranks(prepared, p.bank.copy(), p.indptr, p.indices)
+
+
+@given(given_problem=problems)
+@settings(max_examples=60)
 def test_all_ranks_are_subtree_ranks_of_every_concept(kernels: Kernels, given_problem: Problem) -> None:
     check_all_ranks(kernels, given_problem)
 
@@ -208,6 +237,7 @@ def test_equal_rows_tie_exactly_wherever_they_stand(kernels: Kernels) -> None:
 def test_nothing_to_do(kernels: Kernels) -> None:
     p = problem(0, patches=0, concepts=5, dims=4)
     assert kernels.subtree_ranks(p.patches, p.bank, p.indptr, p.indices).ranks.shape == (0, 5)
+    assert kernels.prepare_patches(p.patches, p.bank).shape == (0, 4)
     assert kernels.all_ranks(p.patches, p.bank, p.child_indptr, p.child_indices, p.order).shape == (0, 5)
     none = np.zeros(0, np.int64)
     assert kernels.subtree_ranks(p.bank, p.bank, np.zeros(1, int), none).ranks.shape == (5, 0)

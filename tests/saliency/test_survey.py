@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def test_below_keeps_to_a_subtree(engine: fc.Engine, picture: np.ndarray) -> Non
         engine.concepts(picture, 0)
 
 
+def test_a_place_shows_what_is_there(engine: fc.Engine, picture: np.ndarray) -> None:
+    evidence = engine.evidence(picture, **OPTIONS)
+    left, right = (engine.concepts(evidence, 3, place=(x, 64)) for x in (10, 185))
+    assert left.names[0] == RED and right.names[0] == GREEN
+    assert left[0].patches == 1.0 and left[0].score > right[1].score
+    assert engine.concepts(picture, 3, place=(10, 64), **OPTIONS).names == left.names
+    for outside in ((192, 5), (-1, 5), (5, float("nan")), (1, 2, 3), "ab"):
+        with pytest.raises(InputError, match="place"):
+            engine.concepts(evidence, place=outside)
+
+
 def test_explain_without_concepts_shows_what_is_seen(engine: fc.Engine, picture: np.ndarray) -> None:
     seen = engine.concepts(picture, 4, **OPTIONS)
     explanation = engine.explain(picture, **OPTIONS)
@@ -90,6 +102,11 @@ def test_evidence_is_read_again_without_encoding(
     monkeypatch.setattr(engine.image_encoder, "encode", lambda *_: pytest.fail("encoded again"))
     again = engine.read(evidence, [RED, GREEN], score="rank")
     np.testing.assert_array_equal(again.maps, expected.maps)
+    third = engine.read(evidence, [GREEN, RED], score="rank")  # from what the second call has kept
+    np.testing.assert_array_equal(third.maps, expected.maps[::-1])
+    assert third[RED].to_dict() == expected[RED].to_dict()
+    assert evidence.nbytes > evidence.image.nbytes + len(evidence) * len(engine.bank) * 4
+    assert copy.deepcopy(evidence).kept.nbytes == 0
     assert again.options == expected.options and again.options["sizes"] == (64,) and again.mode == "crops"
     before = dict(again.timings_ms)
     assert engine.concepts(evidence).names[0] == RED

@@ -5,13 +5,48 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import InputError
 from .. import _cpu, arguments
-from ..contract import Array, PreparedBank, SubtreeRanks
+from ..contract import Array, PreparedBank, PreparedPatches, SubtreeRanks
 from ..threads import check_num_threads
 
 
+class Patches:
+    """Patch embeddings with their similarities to the rows of one bank.
+
+    Parameters
+    ----------
+    rows : (n, d) float32
+    bank : (N, d) float32
+        Kept by reference, so leave it unchanged.
+    similarities : (n, N) float32
+    """
+
+    def __init__(
+        self, rows: npt.NDArray[np.float32], bank: npt.NDArray[np.float32], similarities: npt.NDArray[np.float32]
+    ) -> None:
+        self.rows, self.bank, self.similarities = rows, bank, similarities
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """n and d."""
+        return self.rows.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of rows and similarities, in bytes."""
+        return self.rows.nbytes + self.similarities.nbytes
+
+
+def prepare_patches(patches: Array, bank: Array | PreparedBank, *, num_threads: int | None = None) -> Patches:
+    """Their similarities to the bank in float32; near ties are compared in float64 when ranks are counted."""
+    bank_rows = arguments.embeddings("bank", bank)
+    rows = arguments.embeddings("patches", patches, bank_rows.shape[1])
+    return Patches(rows, bank_rows, _cpu.multiply_all(rows, bank_rows, check_num_threads(num_threads)))
+
+
 def subtree_ranks(
-    patches: Array,
+    patches: Array | PreparedPatches,
     bank: Array | PreparedBank,
     indptr: Array,
     indices: Array,
@@ -24,14 +59,21 @@ def subtree_ranks(
     Memory beyond arguments and results: at most 84 MB, and 1.2 MB per thread where subtrees are small.
     """
     rows = arguments.embeddings("bank", bank)
+    plain: object = patches
+    known: npt.NDArray[np.float32] | None = None
     dims = rows.shape[1]
+    if isinstance(patches, Patches):
+        if patches.bank is not rows:
+            raise InputError("patches were prepared for another bank; prepare them for this one")
+        plain, known = patches.rows, patches.similarities
     return SubtreeRanks(
         *_cpu.subtree_ranks(
-            arguments.embeddings("patches", patches, dims),
+            arguments.embeddings("patches", plain, dims),
             rows,
             arguments.integers("indptr", indptr),
             arguments.integers("indices", indices),
             rows[:0] if queries is None else arguments.embeddings("queries", queries, dims),
+            known,
             check_num_threads(num_threads),
         )
     )

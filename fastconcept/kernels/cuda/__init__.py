@@ -10,7 +10,7 @@ from .arrays import beside, check_rows, empty, noise, upload
 from .device import open_device, place
 from .nnlasso import nnlasso, prepare_dictionary
 from .nnlasso_path import nnlasso_l0
-from .ranks import all_ranks, prepare_bank, subtree_ranks
+from .ranks import all_ranks, prepare_bank, prepare_patches, subtree_ranks
 from .resize import resize_image, resize_patches
 from .saliency import saliency_maps
 
@@ -26,6 +26,7 @@ __all__ = [
     "place",
     "prepare_bank",
     "prepare_dictionary",
+    "prepare_patches",
     "resize_image",
     "resize_patches",
     "saliency_maps",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import InputError
 from .. import arguments
-from ..contract import Array, PreparedBank, SubtreeRanks
+from ..contract import Array, PreparedBank, PreparedPatches, SubtreeRanks
 from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import back, device_array, pointer
@@ -61,8 +61,19 @@ def prepare_bank(rows: Array) -> Bank:
     return Bank(rows)
 
 
+def prepare_patches(patches: Array, bank: Array | PreparedBank, *, num_threads: int | None = None) -> Array:
+    """The patches themselves, once they are checked; they stay where they are."""
+    check_num_threads(num_threads)
+    dims = int(bank.shape[1])
+    if is_host(patches):
+        arguments.finite("patches", arguments.embeddings("patches", patches, dims))
+        return patches
+    array: Array = device_array("patches", patches, (None, dims), [np.float32], f"n, {dims}")
+    return array
+
+
 def subtree_ranks(
-    patches: Array,
+    patches: Array | PreparedPatches,
     bank: Array | PreparedBank,
     indptr: Array,
     indices: Array,

@@ -13,7 +13,7 @@ from ..host import (
     upload,
 )
 from .nnlasso import certificate, nnlasso, nnlasso_l0, prepare_dictionary
-from .ranks import all_ranks, subtree_ranks
+from .ranks import all_ranks, prepare_patches, subtree_ranks
 from .resize import resize_patches
 from .saliency import saliency_maps
 
@@ -30,6 +30,7 @@ __all__ = [
     "place",
     "prepare_bank",
     "prepare_dictionary",
+    "prepare_patches",
     "resize_image",
     "resize_patches",
     "saliency_maps",

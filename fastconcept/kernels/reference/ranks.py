@@ -8,13 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import arguments
-from ..contract import Array, PreparedBank, SubtreeRanks
+from ..contract import Array, PreparedBank, PreparedPatches, SubtreeRanks
 
 Rows = npt.NDArray[np.float32]
 
 
+def prepare_patches(patches: Array, bank: Array | PreparedBank, *, num_threads: int | None = None) -> Rows:
+    """The patches themselves."""
+    return _embeddings(bank, patches, None)[1]
+
+
 def subtree_ranks(
-    patches: Array,
+    patches: Array | PreparedPatches,
     bank: Array | PreparedBank,
     indptr: Array,
     indices: Array,
