@@ -104,7 +104,7 @@ def box_means(maps: Any, boxes: npt.NDArray[np.float64], tower: ImageTower) -> A
     columns, column_of = np.unique(boxes[:, [0, 2]], axis=0, return_inverse=True)
     down = tower.kernels.upload(overlaps(rows, height))  # (r, h)
     across = tower.kernels.upload(np.ascontiguousarray(overlaps(columns, width).T))  # (w, k)
-    by_column = (maps.reshape((channels * height, width)) @ across).reshape((channels, height, len(columns)))
+    by_column = np.matmul(maps, across)  # (c, h, k); one product of all would wake BLAS's threads, which spin for long
     by_both = np.matmul(down, by_column)  # (c, r, k)
     flat = by_both.reshape((channels, len(rows) * len(columns)))
     chosen = tower.kernels.upload(row_of.reshape(-1) * len(columns) + column_of.reshape(-1))
