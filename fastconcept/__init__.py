@@ -27,6 +27,7 @@ __all__ = [
     "Preprocess",
     "SeenConcept",
     "SeenConcepts",
+    "StreamedFrame",
     "__version__",
     "errors",
     "load",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .saliency.survey import SeenConcept, SeenConcepts
     from .sparse.dictionary import Dictionary
     from .sparse.result import AverageWeights, Decomposition, Decompositions
+    from .stream.result import StreamedFrame
 
 _HOMES = {
     "AverageWeights": "sparse.result",
@@ -58,6 +60,7 @@ _HOMES = {
     "Preprocess": "bundle",
     "SeenConcept": "saliency.survey",
     "SeenConcepts": "saliency.survey",
+    "StreamedFrame": "stream.result",
     "load": "engine",
 }
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .saliency.targets import Target
     from .sparse.dictionary import Dictionary
     from .sparse.result import AverageWeights, Decomposition, Decompositions
+    from .stream.stream import Stream
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -342,7 +343,7 @@ class Engine:
             times faster and another method, makes one pass per patch size (towers that pool a feature map only).
         fit : {"full", "crop"}
             The whole image at its own aspect ratio, or its central square (the reference).
-        border : {"noise", "constant", "reflect", "inside"}
+        border : {"noise", "constant", "reflect", "clip", "inside"}
             Surroundings of the image; see :class:`fastconcept.saliency.layout.Layout`.
         sizes : int or sequence of int
             Sides of the square patches in pixels of the working image.
@@ -571,6 +572,94 @@ class Engine:
     ) -> SeenConcepts:
         with self.place:
             return survey(evidence, self.bank, self.prepared_bank, self.kernels, top, below, self.num_threads, place)
+
+    # Stream ---------------------------------------------------------------------------------------------------------
+
+    @door
+    def stream(
+        self,
+        frames: Any,
+        concepts: str | Sequence[str],
+        *,
+        every: int | None = None,
+        max_age_ms: float = 1000.0,
+        tolerance: float = 2.0,
+        smoothing_ms: float = 0.0,
+        score_age_ms: float = 250.0,
+        l1_penalty: float | None = None,
+        mode: str = "windows",
+        fit: str = "full",
+        border: str = "clip",
+        sizes: int | Sequence[int] = 128,
+        stride: int | Sequence[int] = 32,
+        short_side: int = WORKING_SIZE,
+        seed: int = 0,
+        score: str = "log-rank",
+        aggregate: str = "best-then-mean",
+        scale_weights: str = "area",
+    ) -> Stream:
+        """Where is each concept in a video, while it plays?
+
+        Frames are read in a thread of their own. Evidence is kept while the picture does not change (with crops, that
+        of the patches that did not change), and decompositions start from those of the previous frame.
+
+        Parameters
+        ----------
+        frames : str, path, or iterable
+            A video file, a camera (``"/dev/video0"``) or a URL such as ``"rtsp://..."``, for which PyAV is needed
+            (``pip install "fastconcept[video]"``); or an iterable of images or of pairs (seconds, image).
+        concepts : str or sequence of str
+            As for :meth:`explain`.
+        every : int, optional
+            0: always the latest frame; those that come while another is worked on are dropped, and a file is read at
+            the speed at which it is played. n: every n-th frame, none dropped, as fast as it goes. By default 0, and 1
+            for an iterable.
+        max_age_ms : float
+            Bound on the age of the evidence in a map. Evidence that would be older is made again, and a frame that
+            would be shown with an older map is not shown.
+        tolerance : float
+            How far the pixels of a square may differ, in the mean and in levels of 0 to 255, and count as unchanged.
+        smoothing_ms : float
+            Time constant of an exponential mean over maps, for calm pictures; 0 for none.
+        score_age_ms : float
+            How old the embedding of the whole picture may be, which scores, ranks and words are about; 0 for that of
+            every frame. It counts for ``max_age_ms``, too.
+        l1_penalty : float, optional
+            Decompose every frame, too, with this penalty; see :meth:`decompose`.
+        mode, fit, border, sizes, stride, short_side, seed
+            Which places of a frame are embedded, see :meth:`evidence`. The defaults are the fastest choice of these.
+        score, aggregate, scale_weights
+            As for :meth:`explain`.
+
+        Returns
+        -------
+        Stream
+            An iterator over :class:`fastconcept.StreamedFrame`. Its ``statistics`` have frame rate and latencies.
+
+        Raises
+        ------
+        ImageError
+            If the video cannot be opened; while it runs, if it breaks off.
+        ConceptError
+            If a concept is unknown.
+        InputError
+            If an option is out of range, or no frame can be explained within ``max_age_ms``.
+        MissingDependencyError
+            If PyAV is not installed.
+
+        Examples
+        --------
+        >>> for frame in engine.stream("street.mp4", ["car.n.01"]):  # doctest: +SKIP
+        ...     print(frame.time, frame.explanation["car.n.01"].box())
+        """
+        from .stream.stream import Pace, Stream
+
+        layout = Layout(mode, fit, border, sizes, stride, short_side, seed)  # type: ignore[arg-type]
+        reading = Reading(score, aggregate, scale_weights)
+        pace = Pace(every, max_age_ms, tolerance, smoothing_ms, score_age_ms)
+        with self.place:
+            targets = self._targets(concepts)
+        return Stream(frames, targets, self.parts, layout, reading, pace, l1_penalty)
 
     # Warm up --------------------------------------------------------------------------------------------------------
 

@@ -68,7 +68,8 @@ def overlay(
     return picture
 
 
-def _font(size: int) -> Any:
+def font(size: int) -> Any:
+    """Pillow's own font at a size in pixels."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
@@ -79,12 +80,12 @@ def caption(picture: Image.Image, text: str) -> Image.Image:
     from PIL import Image, ImageDraw
 
     size = max(12, round(picture.width / 22))
-    font, bar = _font(size), round(size * 1.8)
-    while len(text) > 2 and font.getlength(text) > picture.width - size:
+    letters, bar = font(size), round(size * 1.8)
+    while len(text) > 2 and letters.getlength(text) > picture.width - size:
         text = text[:-2].rstrip() + "…"
     framed = Image.new("RGB", (picture.width, picture.height + bar), _PAPER)
     framed.paste(picture, (0, 0))
-    ImageDraw.Draw(framed).text((picture.width / 2, picture.height + bar / 2), text, _INK, font, anchor="mm")
+    ImageDraw.Draw(framed).text((picture.width / 2, picture.height + bar / 2), text, _INK, letters, anchor="mm")
     return framed
 
 
@@ -130,16 +131,16 @@ def bar_chart(
     height = margin * 2 + 40 + row * max(1, len(words))
     chart = Image.new("RGB", (margin * 2 + label_width + bar_width + 80, height), _PAPER)
     draw = ImageDraw.Draw(chart)
-    draw.text((margin, margin), title, _FAINT, _font(17))
+    draw.text((margin, margin), title, _FAINT, font(17))
     longest = max((weight for _, weight in words), default=1.0) or 1.0
     for index, (word, weight) in enumerate(words):
         middle = margin + 40 + row * index + row / 2
-        draw.text((margin + label_width - 12, middle), word, _INK, _font(18), anchor="rm")
+        draw.text((margin + label_width - 12, middle), word, _INK, font(18), anchor="rm")
         left, length = margin + label_width, max(2, round(bar_width * weight / longest))
         draw.rounded_rectangle((left, middle - 10, left + length, middle + 10), 4, _BAR)
-        draw.text((left + length + 8, middle), f"{weight:.3f}", _FAINT, _font(15), anchor="lm")
+        draw.text((left + length + 8, middle), f"{weight:.3f}", _FAINT, font(15), anchor="lm")
     if not words:
-        draw.text((margin, margin + 44), "no word at this penalty", _INK, _font(18))
+        draw.text((margin, margin + 44), "no word at this penalty", _INK, font(18))
     if picture is None:
         return chart
     side = Image.fromarray(picture)

@@ -12,7 +12,7 @@ import typer
 from .. import __version__
 from ..errors import FastconceptError
 from ..files import signals_raise
-from . import bench, concepts, decompose, evaluate, explain, export, info, output, report, search, serve
+from . import bench, concepts, decompose, evaluate, explain, export, info, output, report, search, serve, stream
 
 # Typer may carry a copy of click of its own; this is the base of whichever it raises.
 _CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("explain")(explain.command)
 app.command("decompose")(decompose.command)
 app.command("concepts")(concepts.command)
+app.command("stream")(stream.command)
 app.command("search")(search.command)
 app.command("report")(report.command)
 app.command("serve")(serve.command)

@@ -88,7 +88,10 @@ def layout_options(
         str, _maps(help="How patches are embedded: crops, each on its own, or windows, in one pass per size.")
     ] = _LAYOUT.mode,
     border: Annotated[
-        str, _maps(help="What patches see beyond the edge of the image: noise, constant, reflect, or inside for none.")
+        str,
+        _maps(
+            help="Beyond the edge of the image: noise, constant, reflect, clip (patches end there), or inside (none)."
+        ),
     ] = _LAYOUT.border,
     sizes: Annotated[list[str], _maps(metavar="PIXELS", help="Patch sizes, with commas.")] = [
         ",".join(map(str, _LAYOUT.sizes))

@@ -122,6 +122,16 @@ def progress_bar(description: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def status_line(description: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that is called with its new text; silent where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    with Console(stderr=True, markup=False, highlight=False).status(description) as status:
+        yield lambda text: status.update(printable(text))
+
+
 def counted(items: Sequence[Item], progress: Progress) -> Iterator[Item]:
     """The items, reporting how many of them are done whenever the next one is asked for."""
     for done, item in enumerate(items):

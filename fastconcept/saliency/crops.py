@@ -126,7 +126,7 @@ def gather(
             return add_surroundings(uploaded, plan, layout, tower)
 
     def patch_rows(size: int, stride: int) -> Rows:
-        boxes = plan.grid.boxes[sides == size]
+        boxes = embedded_boxes(plan, layout)[sides == size]
         surroundings = f"{prefix}{layout.fit} {layout.border} {layout.seed} {plan.size} {plan.grid.margin}"
         key = f"{surroundings} {size} {stride}"
         return remember(key, len(boxes), lambda: embed_boxes(bordered(), boxes, size))
@@ -134,6 +134,14 @@ def gather(
     rows = np.concatenate([patch_rows(size, stride) for size, stride in layout.strides.items()])
     whole = remember("whole", 1, lambda: whole_row(image, uploaded, tower, timings))
     return Evidence(image, layout, plan.grid, rows, whole, plan.region, timings)
+
+
+def embedded_boxes(plan: Plan, layout: Layout) -> npt.NDArray[np.int32]:
+    """The patches of a plan as they are embedded: x0, y0, x1, y1 in pixels of the image that has its surroundings."""
+    if layout.border != "clip":
+        return plan.grid.boxes
+    height, width = plan.size
+    return np.clip(plan.grid.boxes - plan.grid.margin, 0, np.array([width, height, width, height], np.int32))
 
 
 def whole_row(image: npt.NDArray[np.uint8], uploaded: Any, tower: ImageTower, timings: Timings) -> Rows:
@@ -147,7 +155,7 @@ def whole_row(image: npt.NDArray[np.uint8], uploaded: Any, tower: ImageTower, ti
 def add_surroundings(uploaded: Any, plan: Plan, layout: Layout, tower: ImageTower) -> Any:
     """The working image with its border, on the device."""
     working = tower.kernels.resize_image(uploaded, plan.region, plan.size)
-    if layout.inside:
+    if layout.border in ("inside", "clip"):
         return working
     mean = tower.preprocess.mean
     return patches.add_border(working, plan.grid.margin, layout.border, layout.seed, mean, tower.kernels)

@@ -9,7 +9,7 @@ from .patches import WORKING_SIZE
 
 MODES = ("crops", "windows")
 FITS = ("full", "crop")
-BORDERS = ("noise", "constant", "reflect", "inside")
+BORDERS = ("noise", "constant", "reflect", "clip", "inside")
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Layout:
         per patch size over the whole image and takes patches as means over its feature map.
     fit : {"full", "crop"}
         The whole image at its own aspect ratio, or its central square (the reference).
-    border : {"noise", "constant", "reflect", "inside"}
+    border : {"noise", "constant", "reflect", "clip", "inside"}
         Surroundings of the image, so that patches may hang over its edge: seeded uniform noise (the reference, there
-        without a seed), the encoder's mean colour, the image mirrored; or none, so that patches stay inside (the
-        paper's web interface).
+        without a seed), the encoder's mean colour, the image mirrored; nothing (``"clip"``: what hangs over is cut
+        off); or none, so that patches stay inside (the paper's web interface).
     sizes : tuple of int
         Sides of the square patches in pixels of the working image.
     stride : int or tuple of int

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "explain": ([load, Engine.explain], {"images", "npy", "box"}),
     "concepts": ([load, Engine.concepts], {"images"}),
     "decompose": ([load, Engine.decompose], {"top"}),
+    "stream": ([load, Engine.stream], {"limit"}),
     "search": ([Taxonomy.search], {"words"}),
     "report": ([load, Layout, Reading], {"images", "limit", "strict"}),
     "bench": ([load, fastconcept.bench.measure], {"synthetic", "earlier"}),
