@@ -291,7 +291,7 @@ def test_after_a_standstill_frames_that_came_too_late_cost_nothing(engine: fc.En
                 late = 60.0 if 1 <= index <= 2 else 0.0
                 yield Frame(index, float(index), time.perf_counter() - late, lambda index=index: picture(index))  # type: ignore[misc]
 
-    stream = engine.stream([picture()], COLOURS, **{**CROPS, "border": "inside"}, max_age_ms=30_000.0)
+    stream = engine.stream([picture()], COLOURS, **{**CROPS, "border": "inside"}, score_age_ms=0.0, max_age_ms=30_000.0)
     stream._feeder, stream._live = Feeder(Late(), 1), True
     assert [frame.index for frame in stream] == [0, 3] and stream.statistics.stale == 2
     assert colours.pictures == 2 * (len(stream._kept._evidence) + 1)  # type: ignore[arg-type]
