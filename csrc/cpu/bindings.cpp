@@ -23,6 +23,7 @@
 #include "nnlasso.h"
 #include "ranks.h"
 #include "resize.h"
+#include "resize_images.h"
 #include "saliency.h"
 #include "simd.h"
 #include "watch.h"
@@ -198,14 +199,9 @@ py::tuple bind_saliency_maps(const Array<Value>& values, const Array<int32_t>& b
     return py::make_tuple(maps, low, high);
 }
 
-void bind_resize_patches(const Array<uint8_t>& image, const Array<int32_t>& boxes, const Array<double>& mean,
-                         const Array<double>& std, bool bicubic, Array<float>& out, int num_threads) {
-    require_threads(num_threads);
-    require_shape(image, {-1, -1, 3}, "image");
-    require_shape(boxes, {-1, 4}, "boxes");
+Target target_of(const Array<float>& out, const Array<double>& mean, const Array<double>& std, bool bicubic) {
     require_shape(mean, {3}, "mean");
     require_shape(std, {3}, "std");
-    require_shape(out, {boxes.shape(0), 3, -1, -1}, "out");
     Target target{out.shape(2), out.shape(3), bicubic ? Filter::kBicubic : Filter::kBilinear, {}, {}};
     require(target.height >= 1 && target.height <= 1 << 14 && target.width >= 1 && target.width <= 1 << 14,
             "size must be 1 to 16384 on each side");
@@ -213,9 +209,48 @@ void bind_resize_patches(const Array<uint8_t>& image, const Array<int32_t>& boxe
         target.mean[channel] = mean.at(channel);
         target.deviation[channel] = std.at(channel);
     }
+    return target;
+}
+
+void bind_resize_patches(const Array<uint8_t>& image, const Array<int32_t>& boxes, const Array<double>& mean,
+                         const Array<double>& std, bool bicubic, Array<float>& out, int num_threads) {
+    require_threads(num_threads);
+    require_shape(image, {-1, -1, 3}, "image");
+    require_shape(boxes, {-1, 4}, "boxes");
+    require_shape(out, {boxes.shape(0), 3, -1, -1}, "out");
+    const Target target = target_of(out, mean, std, bicubic);
     const Image source{image.data(), image.shape(0), image.shape(1)};
     float* result = out.mutable_data();
     without_gil([&] { resize_patches(source, boxes.data(), boxes.shape(0), target, result, num_threads); });
+}
+
+void bind_resize_images(const std::vector<Array<uint8_t>>& images, const Array<int64_t>& placements,
+                        const Array<double>& mean, const Array<double>& std, bool bicubic, int fill, Array<float>& out,
+                        int num_threads) {
+    require_threads(num_threads);
+    const auto count = static_cast<int64_t>(images.size());
+    require_shape(placements, {count, 4}, "placements");
+    require_shape(out, {count, 3, -1, -1}, "out");
+    require(fill >= 0 && fill <= 255, "fill must be 0 to 255");
+    const Target target = target_of(out, mean, std, bicubic);
+    std::vector<Image> sources;
+    std::vector<Placement> places;
+    for (int64_t i = 0; i < count; ++i) {
+        const Array<uint8_t>& image = images[static_cast<size_t>(i)];
+        require_shape(image, {-1, -1, 3}, "image");
+        require(image.shape(0) >= 1 && image.shape(1) >= 1, "images must not be empty");
+        require(image.shape(0) < (1 << 30) && image.shape(1) < (1 << 30), "images must have sides below 2^30");
+        sources.push_back({image.data(), image.shape(0), image.shape(1)});
+        const int64_t* at = placements.data() + 4 * i;
+        constexpr int64_t most = int64_t{1} << 50;
+        require(at[0] >= 1 && at[0] <= most && at[1] >= 1 && at[1] <= most, "placements: sizes must be 1 to 2^50");
+        require(at[2] >= -most && at[2] <= most && at[3] >= -most && at[3] <= most, "placements: corners within 2^50");
+        places.push_back({at[0], at[1], at[2], at[3]});
+    }
+    float* result = out.mutable_data();
+    without_gil([&] {
+        resize_images(sources.data(), places.data(), count, target, static_cast<uint8_t>(fill), result, num_threads);
+    });
 }
 
 // Instruction sets of this CPU that matter here, and which clone of the kernels (simd.h) the loader picked.
@@ -393,4 +428,6 @@ PYBIND11_MODULE(_cpu, m) {
           arg("weights").noconvert(), arg("height"), arg("width"), arg("num_threads"));
     m.def("resize_patches", &bind_resize_patches, arg("image").noconvert(), arg("boxes").noconvert(),
           arg("mean").noconvert(), arg("std").noconvert(), arg("bicubic"), arg("out").noconvert(), arg("num_threads"));
+    m.def("resize_images", &bind_resize_images, arg("images"), arg("placements").noconvert(), arg("mean").noconvert(),
+          arg("std").noconvert(), arg("bicubic"), arg("fill"), arg("out").noconvert(), arg("num_threads"));
 }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "resize_passes.h"
+
 namespace fastconcept {
 
 struct Image {
@@ -10,8 +12,6 @@ struct Image {
     int64_t height = 0;
     int64_t width = 0;
 };
-
-enum class Filter { kBilinear, kBicubic };
 
 struct Target {
     int64_t height = 0;

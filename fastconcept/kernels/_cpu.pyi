@@ -42,6 +42,16 @@ def resize_patches(
     out: npt.NDArray[np.float32],
     num_threads: int,
 ) -> None: ...
+def resize_images(
+    images: list[npt.NDArray[np.uint8]],
+    placements: npt.NDArray[np.int64],
+    mean: npt.NDArray[np.float64],
+    std: npt.NDArray[np.float64],
+    bicubic: bool,
+    fill: int,
+    out: npt.NDArray[np.float32],
+    num_threads: int,
+) -> None: ...
 
 _Codes = tuple[
     npt.NDArray[np.int64],

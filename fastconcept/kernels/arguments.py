@@ -15,6 +15,7 @@ from .csr import Lists, SparseCodes
 MAX_SIZE = 1 << 14  # pixels on a side of a resized patch
 MAX_CELLS = 1 << 24  # cells of a saliency map
 INTERPOLATIONS = ("bicubic", "bilinear")
+_FARTHEST = 1 << 50  # pixels of a resized image, of which only a window is made
 
 
 def array(
@@ -288,6 +289,93 @@ def resizing(boxes_: object, size: object, mean: object, std: object, interpolat
         raise InputError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     means, deviations = channels("mean", mean), channels("std", std, positive=True)
     return Resizing(boxes(boxes_), sides("size", size, MAX_SIZE), means, deviations)
+
+
+def columns_first(height: int, width: int, tall: int, wide: int) -> bool:
+    """Whether Pillow 13 resizes an image of this height and width in height first, when it makes it tall and wide.
+
+    Source: ``ImagingResampleInner`` in Pillow's ``Resample.c``. There are 8 bits between the passes, so it shows.
+
+    Examples
+    --------
+    >>> columns_first(480, 640, 224, 298), columns_first(2000, 300, 224, 224)
+    (False, True)
+    """
+    return height > tall and height - tall > 2 * (width - wide)
+
+
+class Placing(NamedTuple):
+    """What ``resize_images`` does: placements (n, 4) int64, height and width, (3,) float64 numbers, and the fill."""
+
+    placements: npt.NDArray[np.int64]
+    size: tuple[int, int]
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    fill: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the result."""
+        return (len(self.placements), 3, *self.size)
+
+
+def placing(
+    images: object,
+    placements: object,
+    size: object,
+    mean: object,
+    std: object,
+    interpolation: object,
+    fill: object,
+) -> Placing:
+    """Check what ``resize_images`` is to do; the images themselves are left to the backend.
+
+    Raises
+    ------
+    InputError
+        If an argument has another type, shape or range.
+
+    Examples
+    --------
+    >>> placing([None], np.array([[8, 9, 0, 0]]), (4, 4), (0, 0, 0), (1, 1, 1), "bicubic", 0).shape
+    (1, 3, 4, 4)
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise InputError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+    if not isinstance(images, Sequence) or isinstance(images, (str, bytes)):
+        raise InputError(f"images must be a sequence of arrays, got {type(images).__name__}")
+    if isinstance(fill, bool) or not isinstance(fill, (int, np.integer)) or not 0 <= fill <= 255:
+        raise InputError(f"fill must be an integer from 0 to 255, got {fill!r}")
+    table = placements if isinstance(placements, np.ndarray) else np.empty(0)
+    if table.shape != (len(images), 4) or table.dtype.kind not in "iu":
+        raise InputError(
+            f"placements must be integers of shape ({len(images)}, 4), got {table.dtype} of shape {table.shape}"
+        )
+    if (table[:, :2] < 1).any() or (np.abs(table.astype(np.float64)) > _FARTHEST).any():
+        raise InputError("placements must hold a height and a width of at least 1, and numbers up to 2^50")
+    means, deviations = channels("mean", mean), channels("std", std, positive=True)
+    rows_ = np.ascontiguousarray(table, np.int64)
+    return Placing(rows_, sides("size", size, MAX_SIZE), means, deviations, int(fill))
+
+
+def whole_image(index: int, value: object) -> npt.NDArray[np.uint8]:
+    """Check one of the images of ``resize_images``: (H, W, 3) uint8, not empty.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> whole_image(0, np.zeros((2, 2, 3), np.uint8)).shape
+    (2, 2, 3)
+    """
+    name = f"images[{index}]"
+    pixels: npt.NDArray[np.uint8] = array(name, value, (None, None, 3), [np.uint8], "H, W, 3")
+    if not pixels.size:
+        raise InputError(f"{name} must have at least one pixel, got shape {pixels.shape}")
+    return pixels
 
 
 def rows(name: str, value: object, columns: int | None = None) -> npt.NDArray[np.float32]:

@@ -456,6 +456,61 @@ class Kernels(Protocol):
         np.float32(1.0)
         """
 
+    def resize_images(
+        self,
+        images: Sequence[Array],
+        placements: Array,
+        size: tuple[int, int],
+        mean: Sequence[float] | Array,
+        std: Sequence[float] | Array,
+        interpolation: str = "bicubic",
+        *,
+        fill: int = 0,
+        out: Array | None = None,
+        num_threads: int | None = None,
+    ) -> Array:
+        """Resize whole images as Pillow does (antialiased), cut or pad each to one size, and normalise.
+
+        The order of the two passes is that of Pillow 13, whichever version is installed: width first, except where
+        the height shrinks by more than twice as many pixels as the width does.
+
+        Parameters
+        ----------
+        images : sequence of n (H, W, 3) uint8
+            RGB pixels; every image may have a size of its own.
+        placements : (n, 4) integers
+            Per image the height and width to which it is resized, and the row and column of the resized image where
+            the window of the result begins. The window may reach outside. Only what it shows is computed.
+        size : (h, w)
+            Size of every result.
+        mean, std : (3,) float
+            Per channel, on the scale where white is 1.
+        interpolation : {"bicubic", "bilinear"}
+            Pillow's filter of that name.
+        fill : int
+            Value from 0 to 255 of pixels outside the resized image.
+        out : (n, 3, h, w) float32, optional
+            Array to write to, so that a caller can use one buffer again and again. On a device it may be float16.
+        num_threads : int, optional
+
+        Returns
+        -------
+        (n, 3, h, w) float32
+            ``(pixel / 255 - mean) / std``; ``out`` itself where that is given.
+
+        Raises
+        ------
+        InputError
+            If an argument has another type or shape, an image is empty, or a size is not positive.
+
+        Examples
+        --------
+        >>> from fastconcept.kernels import reference
+        >>> white = np.full((8, 4, 3), 255, np.uint8)
+        >>> reference.resize_images([white], np.array([[4, 2, 0, -1]]), (4, 4), (0,) * 3, (1,) * 3)[0, 0, 0]
+        array([0., 1., 1., 0.], dtype=float32)
+        """
+
     def resize_image(self, image: Array, box: tuple[int, int, int, int], size: tuple[int, int], /) -> Array:
         """Cut one box out of an image and resize it as Pillow does (bicubic, antialiased).
 

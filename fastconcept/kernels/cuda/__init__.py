@@ -12,6 +12,7 @@ from .nnlasso import nnlasso, prepare_dictionary
 from .nnlasso_path import nnlasso_l0
 from .ranks import all_ranks, prepare_bank, prepare_patches, subtree_ranks
 from .resize import resize_image, resize_patches
+from .resize_images import resize_images
 from .saliency import saliency_maps
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "prepare_dictionary",
     "prepare_patches",
     "resize_image",
+    "resize_images",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",

@@ -55,13 +55,15 @@ def resize_patches(
     return back(result, on_host)
 
 
-def resize_image(image: Array, box: tuple[int, int, int, int], size: tuple[int, int]) -> Array:
+def resize_image(
+    image: Array, box: tuple[int, int, int, int], size: tuple[int, int], interpolation: str = "bicubic"
+) -> Array:
     """Done by :func:`resize_patches`; a side beyond 16,384 pixels is left to the CPU."""
     if max(size) > arguments.MAX_SIZE:
         resized = host.resize_image(to_host(image), box, size)
         return resized if is_host(image) else upload(resized)
     # 1 / 255 undoes the division by 255: these are pixels, which rounding makes whole again.
-    planes = resize_patches(image, np.array([box], np.int32), size, [0.0] * 3, [1 / 255] * 3)[0]
+    planes = resize_patches(image, np.array([box], np.int32), size, [0.0] * 3, [1 / 255] * 3, interpolation)[0]
     pixels: Array = np.rint(planes).astype(np.uint8).transpose(1, 2, 0).copy()
     return pixels
 

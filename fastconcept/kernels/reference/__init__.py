@@ -15,6 +15,7 @@ from ..host import (
 from .nnlasso import certificate, nnlasso, nnlasso_l0, prepare_dictionary
 from .ranks import all_ranks, prepare_patches, subtree_ranks
 from .resize import resize_patches
+from .resize_images import resize_images
 from .saliency import saliency_maps
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "prepare_dictionary",
     "prepare_patches",
     "resize_image",
+    "resize_images",
     "resize_patches",
     "saliency_maps",
     "subtree_ranks",

@@ -1,0 +1,157 @@
+#include "resize_images.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "parallel.h"
+
+namespace fastconcept {
+namespace {
+
+// Axes of a batch by what they do; images of one size share theirs.
+class Axes {
+public:
+    explicit Axes(Filter filter) : filter_(filter) {}
+
+    std::shared_ptr<const Axis> get(int64_t in, int64_t out, int64_t begin, int64_t end) {
+        const auto key = std::make_tuple(in, out, begin, end);
+        {
+            const std::lock_guard<std::mutex> hold(lock_);
+            const auto found = axes_.find(key);
+            if (found != axes_.end()) return found->second;
+        }
+        auto made = std::make_shared<const Axis>(make_axis(in, out, begin, end, filter_));
+        const std::lock_guard<std::mutex> hold(lock_);
+        return axes_.emplace(key, std::move(made)).first->second;
+    }
+
+private:
+    Filter filter_;
+    std::mutex lock_;
+    std::map<std::tuple<int64_t, int64_t, int64_t, int64_t>, std::shared_ptr<const Axis>> axes_;
+};
+
+// One image: the part of the resized image that the window shows, in two passes whose rows are independent tasks.
+class WholeImage {
+public:
+    WholeImage(const Image& image, const Placement& at, const Target& target, uint8_t fill, const Levels* levels,
+               float* out, Axes& axes)
+        : image_(image), target_(target), fill_(fill), levels_(levels), out_(out) {
+        top_ = std::max<int64_t>(-at.top, 0), bottom_ = std::min(target.height, at.tall - at.top);
+        left_ = std::max<int64_t>(-at.left, 0), right_ = std::min(target.width, at.wide - at.left);
+        if (top_ >= bottom_ || left_ >= right_) {
+            top_ = bottom_ = left_ = right_ = 0;
+            return;
+        }
+        across_ = axes.get(image.width, at.wide, at.left + left_, at.left + right_);
+        down_ = axes.get(image.height, at.tall, at.top + top_, at.top + bottom_);
+        // Pillow's choice, by the sizes of whole images: it shows, because there are 8 bits between the passes.
+        const int64_t shorter = image.height - at.tall, narrower = image.width - at.wide;
+        columns_first_ = shorter > 0 && shorter > 2 * narrower;
+        from_row_ = down_->first(), rows_ = down_->last() - from_row_;
+        from_column_ = across_->first(), columns_ = across_->last() - from_column_;
+    }
+
+    // `between` holds what lies between the passes, and keeps its memory from one image to the next.
+    void run(std::vector<uint8_t>& between, int num_threads) {
+        if (columns_first_) {
+            const int64_t pitch = 3 * columns_, height = bottom_ - top_;
+            between.resize(static_cast<size_t>(pitch * height));
+            each(height, num_threads, [&](int64_t first, int64_t last) { down_first(between.data(), first, last); });
+        } else if (top_ < bottom_) {
+            between.resize(static_cast<size_t>(3 * (right_ - left_) * rows_));
+            each(rows_, num_threads, [&](int64_t first, int64_t last) {
+                const int64_t pitch = 3 * (right_ - left_);
+                across(image_.pixels + 3 * ((from_row_ + first) * image_.width), 3 * image_.width, last - first,
+                       image_.width, *across_, between.data() + first * pitch, pitch);
+            });
+        }
+        each(target_.height, num_threads, [&](int64_t first, int64_t last) { finish(between.data(), first, last); });
+    }
+
+private:
+    template <class Body>
+    static void each(int64_t rows, int num_threads, const Body& body) {
+        parallel_for((rows + kRowsAcross - 1) / kRowsAcross, num_threads, [&](int64_t task, int) {
+            body(task * kRowsAcross, std::min(rows, (task + 1) * kRowsAcross));
+        });
+    }
+
+    void down_first(uint8_t* between, int64_t first, int64_t last) const {
+        const int64_t stride = 3 * image_.width, pitch = 3 * columns_;
+        for (int64_t y = first; y < last; ++y)
+            down(image_.pixels + down_->start[static_cast<size_t>(y)] * stride + 3 * from_column_, stride,
+                 down_->weight.data() + y * down_->taps, down_->taps, pitch, between + y * pitch);
+    }
+
+    // The second pass of rows [first, last) of the window, and normalisation.
+    void finish(const uint8_t* between, int64_t first, int64_t last) const {
+        const int64_t wide = right_ - left_, begin = std::max(first, top_), end = std::min(last, bottom_);
+        std::vector<uint8_t> rows(static_cast<size_t>(kRowsAcross * 3 * wide));
+        if (begin < end && columns_first_) {
+            across(between + (begin - top_) * 3 * columns_, 3 * columns_, end - begin, columns_, shifted_across(),
+                   rows.data(), 3 * wide);
+        } else if (begin < end) {
+            for (int64_t y = begin; y < end; ++y)
+                down(between + (down_->start[static_cast<size_t>(y - top_)] - from_row_) * 3 * wide, 3 * wide,
+                     down_->weight.data() + (y - top_) * down_->taps, down_->taps, 3 * wide,
+                     rows.data() + (y - begin) * 3 * wide);
+        }
+        for (int64_t y = first; y < last; ++y)
+            for (int64_t c = 0; c < 3; ++c) {
+                const uint8_t* row = y < begin || y >= end ? nullptr : rows.data() + ((y - begin) * 3 + c) * wide;
+                write(row, levels_[c], out_ + (c * target_.height + y) * target_.width);
+            }
+    }
+
+    void write(const uint8_t* row, const Levels& levels, float* out) const {
+        const int64_t from = row ? left_ : target_.width, to = row ? right_ : target_.width;
+        std::fill(out, out + from, levels.value[fill_]);
+        if (row) normalise(row, to - from, levels, out + from);
+        std::fill(out + to, out + target_.width, levels.value[fill_]);
+    }
+
+    // What lies between the passes begins at from_column_.
+    Axis shifted_across() const {
+        Axis axis = *across_;
+        for (int32_t& start : axis.start) start -= static_cast<int32_t>(from_column_);
+        return axis;
+    }
+
+    Image image_;
+    Target target_;
+    uint8_t fill_;
+    const Levels* levels_;
+    float* out_;
+    int64_t top_, bottom_, left_, right_;  // of the window, what shows the image
+    std::shared_ptr<const Axis> across_, down_;
+    int64_t from_row_ = 0, rows_ = 0, from_column_ = 0, columns_ = 0;  // of the image, what is read
+    bool columns_first_ = false;
+};
+
+}  // namespace
+
+void resize_images(const Image* images, const Placement* placements, int64_t count, const Target& target, uint8_t fill,
+                   float* out, int num_threads) {
+    Levels levels[3];
+    for (int c = 0; c < 3; ++c) levels[c] = make_levels(target.mean[c], target.deviation[c]);
+    Axes axes(target.filter);
+    const int64_t size = 3 * target.height * target.width;
+    const auto one = [&](int64_t i, std::vector<uint8_t>& between, int threads) {
+        WholeImage(images[i], placements[i], target, fill, levels, out + i * size, axes).run(between, threads);
+    };
+    if (count < num_threads) {  // too few to give each thread an image of its own
+        std::vector<uint8_t> between;
+        for (int64_t i = 0; i < count; ++i) one(i, between, num_threads);
+        return;
+    }
+    std::vector<std::vector<uint8_t>> between(static_cast<size_t>(num_threads));
+    parallel_for(count, num_threads,
+                 [&](int64_t i, int thread) { one(i, between[static_cast<size_t>(thread)], 1); });
+}
+
+}  // namespace fastconcept
