@@ -94,7 +94,7 @@ def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float) -> dict[s
     tower = engine.parts.image_tower()
     with engine.place:
         decode, pixels = _timed(lambda: engine.load_image(image))
-        preprocess, ready = _timed(lambda: tower.prepared(pixels, engine.kernels.upload(pixels))[None])
+        preprocess, ready = _timed(lambda: tower.prepared([engine.kernels.upload(pixels)]))
         encode, embedding = _timed(lambda: tower.encoder.encode(ready))
         solve, _ = _timed(lambda: engine.decompose(embeddings=engine.kernels.to_host(embedding), l1_penalty=l1_penalty))
     return {"decode": decode, "preprocess": preprocess, "encode": encode, "solve": solve}

@@ -16,7 +16,9 @@ from .bundle import Bundle, Preprocess, find_bundle
 from .concepts.bank import ConceptBank
 from .doors import door, iterable, plain
 from .encoders.decode import MAX_PIXELS, is_single_image, load_image
+from .encoders.pipeline import Reader, prepared_batches
 from .errors import ImageError, InputError
+from .kernels import arguments
 from .kernels.foreign import embedding_rows
 from .parts import Parts
 from .saliency.evidence import Evidence
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 DEFAULT_L1_PENALTY = 0.25  # of SpLiCE's own examples
+_COPIED = 32  # images that are preprocessed at a time where their number is not known
 SHOWN_CONCEPTS = 4  # that explain(image) maps when it is not told which
 
 
@@ -216,6 +219,51 @@ class Engine:
         """Decode an image to (H, W, 3) uint8 RGB under this engine's pixel limit."""
         return load_image(image, self.parts.max_pixels)
 
+    @door
+    def preprocess(self, images: ImageLike | Iterable[ImageLike], *, out: FloatArray | None = None) -> FloatArray:
+        """Images as the encoder takes them, for people who have an encoder of their own.
+
+        Threads decode and preprocess; the pixels are those of open_clip's evaluation transform with Pillow 13.
+
+        Parameters
+        ----------
+        images : image, or iterable of n images
+            See :func:`fastconcept.encoders.decode.load_image`.
+        out : (n, 3, h, w) float32, optional
+            Array to write to, so that a caller can use one buffer again and again; for a list of images.
+
+        Returns
+        -------
+        (n, 3, h, w) float32, in host memory
+            ``(pixel / 255 - mean) / std``, as the bundle says; n is 1 for a single image.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read; the error names its file or its position.
+        InputError
+            If ``out`` has another type or shape.
+
+        Examples
+        --------
+        >>> import fastconcept as fc
+        >>> picture = np.zeros((48, 64, 3), np.uint8)
+        >>> fc.load().preprocess([picture, picture]).shape
+        (2, 3, 224, 224)
+        """
+        several: Any = [images] if is_single_image(images) else iterable("images", images)
+        count = len(several) if hasattr(several, "__len__") else None
+        if out is not None:
+            if count is None:
+                raise InputError("out needs a list of images, whose number is known")
+            out = arguments.output("out", out, (count, 3, *self.parts.preprocess.size))
+        batches = [
+            pixels if count is not None else pixels.copy()
+            for pixels, _ in prepared_batches(several, self._reader(), max(count or _COPIED, 1), buffer=out)
+        ]
+        empty = np.empty((0, 3, *self.parts.preprocess.size), np.float32)
+        return batches[0] if len(batches) == 1 else np.concatenate([empty, *batches])
+
     def encode_image(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
         """Embed whole images, preprocessed as open_clip does.
 
@@ -241,14 +289,15 @@ class Engine:
     ) -> Iterator[tuple[FloatArray, list[int]]]:
         """Embed whole images batch by batch, so that memory does not grow with their number.
 
-        This is the one place where images are decoded, preprocessed and batched.
+        This is the one place where images are batched. Threads read, decode and preprocess further images while the
+        encoder works on a batch; ``num_threads`` of :func:`fastconcept.load` says how many.
 
         Parameters
         ----------
         images : iterable of images
         on_error : callable, optional
             Called with the position of an image that cannot be read and the reason; the image is left out. By default
-            the error is raised.
+            the error is raised, and names the file or the position of the image.
 
         Yields
         ------
@@ -264,29 +313,16 @@ class Engine:
         self, images: Iterable[ImageLike], on_error: Callable[[int, ImageError], object] | None = None
     ) -> Iterator[tuple[Any, list[int]]]:
         """As :meth:`encode_batches`, with rows on the device."""
-        tower = self.parts.image_tower()
-        batch: list[Any] = []
-        positions: list[int] = []
-        for position, image in enumerate(iterable("images", images)):
-            try:
-                pixels = self.load_image(image)
-            except ImageError as error:
-                if on_error is None:
-                    raise
-                on_error(position, error)
-                continue
+        encoder = self.image_encoder
+        for pixels, positions in prepared_batches(
+            iterable("images", images), self._reader(), encoder.batch_size, on_error
+        ):
             with self.place:
-                batch.append(tower.prepared(pixels, self.kernels.upload(pixels)))
-            positions.append(position)
-            if len(batch) == tower.encoder.batch_size:
-                with self.place:
-                    rows = tower.encoder.encode(np.stack(batch))
-                yield rows, positions
-                batch, positions = [], []
-        if batch:
-            with self.place:
-                rows = tower.encoder.encode(np.stack(batch))
+                rows = encoder.encode(self.kernels.upload(pixels))
             yield rows, positions
+
+    def _reader(self) -> Reader:
+        return Reader(self.load_image, self.parts.preprocess, self.num_threads)
 
     def _embed_images(self, images: ImageLike | Iterable[ImageLike]) -> Any:
         """Rows of whole images, on the device."""

@@ -81,8 +81,8 @@ def load_image(source: ImageLike, max_pixels: int = MAX_PIXELS) -> Pixels:
         return _guarded(f"the {source.mode} image", max_pixels, lambda name: _decode(source, name, max_pixels))
     if is_array(source):
         return _from_array(source, max_pixels)
-    if isinstance(source, (str, os.PathLike)):
-        path = _existing_file(source)
+    if is_path(source):
+        path = _existing_file(source)  # type: ignore[arg-type]
         with _opened(path) as stream:
             return _from_file(stream, str(path), max_pixels)
     return _from_file(BytesIO(_content(source)), "the image", max_pixels)
@@ -101,6 +101,11 @@ def is_single_image(images: object) -> bool:
     return isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or (
         hasattr(images, "read") or not isinstance(images, Iterable)
     )
+
+
+def is_path(value: object) -> bool:
+    """Whether an image is given by the name of its file, which errors about it then say."""
+    return isinstance(value, (str, os.PathLike))
 
 
 def is_array(value: object) -> bool:

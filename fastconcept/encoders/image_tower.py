@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from ..bundle import Preprocess
 from ..kernels.contract import Kernels
 from ..timings import Timings
-from .preprocess import preprocess_uploaded
+from .preprocess import preprocess_images
 from .split import SplitEncoder
 
 
@@ -52,20 +53,21 @@ class ImageTower:
         """Height and width in pixels at which a patch is looked at."""
         return self.preprocess.patch_size or self.preprocess.size
 
-    def prepared(self, pixels: npt.NDArray[np.uint8], uploaded: Any) -> Any:
-        """One decoded image as the encoder takes it.
+    def prepared(self, images: Sequence[Any], out: Any = None) -> Any:
+        """Decoded images as the encoder takes them.
 
         Parameters
         ----------
-        pixels : (H, W, 3) uint8
-        uploaded : (H, W, 3) uint8
-            The same on the device: ``kernels.upload(pixels)``.
+        images : sequence of n (H, W, 3) uint8
+            Where the kernels read them: ``kernels.upload(pixels)``.
+        out : (n, 3, h, w) float32, optional
+            Array to write to.
 
         Returns
         -------
-        (3, h, w) float32, on the device
+        (n, 3, h, w) float32, on the device
         """
-        return preprocess_uploaded(pixels, uploaded, self.preprocess, self.kernels, self.num_threads)
+        return preprocess_images(images, self.preprocess, self.kernels, out=out, num_threads=self.num_threads)
 
     def resized(self, image: Any, boxes: npt.NDArray[np.int32], size: tuple[int, int]) -> Any:
         """Boxes of an image, (n, 4) int32 in pixels, as the encoder takes them: (n, 3, *size) float32, normalised."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Preprocess
-from ..kernels.arguments import MAX_SIZE
+from ..kernels import cpu
 from ..kernels.contract import Array, Kernels
-
-_MAX_RESIZED_PIXELS = 16_000_000  # above this an extreme aspect ratio is resized inside its crop only
 
 
 def preprocess_image(image: npt.NDArray[np.uint8], config: Preprocess) -> npt.NDArray[np.float32]:
@@ -25,7 +26,7 @@ def preprocess_image(image: npt.NDArray[np.uint8], config: Preprocess) -> npt.ND
     Returns
     -------
     (3, h, w) float32
-        ``(pixel / 255 - mean) / std`` with ``(h, w) = config.size``.
+        ``(pixel / 255 - mean) / std`` with ``(h, w) = config.size``; the pixels are those of Pillow 13.
 
     Examples
     --------
@@ -33,68 +34,52 @@ def preprocess_image(image: npt.NDArray[np.uint8], config: Preprocess) -> npt.ND
     >>> preprocess_image(np.full((4, 6, 3), 255, np.uint8), config).max()
     np.float32(1.0)
     """
-    from PIL import Image
-
-    resample = Image.Resampling[config.interpolation.upper()]
-    (height, width), (tall, wide), (top, left) = config.size, *placement(image.shape[0], image.shape[1], config)
-    picture = Image.fromarray(image)
-    if tall * wide > _MAX_RESIZED_PIXELS:
-        down, across = picture.height / tall, picture.width / wide
-        box = (left * across, top * down, (left + width) * across, (top + height) * down)
-        fitted = picture.resize((width, height), resample, box=box)
-    else:
-        fitted = picture if (wide, tall) == picture.size else picture.resize((wide, tall), resample)
-        if config.resize_mode == "longest":
-            canvas = Image.new("RGB", (width, height), (config.fill_color,) * 3)
-            canvas.paste(fitted, (-left, -top))
-            fitted = canvas
-        else:
-            fitted = fitted.crop((left, top, left + width, top + height))
-    pixels = np.asarray(fitted, np.float32) / np.float32(255)
-    pixels = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    whole: npt.NDArray[np.float32] = preprocess_images([np.ascontiguousarray(image)], config, cpu)[0]
+    return whole
 
 
-def preprocess_uploaded(
-    image: npt.NDArray[np.uint8], uploaded: Array, config: Preprocess, kernels: Kernels, num_threads: int | None = None
-) -> Array:
-    """:func:`preprocess_image` where the kernels read the image.
-
-    On a GPU the image is resized there, always rows before columns. Pillow resizes some images columns first, which are
-    squashed or far taller than wide; their pixels may differ by a few levels of 255.
+def preprocess_images(
+    images: Sequence[Array],
+    config: Preprocess,
+    kernels: Kernels,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """:func:`preprocess_image` of several images where the kernels read them.
 
     Parameters
     ----------
-    image : (H, W, 3) uint8
-    uploaded : (H, W, 3) uint8
-        What ``kernels.upload`` made of it.
+    images : sequence of n (H, W, 3) uint8
+        Of any sizes, in host memory or on the device of the kernels.
     config : Preprocess
     kernels : Kernels
+    out : (n, 3, h, w) float32, optional
+        Array to write to.
     num_threads : int, optional
 
     Returns
     -------
-    (3, h, w) float32
-        Where ``uploaded`` is.
+    (n, 3, h, w) float32
+
+    Examples
+    --------
+    >>> config = Preprocess((2, 2), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    >>> preprocess_images([np.zeros((4, 6, 3), np.uint8)] * 5, config, cpu).shape
+    (5, 3, 2, 2)
     """
-    if uploaded is image:
-        return preprocess_image(image, config)
-    (height, width), (tall, wide), (top, left) = config.size, *placement(image.shape[0], image.shape[1], config)
-    if tall * wide > _MAX_RESIZED_PIXELS or max(tall, wide) > MAX_SIZE:  # a strip, of which little is looked at
-        return kernels.upload(preprocess_image(image, config))
-    box = np.array([[0, 0, image.shape[1], image.shape[0]]], np.int32)
-    mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
-    resized: Array = kernels.resize_patches(
-        uploaded, box, (tall, wide), mean, std, config.interpolation, num_threads=num_threads
-    )[0]
-    if config.resize_mode != "longest":
-        window: Array = resized[:, top : top + height, left : left + width]
-        return window
-    canvas = kernels.empty((3, height, width), np.float32)
-    for channel, value in enumerate(((np.float32(config.fill_color / 255) - mean) / std).tolist()):
-        canvas[channel] = value
-    canvas[:, -top : -top + tall, -left : -left + wide] = resized
-    return canvas
+    placed = (placement(image.shape[0], image.shape[1], config) for image in images)
+    return kernels.resize_images(
+        images,
+        np.array([(*size, *corner) for size, corner in placed], np.int64).reshape(-1, 4),
+        config.size,
+        np.asarray(config.mean),
+        np.asarray(config.std),
+        config.interpolation,
+        fill=config.fill_color,
+        out=out,
+        num_threads=num_threads,
+    )
 
 
 def placement(height: int, width: int, config: Preprocess) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -132,7 +132,7 @@ def gather(
         return remember(key, len(boxes), lambda: embed_boxes(bordered(), boxes, size))
 
     rows = np.concatenate([patch_rows(size, stride) for size, stride in layout.strides.items()])
-    whole = remember("whole", 1, lambda: whole_row(image, uploaded, tower, timings))
+    whole = remember("whole", 1, lambda: whole_row(uploaded, tower, timings))
     return Evidence(image, layout, plan.grid, rows, whole, plan.region, timings)
 
 
@@ -144,12 +144,12 @@ def embedded_boxes(plan: Plan, layout: Layout) -> npt.NDArray[np.int32]:
     return np.clip(plan.grid.boxes - plan.grid.margin, 0, np.array([width, height, width, height], np.int32))
 
 
-def whole_row(image: npt.NDArray[np.uint8], uploaded: Any, tower: ImageTower, timings: Timings) -> Rows:
+def whole_row(uploaded: Any, tower: ImageTower, timings: Timings) -> Rows:
     """Embedding of the whole image, (1, d), on the device."""
     with timings.stage("preprocess"):
-        pixels = tower.prepared(image, uploaded)
+        pixels = tower.prepared([uploaded])
     with timings.stage("encode"):
-        return tower.encoder.encode(pixels[None])
+        return tower.encoder.encode(pixels)
 
 
 def add_surroundings(uploaded: Any, plan: Plan, layout: Layout, tower: ImageTower) -> Any:

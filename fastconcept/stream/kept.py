@@ -126,7 +126,7 @@ class KeptEvidence:
         unchanged = kept is not None and not cells.any() and self._ages[-1] >= oldest
         whole = kept.whole if kept is not None and unchanged else self._recent_whole(now, oldest) if kept else None
         if whole is None:
-            whole = whole_row(picture, uploaded, tower, timings)
+            whole = whole_row(uploaded, tower, timings)
             self._ages[-1] = now
         self._ages[:-1][wanted] = now
         pixels = np.repeat(np.repeat(cells, plan.grid.cell, axis=0), plan.grid.cell, axis=1)

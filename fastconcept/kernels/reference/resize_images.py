@@ -34,7 +34,7 @@ def resize_images(
         pixels = arguments.whole_image(i, images[i])
         rows = slice(max(top, 0), max(top + task.size[0], 0))  # of the resized image, what the window shows
         columns = slice(max(left, 0), max(left + task.size[1], 0))
-        first = arguments.columns_first(*pixels.shape[:2], tall, wide)
+        first = arguments.columns_first(pixels.shape[0], pixels.shape[1], tall, wide)
         for axis in (0, 1) if first else (1, 0):
             height, width = pixels.shape[:2]
             sides = (width, tall) if axis == 0 else (wide, height)

@@ -1,0 +1,207 @@
+"""From images of any kind to batches for an encoder: threads read, decode and preprocess ahead of it, in order.
+
+Memory does not grow with the number of images. Under way are one decoded image per thread, and the rows of three or so
+batches, whose buffers are used again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle import Preprocess
+from ..errors import ImageError, InputError
+from ..kernels import cpu
+from .decode import Pixels, is_path
+from .preprocess import preprocess_images
+
+if TYPE_CHECKING:
+    from .decode import ImageLike
+
+FloatArray = npt.NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What is done to each image before an encoder sees it.
+
+    Attributes
+    ----------
+    load : callable
+        From an image of any kind to (H, W, 3) uint8, such as :func:`fastconcept.encoders.decode.load_image`.
+    preprocess : Preprocess
+        Input size and normalisation of the encoder.
+    num_threads : int
+        Threads that decode and preprocess.
+    """
+
+    load: Callable[[ImageLike], Pixels]
+    preprocess: Preprocess
+    num_threads: int
+
+    def into(self, image: ImageLike, row: FloatArray, num_threads: int = 1) -> None:
+        """Read one image into a row (3, h, w)."""
+        preprocess_images([self.load(image)], self.preprocess, cpu, out=row[None], num_threads=num_threads)
+
+
+def prepared_batches(
+    images: Iterable[ImageLike],
+    reader: Reader,
+    batch_size: int,
+    on_error: Callable[[int, ImageError], object] | None = None,
+    buffer: FloatArray | None = None,
+) -> Iterator[tuple[FloatArray, list[int]]]:
+    """Images as an encoder takes them, batch by batch; further ones are read while a batch is at work.
+
+    Parameters
+    ----------
+    images : iterable of images
+        Iterated over by the caller's thread, some images ahead of what is yielded.
+    reader : Reader
+    batch_size : int
+        Images per batch; the last one may be smaller.
+    on_error : callable, optional
+        Called with the position of an image that cannot be read and the reason, in the order of the images; the image
+        is left out. By default the error is raised, and says which image it is about.
+    buffer : (batch_size, 3, h, w) float32, optional
+        Where the first batch goes.
+
+    Yields
+    ------
+    pixels, positions
+        (m, 3, h, w) float32 in host memory, and which of the images they are. The array is overwritten once the next
+        batch is asked for.
+
+    Examples
+    --------
+    >>> reader = Reader(np.asarray, Preprocess((2, 2), (0.5,) * 3, (0.5,) * 3), num_threads=2)
+    >>> batches = prepared_batches([np.full((4, 4, 3), 255, np.uint8)] * 3, reader, 2)
+    >>> [(pixels.shape, positions) for pixels, positions in batches]
+    [((2, 3, 2, 2), [0, 1]), ((1, 3, 2, 2), [2])]
+    """
+    rows = _Rows((batch_size, 3, *reader.preprocess.size), buffer)
+    source = iter(images)
+    several = list(islice(source, 2))
+    alone, threads = len(several) < 2, reader.num_threads
+    work = partial(reader.into, num_threads=threads if alone else 1)
+    jobs = ((position, image, rows.take()) for position, image in enumerate(chain(several, source)))
+    batch: list[_Row] = []
+    positions: list[int] = []
+    outcomes = in_order(jobs, lambda job: work(job[1], job[2].values), 1 if alone else threads, 2 * batch_size)
+    for (position, image, row), outcome in outcomes:
+        try:
+            outcome()
+        except InputError as error:  # an ImageError is one
+            if not isinstance(error, ImageError) or on_error is None:
+                raise error if alone or is_path(image) else type(error)(f"images[{position}]: {error}") from None
+            on_error(position, error)
+            rows.free([row])
+            continue
+        batch.append(row)
+        positions.append(position)
+        if len(batch) == batch_size:
+            yield joined(batch), positions
+            rows.free(batch)
+            batch, positions = [], []
+    if batch:
+        yield joined(batch), positions
+
+
+def in_order(
+    items: Iterable[Item], work: Callable[[Item], Result], threads: int, ahead: int
+) -> Iterator[tuple[Item, Callable[[], Result]]]:
+    """Work on items in threads, and give them back in their order.
+
+    Parameters
+    ----------
+    items : iterable
+        Iterated over by the caller's thread.
+    work : callable
+        What is done to each item.
+    threads : int
+        With 1, the caller's thread works.
+    ahead : int
+        Most items that are begun before they are asked for, beside one per thread.
+
+    Yields
+    ------
+    item, outcome
+        ``outcome()`` waits for the work, and returns its result or raises its error. Work that has not begun when the
+        caller stops is dropped.
+
+    Examples
+    --------
+    >>> [outcome() for _, outcome in in_order(range(5), lambda number: number**2, threads=2, ahead=3)]
+    [0, 1, 4, 9, 16]
+    """
+    if threads == 1:
+        for item in items:
+            yield item, partial(work, item)
+        return
+    left = iter(items)
+    executor = ThreadPoolExecutor(threads, "fastconcept-reader")
+    try:
+        begun = deque((item, executor.submit(work, item)) for item in islice(left, ahead + threads))
+        while begun:
+            item, future = begun.popleft()
+            yield item, future.result
+            begun.extend((item, executor.submit(work, item)) for item in islice(left, 1))
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _Row(NamedTuple):
+    buffer: _Buffer
+    number: int
+
+    @property
+    def values(self) -> FloatArray:
+        """(3, h, w)."""
+        row: FloatArray = self.buffer.array[self.number]
+        return row
+
+
+class _Buffer:
+    """Rows of which each is taken once and given back once."""
+
+    def __init__(self, array: FloatArray) -> None:
+        self.array, self.taken, self.freed = array, 0, 0
+
+
+class _Rows:
+    """Rows for images, one after the other, in buffers of the size of a batch that are used again."""
+
+    def __init__(self, shape: tuple[int, ...], first: FloatArray | None) -> None:
+        self._shape, self._spare = shape, [] if first is None else [first]
+        self._open: _Buffer | None = None
+
+    def take(self) -> _Row:
+        if self._open is None or self._open.taken == self._shape[0]:
+            self._open = _Buffer(self._spare.pop() if self._spare else np.empty(self._shape, np.float32))
+        self._open.taken += 1
+        return _Row(self._open, self._open.taken - 1)
+
+    def free(self, rows: Sequence[_Row]) -> None:
+        for buffer, _ in rows:
+            buffer.freed += 1
+            if buffer.freed == self._shape[0]:
+                self._spare.append(buffer.array)
+
+
+def joined(rows: Sequence[Any]) -> FloatArray:
+    """The rows of a batch: a part of their buffer, or a copy where images between them could not be read."""
+    first = rows[0]
+    if all(row.buffer is first.buffer and row.number == first.number + i for i, row in enumerate(rows)):
+        part: FloatArray = first.buffer.array[first.number : first.number + len(rows)]
+        return part
+    return np.stack([row.values for row in rows])
