@@ -112,7 +112,8 @@ private:
         std::vector<uint8_t> row(static_cast<size_t>(stride));
         for (int64_t y = first; y < std::min(first + kStripRows, target_.height); ++y) {
             const int64_t from = y0 - strip.y0 + axis.start[static_cast<size_t>(y)];
-            down(strip.pixels + from * stride, stride, axis.weight.data() + y * axis.taps, axis.taps, stride, row.data());
+            down(strip.pixels + from * stride, stride, axis.weight.data() + y * axis.taps, axis.taps, stride,
+                 row.data());
             for (int channel = 0; channel < 3; ++channel)
                 normalise(row.data() + channel * width, width, levels_[channel],
                           out_ + ((box * 3 + channel) * target_.height + y) * width);

@@ -76,9 +76,8 @@ public:
 private:
     template <class Body>
     static void each(int64_t rows, int num_threads, const Body& body) {
-        parallel_for((rows + kRowsAcross - 1) / kRowsAcross, num_threads, [&](int64_t task, int) {
-            body(task * kRowsAcross, std::min(rows, (task + 1) * kRowsAcross));
-        });
+        parallel_for((rows + kRowsAcross - 1) / kRowsAcross, num_threads,
+                     [&](int64_t task, int) { body(task * kRowsAcross, std::min(rows, (task + 1) * kRowsAcross)); });
     }
 
     void down_first(uint8_t* between, int64_t first, int64_t last) const {
@@ -150,8 +149,7 @@ void resize_images(const Image* images, const Placement* placements, int64_t cou
         return;
     }
     std::vector<std::vector<uint8_t>> between(static_cast<size_t>(num_threads));
-    parallel_for(count, num_threads,
-                 [&](int64_t i, int thread) { one(i, between[static_cast<size_t>(thread)], 1); });
+    parallel_for(count, num_threads, [&](int64_t i, int thread) { one(i, between[static_cast<size_t>(thread)], 1); });
 }
 
 }  // namespace fastconcept

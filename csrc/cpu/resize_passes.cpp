@@ -119,8 +119,7 @@ void tile_across(const int32_t* columns, int64_t first, const Axis& axis, int64_
             for (int64_t i = 0; i < kLanes; ++i) sums[i] += scale * from[i];
         }
         for (int64_t c = 0; c < 3; ++c)
-            for (int64_t i = 0; i < kRows; ++i)
-                out[(c * kTile + x - begin) * kRows + i] = to_byte(sums[c * kRows + i]);
+            for (int64_t i = 0; i < kRows; ++i) out[(c * kTile + x - begin) * kRows + i] = to_byte(sums[c * kRows + i]);
     }
 }
 
@@ -150,7 +149,8 @@ Axis make_axis(int64_t in, int64_t out, int64_t begin, int64_t end, Filter kind)
     for (size_t i = 0; i < count; ++i) {
         const int64_t start = std::min(first[i], in - axis.taps), behind = first[i] - start;
         const auto from = weights.begin() + static_cast<int64_t>(i * room);
-        std::copy(from, from + (axis.taps - behind), axis.weight.begin() + static_cast<int64_t>(i) * axis.taps + behind);
+        std::copy(from, from + (axis.taps - behind),
+                  axis.weight.begin() + static_cast<int64_t>(i) * axis.taps + behind);
         axis.start[i] = static_cast<int32_t>(start);
     }
     return axis;
