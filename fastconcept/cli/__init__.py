@@ -12,7 +12,21 @@ import typer
 from .. import __version__
 from ..errors import FastconceptError
 from ..files import signals_raise
-from . import bench, concepts, decompose, evaluate, explain, export, info, output, report, search, serve, stream
+from . import (
+    bench,
+    concepts,
+    decompose,
+    evaluate,
+    explain,
+    explore,
+    export,
+    info,
+    output,
+    report,
+    search,
+    serve,
+    stream,
+)
 
 # Typer may carry a copy of click of its own; this is the base of whichever it raises.
 _CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -30,6 +44,7 @@ app.command("concepts")(concepts.command)
 app.command("stream")(stream.command)
 app.command("search")(search.command)
 app.command("report")(report.command)
+app.command("explore")(explore.command)
 app.command("serve")(serve.command)
 app.command("export")(export.command)
 app.add_typer(evaluate.app, name="evaluate")

@@ -214,17 +214,18 @@ class Taxonomy(Hierarchy):
             ...
         fastconcept.errors.ConceptError: no noun synset 'dgo.n.01' in WordNet 3.0; did you mean dog.n.01, ...?
         """
-        node = self._find(name)
+        node = self.find(name)
         if node is not None:
             return node
-        if self._whole is not self and (elsewhere := self._whole._find(name)) is not None:
+        if self._whole is not self and (elsewhere := self._whole.find(name)) is not None:
             self._raise_outside(elsewhere)
         lemma, _, sense = split_synset_name(name) or (as_lemma(name), "n", 1)
         near = self._lemma_index.near(lemma, sense) or self._whole._lemma_index.near(lemma, sense)
         hint = did_you_mean(near, "names look like dog.n.01, wnids like n02084071")
         raise ConceptError(f"no noun synset {name!r} in WordNet {self.version}; {hint}", near)
 
-    def _find(self, name: str) -> int | None:
+    def find(self, name: str) -> int | None:
+        """The node of a synset name or wnid as :meth:`index` understands it; None if there is none here."""
         if match := _WNID.fullmatch(name.strip()):
             i = int(np.searchsorted(self.offsets, int(match[1])))
             return i if i < len(self) and self.offsets[i] == int(match[1]) else None
@@ -265,8 +266,8 @@ class Taxonomy(Hierarchy):
             raise ConceptError("an empty text names no concept; give a synset name, a word or a phrase")
         is_wnid = _WNID.fullmatch(text.strip()) is not None
         if is_wnid or split_synset_name(text):
-            node = self._find(text)
-            if node is None and self._whole is not self and (elsewhere := self._whole._find(text)) is not None:
+            node = self.find(text)
+            if node is None and self._whole is not self and (elsewhere := self._whole.find(text)) is not None:
                 return Resolution("wnid" if is_wnid else "synset", None, self._outside(elsewhere))
             return Resolution("wnid" if is_wnid else "synset", self.index(text) if node is None else node)
         forms = self._forms(text)
@@ -314,7 +315,7 @@ class Taxonomy(Hierarchy):
             return []
         phrase = " ".join(text.lower().split())
         by_definition = (i for i, definition in enumerate(self.definitions) if phrase in definition.lower())
-        node = self._find(text)
+        node = self.find(text)
         nodes: dict[int, None] = {}  # ordered, without repeats
         named = self._nodes_of(self._forms(text)) if node is None else [node]
         for i in chain(named, self._lemma_index.search(as_lemma(text)), by_definition):

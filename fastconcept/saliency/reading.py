@@ -142,13 +142,8 @@ class Reader:
     ) -> None:
         self._evidence, self._targets, self._bank = evidence, tuple(targets), bank
         self._kernels, self._threads = kernels, num_threads
-        self._rows, whole = kernels.upload(evidence.rows), kernels.upload(evidence.whole)
-        every: Any = np.concatenate([self._rows, whole])
-        if keep and len(every) * bank.shape[0] <= _MOST_KEPT:
-            every = evidence.kept.of(
-                bank, "patches", lambda: kernels.prepare_patches(every, bank, num_threads=num_threads)
-            )
-        columns = self._best_of_subtrees(every)
+        self._rows = kernels.upload(evidence.rows)
+        columns = self._best_of_subtrees((kept_rows if keep else all_rows)(evidence, bank, kernels, num_threads))
         self._patches = Columns(columns.ranks[:-1], columns.similarities[:-1])
         self._whole = Columns(*(kernels.to_host(values[-1]) for values in columns))
 
@@ -248,6 +243,22 @@ class Reader:
             return np.ones(grid.shape, np.float32)
         stretched: FloatArray = (1.0 - (best - low) / (high - low)).astype(np.float32).reshape(grid.shape)
         return stretched
+
+
+def all_rows(evidence: Evidence, bank: Any, kernels: Kernels, num_threads: int | None = None) -> Any:
+    """Embeddings of all patches, then of the whole image, on the device, (n + 1, d)."""
+    return np.concatenate([kernels.upload(evidence.rows), kernels.upload(evidence.whole)])
+
+
+def kept_rows(evidence: Evidence, bank: Any, kernels: Kernels, num_threads: int | None = None) -> Any:
+    """The same, prepared for further questions to a bank and kept with the evidence; but not if that takes 400 MB."""
+    if (len(evidence) + 1) * bank.shape[0] > _MOST_KEPT:
+        return all_rows(evidence, bank, kernels)
+
+    def make() -> Any:
+        return kernels.prepare_patches(all_rows(evidence, bank, kernels), bank, num_threads=num_threads)
+
+    return evidence.kept.of(bank, "patches", make)
 
 
 def read(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..engine import Engine
 from ..saliency.evidence import Evidence
 from ..saliency.layout import Layout
+from ..saliency.reading import kept_rows
 from .lru import Lru
 from .refusals import UnknownImageError
 
@@ -75,7 +76,12 @@ class Store:
         """Evidence of a photograph; errors as :meth:`image` and :meth:`fastconcept.Engine.evidence`."""
 
         def make() -> Evidence:
-            return self.engine.evidence(self.image(digest, content), **vars(layout))
+            engine = self.engine
+            evidence = engine.evidence(self.image(digest, content), **vars(layout))
+            if engine.parts.has("bank"):
+                with engine.place:  # now, so that it counts as part of its size
+                    kept_rows(evidence, engine.prepared_bank, engine.kernels, engine.num_threads)
+            return evidence
 
         return self.remember("evidence", (digest, layout), make)  # type: ignore[no-any-return]
 
@@ -106,7 +112,7 @@ def size_of(value: Any) -> int:
     """
     if isinstance(value, Evidence):
         # The pixels are the store's own while it remembers them too; counted twice, they are never too few.
-        return sum(size_of(part) for part in (value.image, value.rows, value.whole, value.grid.boxes)) + 2000
+        return value.nbytes + size_of(value.grid.boxes) + 2000
     if hasattr(value, "nbytes"):
         return int(value.nbytes) + 200
     if isinstance(value, dict):

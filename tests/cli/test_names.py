@@ -15,7 +15,7 @@ import fastconcept.bench
 from fastconcept import Engine, load
 from fastconcept.cli import app
 from fastconcept.concepts.taxonomy import Taxonomy
-from fastconcept.evaluate import concepts, drift, edit, localize, modes, ood, retrieval, zeroshot
+from fastconcept.evaluate import answers, concepts, drift, edit, localize, modes, ood, retrieval, study, zeroshot
 from fastconcept.export import Contents, export_open_clip
 from fastconcept.export.tensorrt.build import build_plan
 from fastconcept.saliency.layout import Layout
@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "report": ([load, Layout, Reading], {"images", "limit", "strict"}),
     "bench": ([load, fastconcept.bench.measure], {"synthetic", "earlier"}),
     "info": ([load], set()),
+    "explore": ([load, Layout], {"images", "port", "browser", "limit", "study", "answers"}),
     "serve": ([load, Limits], {"host", "port", "hosts", "api_keys", "cors_origins"}),
     "export": ([Contents, export_open_clip, build_plan], {"tensorrt"}),
     "evaluate localize": ([load, localize.localize, Layout, Reading], DATA | SWEEP),
@@ -47,6 +48,8 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "evaluate ood": ([load, ood.ood], DATA | {"pairs"}),
     "evaluate zeroshot": ([load, zeroshot.zeroshot], DATA),
     "evaluate retrieval": ([load, retrieval.retrieval], DATA),
+    "evaluate study": ([load, study.study], DATA),
+    "evaluate answers": ([answers.answers], set()),
 }
 
 # Keywords that need no option: what the command line makes itself, and what nobody has asked to choose.

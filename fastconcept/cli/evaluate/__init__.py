@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import concepts, drift, edit, localize, modes, ood, retrieval, zeroshot
+from . import answers, concepts, drift, edit, localize, modes, ood, retrieval, study, zeroshot
 
 app = typer.Typer(
     help="Run an experiment on labelled images, next to controls that an honest method must beat.", no_args_is_help=True
@@ -17,3 +17,5 @@ app.command("retrieval")(retrieval.command)
 app.command("concepts")(concepts.command)
 app.command("edit")(edit.command)
 app.command("drift")(drift.command)
+app.command("study")(study.command)
+app.command("answers")(answers.command)
