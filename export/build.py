@@ -11,6 +11,7 @@ from ..bundle import Bundle, Preprocess
 from ..errors import BundleError, ExportError
 from .clip import load_clip
 from .contents import Contents
+from .dense.find import check_names
 from .mean import read_image_mean
 from .model import Model, from_towers
 from .parity import MIN_COSINE
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 COMPACT_MIN_COSINE = 0.999  # of weights rounded to 16 bits and token tables to 8
+DENSE = ("clearclip",)  # passes that are written by default: the cheapest, and one as good as any
 _WORDNET_LICENCE = "WordNet 3.0, Princeton University (WordNet licence): names and definitions of the concepts"
 
 
@@ -130,6 +132,7 @@ def export_open_clip(
     *,
     pretrained: str | None = None,
     contents: Contents | None = None,
+    dense: Sequence[str] = DENSE,
     compact: bool = False,
     overwrite: bool = False,
     min_cosine: float | None = None,
@@ -146,10 +149,13 @@ def export_open_clip(
         The bundle's directory; it must not exist, or be empty, or be a bundle and ``overwrite``.
     pretrained : str, optional
         A pretrained tag or checkpoint file, for an architecture's name.
+    dense : sequence of str
+        Which dense passes to write, for the mode "dense": names of :data:`fastconcept.export.dense.attention.CHANGES`,
+        the default first. Those that the tower does not have are left out, and the manifest says why.
     contents, compact, overwrite, min_cosine, num_threads, progress
         As for :func:`export_model`, and so are result and errors.
     """
-    settings = _Settings(compact, overwrite, min_cosine, num_threads, progress)
+    settings = _Settings(compact, overwrite, min_cosine, num_threads, progress, check_names(tuple(dense)))
     return _export(model, lambda: load_clip(model, pretrained), out, contents, (), settings)
 
 
@@ -161,6 +167,7 @@ class _Settings(NamedTuple):
     min_cosine: float | None
     num_threads: int | None
     progress: bool
+    dense: tuple[str, ...] = ()
 
     @property
     def tolerance(self) -> float:
@@ -192,6 +199,8 @@ def _export(
             writer = BundleWriter(model, folder, stages, settings.num_threads, settings.compact)
             writer.write_encoders()
             writer.write_split()
+            writer.write_dense(settings.dense)
+            writer.share_image_weights()
             writer.write_parity(plan.texts, plan.photos, settings.tolerance)
             writer.write_contents(plan)
             writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
 from ..errors import ExportError, MissingDependencyError
+from .dense.find import DenseTower, find_dense
 from .model import Model, row_width, unit_rows
 from .onnx import quiet
 from .split import timm_parts
@@ -111,6 +112,7 @@ def _model_of(
 
     context_length = int(getattr(tokenizer, "context_length", None) or network.context_length)
     preprocess = _preprocess(open_clip.get_model_preprocess_cfg(network))
+    dense, no_dense = _dense(network.visual)
     image, (text, dynamic) = unit_rows(network, "encode_image"), text_tower(network)
     whole_text = unit_rows(network, "encode_text")
     row_width(f"the text tower of {model}", whole_text, torch.ones(1, context_length, dtype=torch.int64))
@@ -128,7 +130,17 @@ def _model_of(
         logit_scale=float(network.logit_scale.detach().exp()),
         dynamic_text=dynamic,
         parts=timm_parts(network.visual),
+        dense=dense,
+        no_dense=no_dense,
     )
+
+
+def _dense(visual: Any) -> tuple[DenseTower | None, str]:
+    """The dense passes of an image tower, or None and the reason."""
+    try:
+        return find_dense(visual), ""
+    except ExportError as error:
+        return None, str(error)
 
 
 def _check_name(open_clip: Any, model: str, pretrained: str | None) -> bool:

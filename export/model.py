@@ -13,6 +13,7 @@ from .tokenizer import default_context_length, read_tokenizer
 if TYPE_CHECKING:
     import torch
 
+    from .dense.find import DenseTower
     from .split import TowerParts
 
 _EPSILON = 1e-12  # of the norm; a zero row stays zero instead of becoming NaN
@@ -35,6 +36,8 @@ class Model:
     logit_scale: float  # as a factor, not its logarithm
     dynamic_text: bool  # the text tower is exact at any length up to the context length
     parts: TowerParts | None = None  # the image tower in two parts, where it may be one that pools a feature map
+    dense: DenseTower | None = None  # its dense passes, where it has tokens
+    no_dense: str = "only towers of open_clip are taken apart"  # why there are none
 
 
 def import_torch() -> Any:

@@ -7,13 +7,14 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle import MANIFEST, Manifest, Split, sha256_of
+from ..bundle import MANIFEST, Dense, Manifest, Split, sha256_of
 from ..concepts.storage import write_tensors
 from ..encoders.decode import load_image
 from ..encoders.opening import open_image_onnx, open_split_onnx, open_text_onnx
@@ -24,6 +25,7 @@ from ..sparse.dictionary import Dictionary
 from .banks import BankPlan
 from .compact import compact as compact_encoder
 from .contents import Plan
+from .dense.write import write_dense
 from .mean import compute_image_mean, read_image_mean
 from .model import Model
 from .onnx import write_image_tower, write_text_tower
@@ -66,6 +68,8 @@ class BundleWriter:
         self.parity: dict[str, Any] = {}
         self.clean = "none"
         self.split: Split | None = None
+        self.dense: Dense | None = None
+        self.absent: dict[str, str] = {}  # modes, and why the bundle will not have them
 
     def write_encoders(self) -> None:
         model, folder = self.model, self.folder
@@ -87,26 +91,66 @@ class BundleWriter:
 
     def write_split(self) -> None:
         """The image tower in two parts beside the whole, all with the same weights; left out where it has none."""
-        model, folder = self.model, self.folder
+        model = self.model
         if model.parts is None:
+            self.absent["windows"] = "its image tower does not pool a feature map"
             return
-        files = [folder / name for name in (IMAGE_ENCODER, IMAGE_TRUNK, IMAGE_HEAD)]
+        trunk, head = (self.folder / name for name in (IMAGE_TRUNK, IMAGE_HEAD))
         with self.stages.stage("trunk and head"):
             try:
                 size = check_split(model, model.parts)
-                write_split(model.parts, size, model.preprocess.size, files[1], files[2])
-                for path in files[1:] if self.compact else ():
+                write_split(model.parts, size, model.preprocess.size, trunk, head)
+                for path in (trunk, head) if self.compact else ():
                     compact_encoder(path)
-                self._compare_parts(files[1], files[2], size)
+                self._compare_parts(trunk, head, size)
             except ExportError as error:
-                for path in files[1:]:
-                    for leftover in (path, path.with_name(f"{path.name}.data")):
-                        leftover.unlink(missing_ok=True)
-                _log.warning("%s will have no mode windows: %s", model.name, error)
+                self._leave_out("windows", error, trunk, head)
                 return
-            if not any(path.with_name(f"{path.name}.data").exists() for path in files):
-                share_weights(files, folder / f"{IMAGE_ENCODER}.data")
-        self.split = Split(IMAGE_TRUNK, IMAGE_HEAD, f"{IMAGE_ENCODER}.data", channels=size.channels, stride=size.stride)
+        self.split = Split(IMAGE_TRUNK, IMAGE_HEAD, None, channels=size.channels, stride=size.stride)
+
+    def _leave_out(self, mode: str, error: ExportError, *files: Path) -> None:
+        """Remove what was written for a mode, and say why the bundle will not have it."""
+        for path in files:
+            for leftover in (path, path.with_name(f"{path.name}.data")):
+                leftover.unlink(missing_ok=True)
+        self.absent[mode] = str(error)
+        _log.warning("%s will have no mode %s: %s", self.model.name, mode, error)
+
+    def write_dense(self, names: Sequence[str]) -> None:
+        """The passes that embed every token, beside the image tower; those that it does not have are left out."""
+        model, towers = self.model, {}
+        if model.dense is None or not names:
+            self.absent["dense"] = model.no_dense if names else "no dense pass was asked for at export"
+            return
+        for name in names:
+            if name not in model.dense.modules:
+                reason = f"the pass {name} is for transformers; this tower has {', '.join(model.dense.modules)}"
+                self.absent[f"dense:{name}"] = reason
+                continue
+            path = self.folder / f"image_dense_{name}.onnx"
+            with self.stages.stage(f"dense pass {name}"):
+                try:
+                    write_dense(model, name, path, self.compact, self.num_threads)
+                except ExportError as error:
+                    self._leave_out(f"dense:{name}", error, path)
+                    continue
+            towers[name] = path.name
+        if towers:
+            self.dense = Dense(towers, None, model.dense.stride)
+        else:
+            self.absent["dense"] = self.absent[f"dense:{names[0]}"]
+
+    def share_image_weights(self) -> None:
+        """Put the weights of the image tower, which all of its files have, into one file beside them."""
+        written = [IMAGE_ENCODER]
+        written += [] if self.split is None else [self.split.trunk, self.split.head]
+        written += [] if self.dense is None else list(self.dense.towers.values())
+        files, data = [self.folder / name for name in written], f"{IMAGE_ENCODER}.data"
+        if len(files) == 1 or any(path.with_name(f"{path.name}.data").exists() for path in files):
+            return
+        share_weights(files, self.folder / data)
+        self.split = None if self.split is None else replace(self.split, weights=data)
+        self.dense = None if self.dense is None else replace(self.dense, weights=data)
 
     def _compare_parts(self, trunk: Path, head: Path, size: MapSize) -> None:
         """The written parts against the written whole."""
@@ -191,6 +235,8 @@ class BundleWriter:
                 dictionaries=self.dictionaries,
                 files=files,
                 split=self.split,
+                dense=self.dense,
+                absent=self.absent,
                 parity=_summary(self.parity),
                 licences=licences,
                 created_with=_versions(),

@@ -51,6 +51,15 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """An image tower that gives a row for every token of one pass, its last blocks changed as published."""
+
+    towers: Mapping[str, str]  # name of the change -> file: pixels (n, 3, H, W) to unit rows (n, 1 + h w, d)
+    weights: str | None  # as for Split
+    stride: int  # pixels per token
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says, checked."""
 
@@ -70,6 +79,8 @@ class Manifest:
     dictionaries: Mapping[str, str]
     files: Mapping[str, tuple[str, int]]  # file -> (sha256, bytes)
     split: Split | None = None
+    dense: Dense | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)  # mode -> why the bundle does not have it
     parity: Mapping[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     created_with: Mapping[str, str] = field(default_factory=dict)
@@ -77,17 +88,19 @@ class Manifest:
     @property
     def image_digest(self) -> str:
         """The sha256 of everything that the image encoder computes with: its graph, and weights in another file."""
-        used = [self.image_encoder, f"{self.image_encoder}.data", self.split.weights if self.split else None]
-        digests = dict.fromkeys(self.files[name][0] for name in used if name is not None and name in self.files)
+        used = [self.image_encoder, f"{self.image_encoder}.data"]
+        used += [part.weights for part in (self.split, self.dense) if part is not None and part.weights is not None]
+        digests = dict.fromkeys(self.files[name][0] for name in used if name in self.files)
         return hashlib.sha256(" ".join(digests).encode()).hexdigest() if len(digests) > 1 else next(iter(digests))
 
     def to_json(self) -> str:
         """The manifest as the text of ``manifest.json``; :func:`parse_manifest` reads it back."""
         preprocess = dict(vars(self.preprocess))
         document = {"schema_version": SCHEMA_VERSION, **vars(self), "preprocess": preprocess}
-        for name in ("banks", "dictionaries", "parity", "created_with"):
+        for name in ("banks", "dictionaries", "parity", "created_with", "absent"):
             document[name] = dict(document[name])
         document["split"] = None if self.split is None else dict(vars(self.split))
+        document["dense"] = None if self.dense is None else {**vars(self.dense), "towers": dict(self.dense.towers)}
         document["files"] = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in self.files.items()}
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -174,6 +187,18 @@ def _parse_split(document: object, where: str) -> Split | None:
     )
 
 
+def _parse_dense(document: object, where: str) -> Dense | None:
+    if document is None:
+        return None
+    reader = _Reader(document, f"{where}: dense")
+    towers, stride = reader.names("towers"), reader.get("stride", int)
+    if not towers or not all(name.isidentifier() and file.endswith(".onnx") for name, file in towers.items()):
+        raise BundleError(f"{where}: dense: towers must map names to files that end in .onnx")
+    if not 1 <= stride <= 256:
+        raise BundleError(f"{where}: dense: stride is out of range")
+    return Dense(towers=towers, weights=reader.get("weights", (str, type(None)), None), stride=stride)
+
+
 def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     """Check the text of a manifest and return it.
 
@@ -226,6 +251,8 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         dictionaries=reader.names("dictionaries"),
         files=files,
         split=_parse_split(document.get("split"), where),
+        dense=_parse_dense(document.get("dense"), where),
+        absent=reader.names("absent"),
         parity=reader.get("parity", dict, {}),
         licences=tuple(str(item) for item in reader.get("licences", list, [])),
         created_with=reader.names("created_with"),
@@ -234,6 +261,7 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         raise BundleError(f"{where}: embedding_dim and context_length must be from 1 to 65536")
     used = [manifest.image_encoder, manifest.text_encoder, manifest.tokenizer, manifest.image_mean]
     used += [] if manifest.split is None else [manifest.split.trunk, manifest.split.head, manifest.split.weights]
+    used += [] if manifest.dense is None else [*manifest.dense.towers.values(), manifest.dense.weights]
     for name in [*used, *manifest.banks.values(), *manifest.dictionaries.values()]:
         if name is not None and name not in files:
             raise BundleError(f"{where}: the file {name!r} is used but not listed under 'files'")

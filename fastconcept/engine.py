@@ -34,6 +34,7 @@ from .warmup import PHRASE, checked_batch, checked_sizes, noise_picture
 
 if TYPE_CHECKING:
     from .encoders.decode import ImageLike
+    from .encoders.dense import DenseEncoder
     from .encoders.split import SplitEncoder
     from .kernels.contract import Device, Kernels, PreparedBank
     from .saliency.result import Explanation
@@ -82,6 +83,7 @@ class Engine:
         preprocess: Preprocess | None = None,
         image_encoder: Any = None,
         split_encoder: SplitEncoder | None = None,
+        dense_encoder: DenseEncoder | None = None,
         text_encoder: Any = None,
         bank: ConceptBank | None = None,
         dictionary: Dictionary | None = None,
@@ -102,6 +104,8 @@ class Engine:
             From preprocessed pixels (n, 3, h, w) float32 to embeddings (n, d). A torch module gets a tensor.
         split_encoder : SplitEncoder, optional
             The image encoder in two parts, for ``mode="windows"``.
+        dense_encoder : DenseEncoder, optional
+            The image encoder with a row for every token, for ``mode="dense"``.
         text_encoder : callable, optional
             From a list of n texts to embeddings (n, d).
         bank : ConceptBank, optional
@@ -141,6 +145,7 @@ class Engine:
                 preprocess=preprocess,
                 image_encoder=image_encoder,
                 split_encoder=split_encoder,
+                dense_encoder=dense_encoder,
                 text_encoder=text_encoder,
                 bank=bank,
                 dictionary=dictionary,
@@ -368,15 +373,18 @@ class Engine:
         stride: int | Sequence[int] = 16,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
+        class_bias: float = 0.0,
     ) -> Evidence:
         """Embed the places of an image once; then :meth:`read` it for any concepts, in milliseconds.
 
         Parameters
         ----------
         image : path, bytes, PIL.Image.Image or uint8 (H, W, 3)
-        mode : {"crops", "windows"}
+        mode : {"crops", "windows", "dense"}
             How evidence is made: ``"crops"`` embeds every patch on its own, as ConVis does; ``"windows"``, tens of
-            times faster and another method, makes one pass per patch size (towers that pool a feature map only).
+            times faster and another method, makes one pass per patch size (towers that pool a feature map only);
+            ``"dense"`` takes the tokens of one pass (transformers only), and ``"dense:gem"`` those of a change of the
+            tower's last blocks by name.
         fit : {"full", "crop"}
             The whole image at its own aspect ratio, or its central square (the reference).
         border : {"noise", "constant", "reflect", "clip", "inside"}
@@ -389,15 +397,17 @@ class Engine:
             Short side of the working image in pixels; 0 keeps the image's own size.
         seed : int
             Seed of the noise.
+        class_bias : float in [0, 1]
+            Dense only: how much of the row of the whole image is subtracted from the row of each token.
 
         Raises
         ------
         ImageError
             If the image cannot be read.
         InputError
-            If an option is out of range.
+            If an option is out of range, or the model does not have the mode.
         """
-        layout = Layout(mode, fit, border, sizes, stride, short_side, seed)  # type: ignore[arg-type]
+        layout = Layout(mode, fit, border, sizes, stride, short_side, seed, class_bias)  # type: ignore[arg-type]
         return self._evidence(image, layout)
 
     def _evidence(self, image: ImageLike, layout: Layout) -> Evidence:
@@ -445,6 +455,7 @@ class Engine:
         stride: int | Sequence[int] = ...,
         short_side: int = ...,
         seed: int = ...,
+        class_bias: float = ...,
         score: str = ...,
         aggregate: str = ...,
         scale_weights: str = ...,
@@ -462,6 +473,7 @@ class Engine:
         stride: int | Sequence[int] = ...,
         short_side: int = ...,
         seed: int = ...,
+        class_bias: float = ...,
         score: str = ...,
         aggregate: str = ...,
         scale_weights: str = ...,
@@ -479,6 +491,7 @@ class Engine:
         stride: int | Sequence[int] = 16,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
+        class_bias: float = 0.0,
         score: str = "log-rank",
         aggregate: str = "best-then-mean",
         scale_weights: str = "area",
@@ -492,7 +505,7 @@ class Engine:
             Synset names (``"dog.n.01"``), wnids (``"n02084071"``), words of WordNet (the first noun sense is taken
             and the result's ``note`` says so), or free phrases (ranked against the bank). By default the best four of
             :meth:`concepts`.
-        mode, fit, border, sizes, stride, short_side, seed
+        mode, fit, border, sizes, stride, short_side, seed, class_bias
             Which places of the image are embedded, see :meth:`evidence`.
         score : {"log-rank", "rank", "similarity"}
             What is averaged over patches: ``log(1 + rank)``, the rank itself (the reference), or the negated cosine.
@@ -521,7 +534,7 @@ class Engine:
         Memory beyond the model, the bank and the maps stays below 1 GB and 16 bytes per pixel of the decoded image
         (which has at most ``max_pixels``), whatever the image and the options; what would need more is an error.
         """
-        layout = Layout(mode, fit, border, sizes, stride, short_side, seed)  # type: ignore[arg-type]
+        layout = Layout(mode, fit, border, sizes, stride, short_side, seed, class_bias)  # type: ignore[arg-type]
         reading = Reading(score, aggregate, scale_weights)
         with self.place:
             targets = None if concepts is None else self._targets(concepts)
@@ -556,6 +569,7 @@ class Engine:
         stride: int | Sequence[int] = 16,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
+        class_bias: float = 0.0,
     ) -> SeenConcepts:
         """What does the model see? The concepts of the bank that fit the image and its parts best; no question asked.
 
@@ -568,7 +582,7 @@ class Engine:
             Synset, wnid or word; only its sub-concepts are considered (``"animal.n.01"``).
         place : (x, y), optional
             A point of the image in pixels: only the patches that cover it count, and not the whole image.
-        mode, fit, border, sizes, stride, short_side, seed
+        mode, fit, border, sizes, stride, short_side, seed, class_bias
             Which places of the image are embedded, see :meth:`evidence`.
 
         Returns
@@ -600,6 +614,7 @@ class Engine:
                 stride=stride,
                 short_side=short_side,
                 seed=seed,
+                class_bias=class_bias,
             )
         return self._survey(image, top, below, place)
 
@@ -630,6 +645,7 @@ class Engine:
         stride: int | Sequence[int] = 32,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
+        class_bias: float = 0.0,
         score: str = "log-rank",
         aggregate: str = "best-then-mean",
         scale_weights: str = "area",
@@ -662,7 +678,7 @@ class Engine:
             every frame. It counts for ``max_age_ms``, too.
         l1_penalty : float, optional
             Decompose every frame, too, with this penalty; see :meth:`decompose`.
-        mode, fit, border, sizes, stride, short_side, seed
+        mode, fit, border, sizes, stride, short_side, seed, class_bias
             Which places of a frame are embedded, see :meth:`evidence`. The defaults are the fastest choice of these.
         score, aggregate, scale_weights
             As for :meth:`explain`.
@@ -690,7 +706,7 @@ class Engine:
         """
         from .stream.stream import Pace, Stream
 
-        layout = Layout(mode, fit, border, sizes, stride, short_side, seed)  # type: ignore[arg-type]
+        layout = Layout(mode, fit, border, sizes, stride, short_side, seed, class_bias)  # type: ignore[arg-type]
         reading = Reading(score, aggregate, scale_weights)
         pace = Pace(every, max_age_ms, tolerance, smoothing_ms, score_age_ms)
         with self.place:

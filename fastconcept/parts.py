@@ -16,10 +16,17 @@ from .bundle import Bundle, Preprocess
 from .concepts.bank import ConceptBank
 from .concepts.storage import read_tensors
 from .encoders.decode import MAX_PIXELS
+from .encoders.dense import DenseEncoder
 from .encoders.image_tower import ImageTower
 from .encoders.in_memory import as_image_encoder, as_text_encoder
 from .encoders.onnx import device_providers
-from .encoders.opening import check_encoder, open_image_encoder, open_split_encoder, open_text_encoder
+from .encoders.opening import (
+    check_encoder,
+    open_dense_encoder,
+    open_image_encoder,
+    open_split_encoder,
+    open_text_encoder,
+)
 from .encoders.split import SplitEncoder
 from .errors import BundleError, InputError
 from .kernels.contract import Kernels, PreparedBank
@@ -30,6 +37,11 @@ from .sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
 NAMES = ("image_encoder", "split_encoder", "text_encoder", "bank", "prepared_bank", "dictionary", "image_mean")
+DENSE = "dense"  # the part of models in memory; those of bundles are "dense:" and the name of a change
+_NEEDS = {
+    "windows": "its image tower does not pool a feature map",
+    DENSE: "its image tower was exported without a dense pass",
+}
 _CHECKED: dict[str, type[Any]] = {"bank": ConceptBank, "dictionary": Dictionary, "image_mean": np.ndarray}
 
 
@@ -125,6 +137,12 @@ class Parts:
             "dictionary": Later(lambda: Dictionary.load(bundle.dictionary(dictionary))),
             "image_mean": Later(lambda: _read_image_mean(bundle)),
         }
+        for change in manifest.dense.towers if manifest.dense is not None else ():
+            sources[f"{DENSE}:{change}"] = Later(
+                lambda change=change: open_dense_encoder(  # type: ignore[misc]
+                    bundle, change, parts.place, chosen, parts.num_threads
+                )
+            )
         parts = cls(
             sources,
             manifest.preprocess,
@@ -156,6 +174,7 @@ class Parts:
         preprocess: Preprocess | None = None,
         image_encoder: Any = None,
         split_encoder: SplitEncoder | None = None,
+        dense_encoder: DenseEncoder | None = None,
         text_encoder: Any = None,
         bank: ConceptBank | None = None,
         dictionary: Dictionary | None = None,
@@ -170,6 +189,7 @@ class Parts:
         sources = {
             "image_encoder": None if image_encoder is None else as_image_encoder(image_encoder),
             "split_encoder": split_encoder,
+            DENSE: dense_encoder,
             "text_encoder": None if text_encoder is None else as_text_encoder(text_encoder),
             "bank": bank,
             "dictionary": dictionary,
@@ -190,6 +210,7 @@ class Parts:
             preprocess=preprocess,
             image_encoder=image_encoder,
             split_encoder=split_encoder,
+            dense_encoder=dense_encoder,
             text_encoder=text_encoder,
             bank=bank,
             dictionary=dictionary,
@@ -206,15 +227,15 @@ class Parts:
         Parameters
         ----------
         **parts
-            By name: ``image_encoder, text_encoder, bank, dictionary, image_mean``. A :class:`Later` is made when it is
-            first needed.
+            By name: ``image_encoder, text_encoder, bank, dictionary, image_mean``, and any of :attr:`dense`. A
+            :class:`Later` is made when it is first needed.
 
         Raises
         ------
         InputError
             If there is no such part.
         """
-        if unknown := set(parts) - set(NAMES):
+        if unknown := set(parts) - {*NAMES, *self.dense}:
             raise InputError(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
         other = object.__new__(Parts)
         other.__dict__.update(self.__dict__)
@@ -280,9 +301,42 @@ class Parts:
         return mean
 
     def image_tower(self, mode: str = "crops") -> ImageTower:
-        """The image encoder with its preprocessing and the kernels, and what a mode of evidence needs besides."""
-        split = self._open("split_encoder") if mode == "windows" and self.has("split_encoder") else None
-        return ImageTower(self.image_encoder, self.preprocess, self.kernels, self.num_threads, split)
+        """The image encoder with its preprocessing and the kernels, and what a mode of evidence needs besides.
+
+        Raises
+        ------
+        InputError
+            As :meth:`resolve_mode`.
+        """
+        mode = self.resolve_mode(mode)
+        split = self._open("split_encoder") if mode == "windows" else None
+        dense = self._open(mode) if mode in self.dense else None
+        return ImageTower(self.image_encoder, self.preprocess, self.kernels, self.num_threads, split, dense, mode)
+
+    @property
+    def dense(self) -> list[str]:
+        """The names of the dense towers, as modes: ``["dense:clearclip"]``; the first is the default."""
+        return [name for name in self._sources if name.partition(":")[0] == DENSE]
+
+    @property
+    def modes(self) -> list[str]:
+        """The modes of evidence that these parts can make; nothing is opened."""
+        return ["crops", *(["windows"] if self.has("split_encoder") else []), *self.dense]
+
+    def resolve_mode(self, mode: str) -> str:
+        """The full name of a mode: ``"dense"`` is the first dense tower.
+
+        Raises
+        ------
+        InputError
+            If these parts cannot make evidence in that way; the error says which modes there are, and why not this.
+        """
+        full = self.dense[0] if mode == DENSE and self.dense else mode
+        if full in self.modes:
+            return full
+        absent = self._bundle.manifest.absent if self._bundle is not None else {}
+        reason = (_NEEDS | dict(absent)).get(mode, "there is no dense tower of that name")
+        raise InputError(f'this model has no mode "{mode}": {reason}; it has: {", ".join(self.modes)}')
 
     def has(self, name: str) -> bool:
         """Whether there is such a part; nothing is opened."""

@@ -12,6 +12,7 @@ from ..errors import InputError
 from .options import OutputOption, split
 from .verb import Answer, Shared, verb
 
+DENSE_PASSES = ("clearclip",)  # as in fastconcept.export.build, which is not imported for help alone
 _contents = partial(typer.Option, rich_help_panel="Contents of the bundle")
 _plan = partial(typer.Option, rich_help_panel="TensorRT")
 
@@ -82,6 +83,9 @@ def command(
     ] = None,
     out: Annotated[Path | None, OutputOption(help="Directory of the new bundle.", show_default=False)] = None,
     pretrained: Annotated[str | None, typer.Option(help="open_clip tag, for instance laion2b_s34b_b79k.")] = None,
+    dense: Annotated[
+        list[str], typer.Option(metavar="NAMES", help="Passes of mode dense, with commas; the first is its default.")
+    ] = [",".join(DENSE_PASSES)],
     compact: Annotated[bool, typer.Option("--compact", help="Weights in 16 and 8 bits: a smaller bundle.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     min_cosine: Annotated[
@@ -107,6 +111,7 @@ def command(
             out,
             pretrained=pretrained,
             contents=Contents(**contents),
+            dense=[name for name in split(dense, str, "--dense") if name],
             compact=compact,
             overwrite=overwrite,
             min_cosine=min_cosine,

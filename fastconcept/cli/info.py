@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..bundle import Bundle, find_bundle, installed_bundles
+from ..bundle import Bundle, Manifest, find_bundle, installed_bundles
 from ..environment import environment
 from ..errors import BundleError
 from .verb import Answer, verb
@@ -48,10 +48,17 @@ def _bundles(named: str | None) -> list[dict[str, Any]]:
                 "dim": manifest.embedding_dim,
                 "banks": list(manifest.banks),
                 "dictionaries": list(manifest.dictionaries),
-                "modes": ["crops"] if manifest.split is None else ["crops", "windows"],
+                "modes": _modes(manifest),
+                "absent": dict(manifest.absent),
             }
         )
     return entries
+
+
+def _modes(manifest: Manifest) -> list[str]:
+    windows = [] if manifest.split is None else ["windows"]
+    dense = [] if manifest.dense is None else [f"dense:{name}" for name in manifest.dense.towers]
+    return ["crops", *windows, *dense]
 
 
 def _shown(value: object) -> str:
@@ -71,4 +78,5 @@ def _bundle(entry: dict[str, Any]) -> str:
     named = " ".join(filter(None, (entry["model"], entry["pretrained"])))
     parts = [f"{entry['dim']} dimensions"]
     parts += [f"{kind} {', '.join(entry[kind])}" for kind in ("banks", "dictionaries", "modes") if entry[kind]]
+    parts += [f"no {mode} ({reason})" for mode, reason in entry["absent"].items()]
     return f"{entry['path']}: {named}, {', '.join(parts)}"

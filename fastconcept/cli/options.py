@@ -85,7 +85,10 @@ def open_engine(
 
 def layout_options(
     mode: Annotated[
-        str, _maps(help="How patches are embedded: crops, each on its own, or windows, in one pass per size.")
+        str,
+        _maps(
+            help="Evidence: crops, a patch at a time; windows, a pass per patch size; dense, the tokens of one pass."
+        ),
     ] = _LAYOUT.mode,
     border: Annotated[
         str,
@@ -103,6 +106,9 @@ def layout_options(
         int, _maps(min=0, help="Short side of the working image in pixels; 0 keeps the image's own.")
     ] = _LAYOUT.short_side,
     seed: Annotated[int, _maps(min=0, help="Seed of the noise.")] = _LAYOUT.seed,
+    class_bias: Annotated[
+        float, _maps(help="Dense only: part of the whole image's embedding that is taken off every token's, 0 to 1.")
+    ] = _LAYOUT.class_bias,
 ) -> Layout:
     """Where patches lie, for verbs that decide themselves which part of the image is looked at."""
     steps = split(stride, int, "--stride")
@@ -113,6 +119,7 @@ def layout_options(
         stride=steps[0] if len(steps) == 1 else tuple(steps),
         short_side=short_side,
         seed=seed,
+        class_bias=class_bias,
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..bundle import Preprocess
 from ..kernels.contract import Kernels
 from ..timings import Timings
+from .dense import DenseEncoder
 from .preprocess import preprocess_images
 from .split import SplitEncoder
 
@@ -40,6 +41,10 @@ class ImageTower:
         CPU threads of the kernels; None means all the control group grants.
     split : SplitEncoder, optional
         The encoder in two parts, where it pools a feature map.
+    dense : DenseEncoder, optional
+        The encoder with a row for every token, where it is a transformer or pools by attention.
+    mode : str
+        The mode of evidence that this is for, by its full name; empty for whatever a layout says.
     """
 
     encoder: ImageEncoder
@@ -47,6 +52,8 @@ class ImageTower:
     kernels: Kernels
     num_threads: int | None = None
     split: SplitEncoder | None = None
+    dense: DenseEncoder | None = None
+    mode: str = ""
 
     @property
     def patch_size(self) -> tuple[int, int]:

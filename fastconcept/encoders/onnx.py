@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 IMAGE_BATCH = 16  # images per run of the encoder
+TOKEN_BATCH = 4  # pictures per run of a dense tower, whose attention is written out
 _UNIT = 0.01  # largest error of a row's length; float16 stays below 0.001
 TEXT_BATCH_TOKENS = 1024  # tokens, padding included, per run of the encoder
 
@@ -138,7 +139,7 @@ def first_line(error: Exception) -> str:
 
 
 def check_rows(path: str, rows: Any, batch: Any) -> None:
-    """Check what an encoder returned for a batch: finite numbers, and rows (n, d) of unit length.
+    """Check what an encoder returned for a batch: finite numbers; and unit length, unless they are maps (n, c, h, w).
 
     Raises
     ------
@@ -151,12 +152,12 @@ def check_rows(path: str, rows: Any, batch: Any) -> None:
         if not np.isfinite(batch).all():
             raise InputError(f"{path} returned values that are not finite, because its input is not")
         raise BundleError(f"{path} returned values that are not finite; its weights are damaged")
-    if rows.ndim == 2 and np.abs(np.linalg.norm(rows, axis=1) - 1).max(initial=0) > _UNIT:
+    if rows.ndim != 4 and np.abs(np.linalg.norm(rows, axis=-1) - 1).max(initial=0) > _UNIT:
         raise BundleError(f"{path} returned rows that are not of unit length; export the model again")
 
 
 class _OnnxEncoder:
-    """One input, one output (batch, dim) or (batch, dim, h, w); what encoders share."""
+    """One input, one output: (batch, dim), (batch, dim, h, w) or (batch, tokens, dim); what encoders share."""
 
     def __init__(
         self,
@@ -166,13 +167,14 @@ class _OnnxEncoder:
         num_threads: int | None,
         input_rank: int,
         output_rank: int = 2,
+        row_axis: int = 1,
     ) -> None:
         self._path = os.fspath(path)
         self._session = session.Session(lambda: create_session(path, providers, num_threads))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != input_rank:
             raise BundleError(f"{self._path} is not an encoder of one input and one output; export the model again")
-        width = outputs[0].shape[1] if len(outputs[0].shape) == output_rank else None
+        width = outputs[0].shape[row_axis] if len(outputs[0].shape) == output_rank else None
         if width != dim and isinstance(width, int):
             raise BundleError(f"{self._path} returns rows of {width}, the manifest says {dim}; export the model again")
         if outputs[0].type != "tensor(float)":
@@ -301,10 +303,7 @@ class FeatureMaps(_OnnxEncoder):
 
     def encode(self, pixels: Any) -> Any:
         """(n, 3, H, W) float32 to (n, channels, H / stride, W / stride) float32."""
-        xp = self._namespace(pixels)
-        if xp is None or pixels.ndim != 4 or pixels.shape[1] != 3 or any(s % self.stride for s in pixels.shape[2:]):
-            shape = getattr(pixels, "shape", type(pixels).__name__)
-            raise InputError(f"pixels must be (n, 3, H, W) with sides that are multiples of {self.stride}, got {shape}")
+        xp = _pictures(self, pixels)
         height, width = (side // self.stride for side in pixels.shape[2:])
         maps = xp.empty((len(pixels), self.dim, height, width), np.float32)
         self._run(xp.ascontiguousarray(pixels), maps)
@@ -338,6 +337,56 @@ class FeatureHead(_OnnxEncoder):
         if len(means):
             self._run(xp.ascontiguousarray(means), rows)
         return rows
+
+
+class TokenRows(_OnnxEncoder):
+    """An image tower that embeds every token: pictures of any size that is a multiple of its stride, to rows.
+
+    Parameters
+    ----------
+    path : str or Path
+        One of a bundle's dense towers.
+    dim : int
+        Width of its rows, from the manifest.
+    stride : int
+        Pixels per token.
+    providers, num_threads
+        As for :class:`ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        stride: int,
+        providers: Sequence[Provider] | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__(path, dim, providers, num_threads, input_rank=4, output_rank=3, row_axis=2)
+        self.stride, self.batch_size = stride, TOKEN_BATCH
+
+    def encode(self, pixels: Any) -> Any:
+        """(n, 3, H, W) float32 to unit rows (n, 1 + h w, dim): of the whole picture, then of its tokens."""
+        xp = _pictures(self, pixels)
+        height, width = (side // self.stride for side in pixels.shape[2:])
+        rows = xp.empty((len(pixels), 1 + height * width, self.dim), np.float32)
+        self._run(xp.ascontiguousarray(pixels), rows)
+        return rows
+
+
+def _pictures(encoder: FeatureMaps | TokenRows, pixels: Any) -> Any:
+    """The module of the functions for pictures of whole cells.
+
+    Raises
+    ------
+    InputError
+        If they are something else.
+    """
+    xp, stride = encoder._namespace(pixels), encoder.stride
+    if xp is None or pixels.ndim != 4 or pixels.shape[1] != 3 or any(s % stride for s in pixels.shape[2:]):
+        shape = getattr(pixels, "shape", type(pixels).__name__)
+        raise InputError(f"pixels must be (n, 3, H, W) with sides that are multiples of {stride}, got {shape}")
+    return xp
 
 
 class TextEncoder(_OnnxEncoder):

@@ -172,6 +172,24 @@ class FeatureHead(_Bound, onnx.FeatureHead):
         self.device, self._lock = device, threading.Lock()
 
 
+class TokenRows(_Bound, onnx.TokenRows):
+    """A dense tower on the device; parameters as for its twin, and those of :class:`ImageEncoder`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        stride: int,
+        providers: Sequence[Provider],
+        num_threads: int | None = None,
+        *,
+        device: Device,
+    ) -> None:
+        super().__init__(path, dim, stride, bound_providers(providers, device), num_threads)
+        _check_input(self._input, self._path)
+        self.device, self._lock = device, threading.Lock()
+
+
 class TextEncoder(_Bound, onnx.TextEncoder):
     """Strings to unit rows on the device.
 

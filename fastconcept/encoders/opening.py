@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..bundle import Bundle
 from ..errors import BundleError, DeviceError, InputError
 from . import onnx
+from .dense import DenseEncoder
 from .split import SplitEncoder
 from .tokenizer import Tokenizer
 
@@ -163,6 +164,28 @@ def open_split_onnx(
         _class("FeatureMaps", device)(trunk, channels, stride, providers, num_threads),
         _class("FeatureHead", device)(head, dim, providers, num_threads),
     )
+
+
+def open_dense_encoder(
+    bundle: Bundle, name: str, device: Any, providers: Sequence[Provider], num_threads: int | None = None
+) -> DenseEncoder:
+    """A dense tower of a bundle, by the name of its change; other arguments and errors as for the image encoder."""
+    dense, dim = bundle.manifest.dense, bundle.manifest.embedding_dim
+    if dense is None or name not in dense.towers:
+        raise BundleError(f"{bundle.path} has no dense tower {name!r}")
+    return open_dense_onnx(bundle.encoder(dense.towers[name]), dim, dense.stride, device, providers, num_threads)
+
+
+def open_dense_onnx(
+    path: str | os.PathLike[str],
+    dim: int,
+    stride: int,
+    device: Any = None,
+    providers: Sequence[Provider] | None = None,
+    num_threads: int | None = None,
+) -> DenseEncoder:
+    """A dense tower from an ONNX file; see :class:`~fastconcept.bundle.Dense` and :func:`open_image_onnx`."""
+    return _class("TokenRows", device)(path, dim, stride, providers, num_threads)  # type: ignore[no-any-return]
 
 
 def _class(name: str, device: Any) -> Any:

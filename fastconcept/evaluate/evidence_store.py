@@ -41,7 +41,7 @@ class EvidenceStore:
         self._model = ""
         if directory is not None:
             manifest = engine.bundle.manifest
-            self._model = f"{manifest.image_digest} {manifest.preprocess} {manifest.split}"
+            self._model = f"{manifest.image_digest} {manifest.preprocess} {manifest.split} {manifest.dense}"
 
     def evidence(self, image: npt.NDArray[np.uint8]) -> Evidence:
         """The evidence of a decoded image, (H, W, 3) uint8."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from ..encoders.image_tower import ImageTower
 from ..timings import Timings
 from .crops import embed_crops
+from .dense import embed_dense
 from .evidence import Evidence
 from .layout import Layout
 from .reading import Reading, read
@@ -18,7 +20,7 @@ from .result import Explanation
 from .targets import Target
 from .windows import embed_windows
 
-MAKERS: dict[str, Callable[..., Evidence]] = {"crops": embed_crops, "windows": embed_windows}
+MAKERS: dict[str, Callable[..., Evidence]] = {"crops": embed_crops, "windows": embed_windows, "dense": embed_dense}
 
 
 def embed(
@@ -28,8 +30,12 @@ def embed(
     timings: Timings | None = None,
     **remember: Any,
 ) -> Evidence:
-    """Evidence of an image by the maker that the layout's ``mode`` names; see :func:`.crops.embed_crops`."""
-    return MAKERS[layout.mode](image, tower, layout, timings, **remember)
+    """Evidence of an image by the maker that the layout's ``mode`` names; see :func:`.crops.embed_crops`.
+
+    The evidence says the mode by its full name, which the tower knows.
+    """
+    layout = replace(layout, mode=tower.mode or layout.mode)
+    return MAKERS[layout.maker](image, tower, layout, timings, **remember)
 
 
 def explain(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .patches import WORKING_SIZE
 
-MODES = ("crops", "windows")
+MODES = ("crops", "windows", "dense")
 FITS = ("full", "crop")
 BORDERS = ("noise", "constant", "reflect", "clip", "inside")
 
@@ -18,9 +18,10 @@ class Layout:
 
     Attributes
     ----------
-    mode : {"crops", "windows"}
+    mode : {"crops", "windows", "dense"}
         How evidence is made. ``"crops"`` embeds every patch on its own, as ConVis does; ``"windows"`` makes one pass
-        per patch size over the whole image and takes patches as means over its feature map.
+        per patch size over the whole image and takes patches as means over its feature map; ``"dense"`` makes one pass
+        and takes the tokens of a transformer, ``"dense:gem"`` those of a change of its last blocks by name.
     fit : {"full", "crop"}
         The whole image at its own aspect ratio, or its central square (the reference).
     border : {"noise", "constant", "reflect", "clip", "inside"}
@@ -35,6 +36,8 @@ class Layout:
         Short side of the working image in pixels (224 in the reference); 0 keeps the image's own size.
     seed : int
         Seed of the noise.
+    class_bias : float in [0, 1]
+        Dense only: how much of the row of the whole image is subtracted from the row of each token.
 
     Raises
     ------
@@ -54,9 +57,12 @@ class Layout:
     stride: int | tuple[int, ...] = 16
     short_side: int = WORKING_SIZE
     seed: int = 0
+    class_bias: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, allowed in (("mode", MODES), ("fit", FITS), ("border", BORDERS)):
+        if self.maker not in MODES or (":" in str(self.mode) and self.maker != "dense"):
+            raise InputError(f"mode must be one of {', '.join(MODES)}, or dense:NAME; got {self.mode!r}")
+        for name, allowed in (("fit", FITS), ("border", BORDERS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
         object.__setattr__(self, "sizes", _whole_numbers("sizes", self.sizes, 4, 1024))
@@ -73,6 +79,15 @@ class Layout:
             _whole_numbers("short_side", self.short_side, 16, 4096)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed must be an integer that is not negative, got {self.seed!r}")
+        if isinstance(self.class_bias, bool) or not isinstance(self.class_bias, (int, float)):
+            raise InputError(f"class_bias must be a number, got {self.class_bias!r}")
+        if not 0 <= self.class_bias <= 1 or (self.class_bias and self.maker != "dense"):
+            raise InputError(f"class_bias must be from 0 to 1, and 0 unless the mode is dense; got {self.class_bias!r}")
+
+    @property
+    def maker(self) -> str:
+        """The mode without the name of a change: ``"dense"`` of ``"dense:gem"``."""
+        return str(self.mode).partition(":")[0]
 
     @property
     def strides(self) -> dict[int, int]:
