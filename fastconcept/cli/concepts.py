@@ -29,8 +29,7 @@ def command(
     point: Any = None if place is None else tuple(split([place], float, "--place"))
     with output.progress_bar("looking") as progress:
         seen = [
-            engine.concepts(path, top, below, place=point, **vars(layout))
-            for path in output.counted(images, progress)
+            engine.concepts(path, top, below, place=point, **vars(layout)) for path in output.counted(images, progress)
         ]
     answers = list(zip(images, seen, strict=True))
     document = {

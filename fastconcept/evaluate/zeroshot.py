@@ -13,15 +13,16 @@ import numpy.typing as npt
 from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, embed_all, silent
-from ..datasets.items import BadRow
+from ..datasets.items import BadRow, BadRows
 from ..engine import Engine
 from ..errors import ConceptError, InputError
 from ..pages.document import Report
-from ..pages.plots import lines
+from ..pages.plots import Plot, curves, lines
 from ..pages.tables import Table
 from .metrics import recall_at, true_ranks
 from .nulls import control_name, null_columns
-from .penalties import Embeddings, penalty_sweep, top1_lift
+from .penalties import Embeddings, Ranks, penalty_sweep, top1_lift
+from .vocabularies import vocabulary
 
 FloatArray = npt.NDArray[np.float32]
 TEMPLATES = ("a photo of a {}",)
@@ -46,6 +47,10 @@ class ZeroShotRow:
         about the same number of words.
     lift : dict of control to (difference, low, high)
         Top-1 minus the null's, paired bootstrap over images.
+    against_dense : (difference, low, high)
+        Top-1 minus that of the dense embeddings, the same way.
+    dictionary : str
+        The words to choose from: ``own`` for the engine's dictionary, or a name of ``dictionaries``.
     """
 
     kind: str
@@ -57,6 +62,8 @@ class ZeroShotRow:
     retention: float
     null: dict[str, tuple[float, float]]
     lift: dict[str, tuple[float, float, float]]
+    against_dense: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    dictionary: str = "own"
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class ZeroShotResult:
     templates : tuple of str
     rows : list of ZeroShotRow
         Dense embeddings first, then one row per penalty.
+    others : list of ZeroShotRow
+        The rows of further dictionaries, one per penalty each.
     bad : list of BadRow
     seconds : float
     """
@@ -78,8 +87,18 @@ class ZeroShotResult:
     count: int
     templates: tuple[str, ...]
     rows: list[ZeroShotRow]
+    others: list[ZeroShotRow]
     bad: list[BadRow]
     seconds: float
+
+    def words_to_keep(self, part: float = 0.95) -> dict[str, float | None]:
+        """Fewest words, of those tried, at which a dictionary keeps a part of the dense accuracy; None if at none."""
+        kept: dict[str, float | None] = {}
+        for row in [*self.rows[1:], *self.others]:
+            best = kept.setdefault(row.dictionary, None)
+            if row.retention >= part and row.l0 is not None and (best is None or row.l0 < best):
+                kept[row.dictionary] = row.l0
+        return kept
 
     def report(self, settings: dict[str, object]) -> Report:
         """The finding in words, the table, accuracy against the number of words, and plain values."""
@@ -88,14 +107,23 @@ class ZeroShotResult:
         if words:
             closest = min(words, key=lambda row: abs((row.l0 or 0) - 30))
             finding += f"; at {closest.l0:.1f} words the decomposed ones keep {closest.retention:.0%} of it"
+            told = [
+                f"{name} at {'no number of words tried' if at is None else f'{at:.1f} words'}"
+                for name, at in self.words_to_keep().items()
+            ]
+            finding += f". 95 % of it is kept by {', '.join(told)}"
         columns = ["embedding", "l1 penalty", "words (l0)", "cosine", "top-1", "top-5", "part of dense"]
+        columns.append("top-1 against dense")
         rows = [
-            [row.kind, row.l1_penalty, row.l0, row.cosine, row.top1, row.top5, row.retention]
+            [*_cells(row), None if row is dense else row.against_dense]
             + [top1 for _, top1 in row.null.values()]
             + list(row.lift.values())
             for row in self.rows
         ]
-        table = Table("Accuracy against the number of words", [*columns, *null_columns("top-1", dense.null)], rows)
+        tables = [Table("Accuracy against the number of words", [*columns, *null_columns("top-1", dense.null)], rows)]
+        if self.others:
+            theirs = [[row.dictionary, *_cells(row)[1:], row.against_dense] for row in self.others]
+            tables.append(Table("Other dictionaries", ["dictionary", *columns[1:]], theirs))
         series = {"top-1": [row.top1 for row in words], "top-5": [row.top5 for row in words],
                   "cosine": [row.cosine or 0.0 for row in words]}  # fmt: skip
         for control in dense.null:
@@ -106,12 +134,32 @@ class ZeroShotResult:
             "Zero-shot classification",
             finding + ".",
             {**settings, "templates": " | ".join(self.templates)},
-            [table],
-            [("Against the number of words", plot)],
-            {"classes": self.classes, "count": self.count, "rows": [asdict(row) for row in self.rows]},
+            tables,
+            [("Accuracy and cosine, as in figure 3", self._curves()), ("Against the number of words", plot)],
+            {
+                "classes": self.classes,
+                "count": self.count,
+                "words_to_keep_95": self.words_to_keep(),
+                "rows": [asdict(row) for row in self.rows],
+                "others": [asdict(row) for row in self.others],
+            },
             self.bad,
             self.seconds,
         )
+
+    def _curves(self) -> Plot:
+        """Accuracy and cosine of every dictionary over the number of words, and the dense accuracy to reach."""
+        series: dict[str, tuple[list[float], list[float], list[float]]] = {}
+        for row in [*self.rows[1:], *self.others]:
+            lists = series.setdefault(row.dictionary, ([], [], []))
+            for values, value in zip(lists, (row.l0, row.top1, row.cosine), strict=True):
+                values.append(value or 0.0)
+        kinds, level = ("top-1", "cosine"), ("dense top-1", self.rows[0].top1)
+        return curves("accuracy and cosine", "words per image (l0)", series, kinds, level)
+
+
+def _cells(row: ZeroShotRow) -> list[object]:
+    return [row.kind, row.l1_penalty, row.l0, row.cosine, row.top1, row.top5, row.retention]
 
 
 def class_embeddings(engine: Engine, classes: Sequence[str], templates: Sequence[str] = TEMPLATES) -> FloatArray:
@@ -162,6 +210,8 @@ def zeroshot(
     templates: Sequence[str] = TEMPLATES,
     l1_penalties: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35),
     nulls: Sequence[str] = ("random-vocabulary", "shuffled-definitions"),
+    dictionaries: Sequence[str] = (),
+    captions: Sequence[str] | None = None,
     repeats: int = 2000,
     seed: int = 0,
     progress: Progress = silent,
@@ -183,6 +233,10 @@ def zeroshot(
         Penalties, as in SpLiCE.
     nulls : sequence of str
         Null controls, see :func:`fastconcept.evaluate.nulls.apply_control`.
+    dictionaries : sequence of str
+        Further words to choose from, see :func:`fastconcept.evaluate.vocabularies.vocabulary`; they have no controls.
+    captions : sequence of str, optional
+        Texts for the dictionaries *captions* and *bigrams*; by default the dataset's own.
     repeats, seed : int
         Number of bootstrap samples; seed of the bootstrap and of the controls.
     progress : callable
@@ -200,50 +254,88 @@ def zeroshot(
     Source: Bhalla et al., arXiv 2402.10376, section 5.
     """
     began = time.perf_counter()
-    names = list(classes) if classes is not None else sorted({i.label for i in dataset.items if i.label is not None})
-    index = {name: k for k, name in enumerate(names)}
-    usable, bad = [], dataset.bad_rows()
-    for item in dataset.items:
-        if item.label in index:
-            usable.append(item)
-        else:
-            bad.add(item.name, f"its label {item.label!r} is none of the {len(names)} classes")
-    if not usable:
-        raise InputError(f"no item of {dataset.name} has a label among the {len(names)} classes")
-    part = replace(dataset, items=tuple(usable))
+    part, index, bad = labelled(dataset, classes)
+    names = list(index)
     items, images, unreadable = embed_all(engine, part, progress)
     bad.extend(unreadable)
     labels = np.array([index[item.label] for item in items if item.label is not None])
     prompts = partial(class_embeddings, classes=names, templates=templates)
     rows: list[ZeroShotRow] = []
+    dense: Ranks | None = None
     for embeddings, controls in penalty_sweep(engine, part, images, prompts, l1_penalties, nulls, seed):
-        rows.append(_row(embeddings, controls, labels, rows[0].top1 if rows else None, repeats, seed))
-    return ZeroShotResult(len(names), len(items), tuple(templates), rows, bad.rows, time.perf_counter() - began)
+        ranks = true_ranks(embeddings.images @ embeddings.texts.T, labels)
+        dense = ranks if dense is None else dense
+        rows.append(_row(embeddings, controls, labels, ranks, dense, repeats, seed))
+    texts = [text for item in dataset.items for text in item.captions] if captions is None else captions
+    others = []
+    for name in dictionaries:
+        words = vocabulary(engine, name, classes=names, captions=texts, seed=seed)
+        other = Embeddings(Engine(engine.parts.replace(dictionary=words)), images, prompts(engine))
+        for penalty in l1_penalties:
+            coded = other.decomposed(penalty)
+            ranks = true_ranks(coded.images @ coded.texts.T, labels)
+            assert dense is not None  # the sweep begins with it
+            others.append(replace(_row(coded, {}, labels, ranks, dense, repeats, seed), dictionary=name))
+    seconds = time.perf_counter() - began
+    return ZeroShotResult(len(names), len(items), tuple(templates), rows, others, bad.rows, seconds)
+
+
+def labelled(dataset: Dataset, classes: Sequence[str] | None) -> tuple[Dataset, dict[str, int], BadRows]:
+    """The items whose label is among the classes.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    classes : sequence of str, optional
+        All classes; by default the labels that occur.
+
+    Returns
+    -------
+    dataset, index, bad : Dataset, dict of class to its number, BadRows
+        The items whose label is one of the classes, all classes in order, and the rows left out.
+
+    Raises
+    ------
+    InputError
+        If no item has a label among the classes.
+    """
+    names = classes if classes is not None else sorted({i.label for i in dataset.items if i.label is not None})
+    index = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    usable, bad = [], dataset.bad_rows()
+    for item in dataset.items:
+        if item.label in index:
+            usable.append(item)
+        else:
+            bad.add(item.name, f"its label {item.label!r} is none of the {len(index)} classes")
+    if not usable:
+        raise InputError(f"no item of {dataset.name} has a label among the {len(index)} classes")
+    return replace(dataset, items=tuple(usable)), index, bad
 
 
 def _row(
     embeddings: Embeddings,
     controls: Mapping[str, Embeddings],
     labels: npt.NDArray[np.int64],
-    dense: float | None,
+    ranks: Ranks,
+    dense: Ranks,
     repeats: int,
     seed: int,
 ) -> ZeroShotRow:
-    ranks = true_ranks(embeddings.images @ embeddings.texts.T, labels)
     null, lift = {}, {}
     for control, other in controls.items():
         theirs = true_ranks(other.images @ other.texts.T, labels)
         null[control] = other.l0 or 0.0, recall_at(theirs, 1)
         lift[control] = top1_lift(ranks, theirs, None, repeats, seed)
-    top1 = recall_at(ranks, 1)
+    top1, all_of_it = recall_at(ranks, 1), recall_at(dense, 1)
     return ZeroShotRow(
-        "dense" if dense is None else "decomposed",
+        "dense" if embeddings.l0 is None else "decomposed",
         embeddings.l1_penalty,
         embeddings.l0,
         embeddings.cosine,
         top1,
         recall_at(ranks, 5),
-        1.0 if dense is None else top1 / dense if dense else float("nan"),
+        top1 / all_of_it if all_of_it else float("nan"),
         null,
         lift,
+        top1_lift(ranks, dense, None, repeats, seed),
     )

@@ -164,6 +164,53 @@ def lines(title: str, x_name: str, x: Sequence[float], series: Mapping[str, Sequ
     return Plot(title, draw, tuple(series))
 
 
+def curves(
+    title: str,
+    x_name: str,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    kinds: tuple[str, str],
+    level: tuple[str, float],
+) -> Plot:
+    """Two lines of one colour for each series, each series over its own numbers, and a level to reach.
+
+    Parameters
+    ----------
+    title, x_name : str
+        A description for readers who cannot see it, and what the numbers are.
+    series : mapping of name to (x, solid, dashed)
+        Three sequences of equal length; values are not negative.
+    kinds : (str, str)
+        What the solid and the dashed lines are.
+    level : (str, float)
+        Name and height of the horizontal line.
+
+    Returns
+    -------
+    Plot
+
+    Examples
+    --------
+    >>> series = {"own": ([5, 10], [0.5, 0.6], [0.7, 0.8])}
+    >>> curves("accuracy", "words", series, ("top-1", "cosine"), ("dense", 0.7)).names
+    ('own, top-1', 'own, cosine', 'dense')
+    """
+    names = (*(f"{name}, {kind}" for name in series for kind in kinds), level[0])
+
+    def draw(axes: Any) -> None:
+        for k, (name, (x, *values)) in enumerate(series.items()):
+            for kind, style, y in zip(kinds, ("-", "--"), values, strict=True):
+                colour, order = COLOURS[k % len(COLOURS)], sorted(range(len(x)), key=lambda i: x[i])
+                shown = [x[i] for i in order], [y[i] for i in order]
+                axes.plot(*shown, style, color=colour, label=f"{name}, {kind}", linewidth=2, clip_on=False)
+                for a, b in zip(*shown, strict=True):
+                    axes.plot(a, b, "o", color=colour, gid=f"{name}, {kind}: {b:.3f} at {a:.4g}", clip_on=False)
+        axes.axhline(level[1], color=COLOURS[4], linewidth=1.2, label=level[0], gid=f"{level[0]}: {level[1]:.3f}")
+        axes.set_xlabel(x_name)
+        _from_zero(axes, {"": [*(v for _, *both in series.values() for y in both for v in y), level[1]]})
+
+    return Plot(title, draw, names, 4.0)
+
+
 def _from_zero(axes: Any, series: Mapping[str, Sequence[float]]) -> None:
     axes.set_ylim(0, max((v for values in series.values() for v in values if v > 0), default=1.0))
 

@@ -41,6 +41,7 @@ def decompose(
     l1_penalty: float | Float64 | None = None,
     l0: int | None = None,
     warm_start: SparseCodes | None = None,
+    signed: bool = False,
     num_threads: int | None = None,
 ) -> Decompositions:
     """Explain embeddings by a few words each.
@@ -65,6 +66,9 @@ def decompose(
         corresponds, and what happens at ties.
     warm_start : SparseCodes, optional
         The ``codes`` of similar embeddings, for example of the previous frame of a video; only with ``l1_penalty``.
+    signed : bool
+        Weights may be negative, as in the lasso without w >= 0, with lambda * sum(|w|). SpLiCE's weights are not; this
+        is for comparison.
     num_threads : int, optional
         Threads of the compiled solver; by default as many as the process may use.
 
@@ -110,11 +114,13 @@ def decompose(
     notes: tuple[str, ...] = ()
     codes: SparseCodes  # on the device of the targets
     if l0 is not None:
-        codes = kernels.nnlasso_l0(prepared, targets, l0, num_threads=num_threads)
+        codes = kernels.nnlasso_l0(prepared, targets, l0, signed=signed, num_threads=num_threads)
     else:
         assert l1_penalty is not None  # checked above
-        l1_penalty, notes = _raised(arguments.l1_penalty(l1_penalty, len(targets)), targets, dictionary, kernels)
-        codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, num_threads=num_threads)
+        l1_penalty, notes = _raised(
+            arguments.l1_penalty(l1_penalty, len(targets)), targets, dictionary, signed, kernels
+        )
+        codes = kernels.nnlasso(prepared, targets, l1_penalty, warm_start, signed=signed, num_threads=num_threads)
     # Before the codes are fetched: that waits for all work so far, and then other streams may read the originals.
     originals = rows.astype(np.float32)
     fetched = SparseCodes(*(kernels.to_host(field) for field in codes))
@@ -122,7 +128,7 @@ def decompose(
 
 
 def _raised(
-    penalties: Float64, targets: Array, dictionary: Dictionary, kernels: Kernels
+    penalties: Float64, targets: Array, dictionary: Dictionary, signed: bool, kernels: Kernels
 ) -> tuple[Float64, tuple[str, ...]]:
     """Penalties that are not too small to solve for, each with a note where it had to be raised.
 
@@ -132,9 +138,8 @@ def _raised(
     if not len(targets) or penalties.min() >= 2 * _SMALLEST_PENALTY * (1 + 1e-6):  # unit rows: none begins above 2
         return penalties, ()
     rows = kernels.upload(dictionary.embeddings)
-    largest = np.array(
-        [kernels.to_host((rows @ target).max()) for target in (targets[i] for i in range(len(targets)))], np.float64
-    )
+    products = (rows @ targets[i] for i in range(len(targets)))
+    largest = np.array([kernels.to_host((abs(each) if signed else each).max()) for each in products], np.float64)
     floors = _SMALLEST_PENALTY * 2 * np.maximum(largest, 0.0)
     notes = tuple(
         f"the penalty {penalty:.3g} is too small to solve for and was raised to {floor:.3g}" if penalty < floor else ""

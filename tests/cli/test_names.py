@@ -15,7 +15,20 @@ import fastconcept.bench
 from fastconcept import Engine, load
 from fastconcept.cli import app
 from fastconcept.concepts.taxonomy import Taxonomy
-from fastconcept.evaluate import answers, concepts, drift, edit, localize, modes, ood, retrieval, study, zeroshot
+from fastconcept.evaluate import (
+    ablate,
+    answers,
+    concepts,
+    drift,
+    edit,
+    localize,
+    modes,
+    ood,
+    probe,
+    retrieval,
+    study,
+    zeroshot,
+)
 from fastconcept.export import Contents, export_open_clip
 from fastconcept.export.tensorrt.build import build_plan
 from fastconcept.saliency.layout import Layout
@@ -47,6 +60,8 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "evaluate drift": ([load, drift.drift], DATA),
     "evaluate ood": ([load, ood.ood], DATA | {"pairs"}),
     "evaluate zeroshot": ([load, zeroshot.zeroshot], DATA),
+    "evaluate ablate": ([load, ablate.ablate], DATA),
+    "evaluate probe": ([load, probe.probe], DATA),
     "evaluate retrieval": ([load, retrieval.retrieval], DATA),
     "evaluate study": ([load, study.study], DATA),
     "evaluate answers": ([answers.answers], set()),

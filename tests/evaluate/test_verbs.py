@@ -73,6 +73,8 @@ VERBS: dict[str, tuple[object, ...]] = {
     ),
     "ood": ("--inside", "big_cat.n.01", "--null-seeds", 1),
     "zeroshot": ("--l1-penalties", 0.2, "--templates", "{definition}"),
+    "ablate": ("--l0s", 2, "--vocabularies", "random-rows", "--dictionary-sizes", 5),
+    "probe": ("--l1-penalties", "0.2", "--folds", 2),
     "retrieval": ("--l1-penalties", "0.2"),
     "concepts": ("--by", "place", "--compare", "field", "--compare", "beach", "--l0", 3),
     "drift": ("--by", "year", "--l0", 3, "--where", "year=?"),

@@ -28,8 +28,25 @@ def test_zeroshot_dense_decomposed_and_null(planted: Engine, write_rows: Rows) -
     words, accuracy = fine.null["random-vocabulary"]
     assert words == pytest.approx(fine.l0, rel=0.25) and 0 <= accuracy <= 1.0
     assert [name for name, _ in result.bad] == ["rows.npz[89]"]
+    assert dense.against_dense == (0.0, 0.0, 0.0) and coarse.dictionary == "own"
     with pytest.raises(InputError, match="no item"):
         zeroshot(planted, data, classes=["ship wreck"])
+
+
+def test_curves_of_several_dictionaries(planted: Engine, write_rows: Rows) -> None:
+    data = write_rows([*mixed(10, cat=1, grass=0.6), *mixed(10, dog=1, grass=0.6)], label=["cat"] * 10 + ["dog"] * 10)
+    sweep = {"l1_penalties": (0.1, 3.0), "nulls": (), "repeats": 50}
+    result = zeroshot(planted, data, dictionaries=["classes"], **sweep)
+    assert [(row.dictionary, row.l1_penalty) for row in result.others] == [("classes", 0.1), ("classes", 3.0)]
+    fine, nothing = result.others
+    assert fine.top1 == 1.0 and fine.l0 == 1.0 and nothing.l0 == 0.0 and nothing.against_dense[2] < 0
+    kept = result.words_to_keep()
+    assert kept["own"] == pytest.approx(result.rows[1].l0) and kept["classes"] == 1.0
+    report = result.report({})
+    assert "95 % of it is kept by own at 2.0 words, classes at 1.0 words" in report.finding
+    assert "own, cosine" in report.to_html() and "Other dictionaries" in report.to_markdown()
+    with pytest.raises(InputError, match="needs captions"):
+        zeroshot(planted, data, dictionaries=["captions"], **sweep)
 
 
 def test_class_prompts(planted: Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import answers, concepts, drift, edit, localize, modes, ood, retrieval, study, zeroshot
+from . import ablate, answers, concepts, drift, edit, localize, modes, ood, probe, retrieval, study, zeroshot
 
 app = typer.Typer(
     help="Run an experiment on labelled images, next to controls that an honest method must beat.", no_args_is_help=True
@@ -13,6 +13,8 @@ app.command("localize")(localize.command)
 app.command("modes")(modes.command)
 app.command("ood")(ood.command)
 app.command("zeroshot")(zeroshot.command)
+app.command("ablate")(ablate.command)
+app.command("probe")(probe.command)
 app.command("retrieval")(retrieval.command)
 app.command("concepts")(concepts.command)
 app.command("edit")(edit.command)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...datasets.dataset import Dataset
+from ...datasets.dataset import Dataset, open_dataset
 from ...engine import Engine
 from ...pages.document import Report
 from .. import output
@@ -22,6 +22,15 @@ NullsOption = Annotated[
 L1PenaltiesOption = Annotated[
     list[str], typer.Option("--l1-penalties", "--l1", metavar="NUMBERS", help="Penalties to try, with commas.")
 ]
+
+CaptionsOption = Annotated[
+    Path | None, typer.Option(help="Data with captions that vocabularies take words from; by default DATA itself.")
+]
+
+
+def captions_of(path: Path | None) -> list[str] | None:
+    """All captions of a dataset; None for none."""
+    return None if path is None else [text for item in open_dataset(path).items for text in item.captions]
 
 
 @dataclass(frozen=True)

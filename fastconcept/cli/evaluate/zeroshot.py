@@ -12,7 +12,7 @@ from ...evaluate.zeroshot import zeroshot
 from .. import output
 from ..options import split
 from ..verb import Answer, verb
-from .run import L1PenaltiesOption, NullsOption, SharedRun
+from .run import CaptionsOption, L1PenaltiesOption, NullsOption, SharedRun, captions_of
 
 
 @verb
@@ -24,6 +24,11 @@ def command(
     ] = ["a photo of a {}"],
     l1_penalties: L1PenaltiesOption = ["0.05,0.1,0.15,0.2,0.25,0.35"],
     nulls: NullsOption = ["random-vocabulary,shuffled-definitions"],
+    dictionaries: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Other dictionaries to draw beside, with commas; see evaluate ablate."),
+    ] = None,
+    captions: CaptionsOption = None,
 ) -> Answer:
     """How well do dense and decomposed embeddings classify?"""
     with output.progress_bar("zeroshot") as progress:
@@ -34,6 +39,8 @@ def command(
             templates=templates,
             l1_penalties=split(l1_penalties, float, "--l1-penalties"),
             nulls=split(nulls, str, "--nulls"),
+            dictionaries=split(dictionaries or [], str, "--dictionaries"),
+            captions=captions_of(captions),
             seed=run.seed,
             progress=progress,
         )
