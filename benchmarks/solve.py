@@ -237,4 +237,49 @@ def words_asked(options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-SUITES = {"solve-single": single, "solve-batch": batch, "solve-l0": words_asked}
+def either_sign(options: Any) -> list[dict[str, Any]]:
+    """Weights of either sign beside nonnegative ones, both ours and in turns, and scikit-learn's lasso as it is."""
+    from sklearn.linear_model import Lasso
+
+    size = 32 if options.quick else 256
+    rows = []
+    for name, (words, targets) in problems(options, size).items():
+        prepared = cpu.prepare_dictionary(words)
+        for penalty in PENALTIES:
+            free = partial(cpu.nnlasso, prepared, l1_penalty=penalty, signed=True)
+            held = partial(cpu.nnlasso, prepared, l1_penalty=penalty)
+            lasso = Lasso(alpha=penalty / (2 * words.shape[1]), fit_intercept=False, tol=1e-6, max_iter=10_000)
+            times: dict[str, list[float]] = {
+                key: [] for key in ("ours", "nonnegative", "single", "single held", "peer")
+            }
+            for i in range(3 if options.quick else 9):
+                one = targets[i : i + 1]
+                elapsed, codes = timed(partial(free, targets))
+                times["ours"].append(elapsed / len(targets))
+                times["nonnegative"].append(timed(partial(held, targets))[0] / len(targets))
+                times["single"].append(timed(partial(free, one))[0])
+                times["single held"].append(timed(partial(held, one))[0])
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    times["peer"].append(timed(partial(lasso.fit, words.T, targets[i]))[0])
+            median = {key: float(np.median(values[1:])) for key, values in times.items()}
+            rows.append(
+                {
+                    "case": name,
+                    "batch": len(targets),
+                    "lambda": penalty,
+                    "ours_ms": median["ours"],
+                    "x_nonnegative": median["nonnegative"] / median["ours"],
+                    "single_ms": median["single"],
+                    "single_x_nonnegative": median["single held"] / median["single"],
+                    "sklearn_ms": median["peer"],
+                    "single_x_sklearn": median["peer"] / median["single"],
+                    "gap_max": float(codes.gap.max()),
+                    "l0_mean": float(codes.lengths.mean()),
+                    "negative": float((codes.values < 0).mean()),
+                }
+            )
+    return rows
+
+
+SUITES = {"solve-single": single, "solve-batch": batch, "solve-l0": words_asked, "solve-signed": either_sign}

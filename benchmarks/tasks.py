@@ -14,7 +14,7 @@ import contextlib
 import csv
 import io
 import sys
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +134,24 @@ def write_drift(data: Path, path: Path, batches: int = 6, size: int = 40) -> Non
         writer.writerows((name, batch, other) for (name, batch), other in zip(rows, shuffled, strict=True))
 
 
+def made(
+    bundle: str, commands: Mapping[str, list[str]], work: Path, only: Container[str] | None = None
+) -> dict[str, Path]:
+    """The report of each run of a bundle; runs that have none yet are run, all of them or `only` some."""
+    reports = {}
+    for name, command in commands.items():
+        folder = work / bundle / name
+        if (only is None or name in only) and not list(folder.glob("*.json")):
+            sys.stderr.write(f"{bundle}: {name}\n")
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                code = run([*command, "-o", str(folder)])
+            if code:
+                sys.exit(f"{printed.getvalue()}\n{bundle}: {name} failed")
+        for report in folder.glob("*.json"):
+            reports[name] = report
+    return reports
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run what has no report yet, then write the page."""
     parser = argparse.ArgumentParser(description="Every task on labelled photographs, as one page of results.")
@@ -159,17 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
         bundle = [] if spec.path is None else ["--bundle", spec.path]
         asked = runs(chosen.data, chosen.work, spec, set(load(spec.path).dictionary.words))
         commands[spec.name] = {name: ["evaluate", *asked[name], *bundle] for name in asked}
-        reports[spec.name] = {}
-        for name, command in commands[spec.name].items():
-            folder = chosen.work / spec.name / name
-            if (chosen.only is None or name in chosen.only) and not list(folder.glob("*.json")):
-                sys.stderr.write(f"{spec.name}: {name}\n")
-                with contextlib.redirect_stdout(io.StringIO()) as printed:
-                    code = run([*command, "-o", str(folder)])
-                if code:
-                    sys.exit(f"{printed.getvalue()}\n{spec.name}: {name} failed")
-            for report in folder.glob("*.json"):
-                reports[spec.name][name] = report
+        reports[spec.name] = made(spec.name, commands[spec.name], chosen.work, chosen.only)
     tasks_page.write(chosen.results, reports, commands)
     if chosen.docs is not None:
         last = chosen.bundle[-1].name

@@ -161,7 +161,12 @@ def against_the_goals(bundle: str, runs: Mapping[str, Run]) -> list[str]:
     return lines
 
 
-def document(folder: Path, reports: Mapping[str, Path], commands: Mapping[str, list[str]]) -> None:
+def document(
+    folder: Path,
+    reports: Mapping[str, Path],
+    commands: Mapping[str, list[str]],
+    pages: Mapping[str, str] = DOCUMENTED,
+) -> None:
     """Renew the command and its output at the end of every page of documentation whose run has a report.
 
     Parameters
@@ -170,8 +175,9 @@ def document(folder: Path, reports: Mapping[str, Path], commands: Mapping[str, l
         Of the pages.
     reports, commands : mapping of run to Path, mapping of run to arguments
         Of one bundle.
+    pages : mapping of page to run
     """
-    for page, name in DOCUMENTED.items():
+    for page, name in pages.items():
         if name in reports:
             path = folder / f"{page}.md"
             introduction, fence, _ = path.read_text(encoding="utf-8").partition("```console\n")
@@ -179,6 +185,17 @@ def document(folder: Path, reports: Mapping[str, Path], commands: Mapping[str, l
             output = reports[name].with_suffix(".md").read_text(encoding="utf-8").strip()
             command = shlex.join(["fastconcept", *commands[name]])
             path.write_text(f"{introduction}{fence}$ {command}\n```\n\n{output}\n", encoding="utf-8")
+
+
+def in_full(reports: Mapping[str, Mapping[str, Path]], lines: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Every report as it is on its own page, under its command."""
+    body = []
+    for bundle, runs in reports.items():
+        for name, path in runs.items():
+            page = re.search(r"<main>(.*)</main>", path.with_suffix(".html").read_text(encoding="utf-8"), re.DOTALL)
+            assert page is not None
+            body.append(f"<h2>{bundle}, {name}</h2><p class=soft><code>{lines[bundle][name]}</code></p>{page[1]}")
+    return body
 
 
 def write(
@@ -222,11 +239,7 @@ def write(
     text += ["## Commands", "```console\n" + "\n".join(f"$ {line}" for line in listed) + "\n```"]
     body = [f"<h1>What the papers do with it</h1><p>{introduction}</p><div class=wide>{table.to_html()}</div>"]
     body += [f"<p class=soft>{table.note}</p>", *(f"<p>{line}</p>" for line in goals)]
-    for bundle, runs in reports.items():
-        for name, path in runs.items():
-            page = re.search(r"<main>(.*)</main>", path.with_suffix(".html").read_text(encoding="utf-8"), re.DOTALL)
-            assert page is not None
-            body.append(f"<h2>{bundle}, {name}</h2><p class=soft><code>{lines[bundle][name]}</code></p>{page[1]}")
+    body += in_full(reports, lines)
     results.mkdir(parents=True, exist_ok=True)
     (results / "tasks.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (results / "tasks.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
