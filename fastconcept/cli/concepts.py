@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ..documents import about_images
 from ..saliency.survey import SeenConcepts
 from . import output
 from .options import ImagesArgument, SharedEngine, SharedLayout, split
@@ -32,11 +33,8 @@ def command(
             engine.concepts(path, top, below, place=point, **vars(layout)) for path in output.counted(images, progress)
         ]
     answers = list(zip(images, seen, strict=True))
-    document = {
-        "bundle": str(engine.bundle.path),
-        "device": engine.device,
-        "images": [{"image": str(path), **concepts.to_dict()} for path, concepts in answers],
-    }
+    entries = ((str(path), concepts.to_dict()) for path, concepts in answers)
+    document = about_images(str(engine.bundle.path), entries, device=engine.device)
     return Answer(document, [_table(path, concepts) for path, concepts in answers])
 
 

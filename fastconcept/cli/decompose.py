@@ -11,6 +11,7 @@ from rich.bar import Bar
 from rich.table import Table
 
 from .. import viz
+from ..documents import about_images
 from ..engine import DEFAULT_L1_PENALTY
 from ..sparse.result import Decomposition
 from . import output
@@ -44,13 +45,9 @@ def command(
     if out is not None:
         charts = [viz.bar_chart(code.top(top), _title(code), engine.load_image(path)) for path, code in answers]
         output.save_picture(viz.strip(charts, per_row=1), out)
-    document = {
-        "bundle": str(engine.bundle.path),
-        "l1_penalty": l1_penalty,
-        "images": [{"image": str(path), **code.to_dict()} for path, code in answers],
-        "timings_ms": timings,
-    }
-    return Answer(document, [_bars(path, code, top) for path, code in answers], [out])
+    entries = ((str(path), code.to_dict()) for path, code in answers)
+    document = about_images(str(engine.bundle.path), entries, l1_penalty=l1_penalty)
+    return Answer(document | {"timings_ms": timings}, [_bars(path, code, top) for path, code in answers], [out])
 
 
 def _title(code: Decomposition) -> str:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from .. import viz
+from ..documents import about_images
 from ..errors import InputError
 from ..files import whole_file
 from ..saliency.result import Explanation
@@ -48,11 +49,8 @@ def command(
         with whole_file(npy) as stream:
             np.save(stream, explanations[0].maps, allow_pickle=False)
     answers = list(zip(images, explanations, strict=True))
-    document = {
-        "bundle": str(engine.bundle.path),
-        "device": engine.device,
-        "images": [{"image": str(path), **explanation.to_dict()} for path, explanation in answers],
-    }
+    entries = ((str(path), explanation.to_dict()) for path, explanation in answers)
+    document = about_images(str(engine.bundle.path), entries, device=engine.device)
     return Answer(document, [_table(path, explanation) for path, explanation in answers], [out, npy])
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 
+from ..documents import refusal
 from ..errors import FastconceptError, InputError
 from ..files import whole_file
 
@@ -101,7 +102,7 @@ def print_json(document: dict[str, Any]) -> None:
 def report_error(kind: str, message: str, as_json: bool) -> int:
     """Say what went wrong in one line (or one document) and return the exit code 2."""
     if as_json:
-        print_json({"error": {"type": kind, "message": message}})
+        print_json(refusal(kind, message))
     else:
         sys.stderr.write(f"fastconcept: {printable(' '.join(message.split()))}\n")
     return 2

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from .. import documents
 from ..errors import FastconceptError, InputError
 from .refusals import RefusedError
 
@@ -42,7 +43,9 @@ def described(error: BaseException, request_id: str) -> tuple[int, str, str, Map
     return 500, kind, f"the server failed; its log says why, under the request id {request_id}", {}
 
 
-def refusal(error: BaseException, request_id: str) -> Document:
-    """The response to an error."""
+def refusal(error: BaseException, request_id: str, path: str) -> Document:
+    """The response to an error; the open inference protocol, under ``/v2``, has a document of its own."""
     status, kind, message, headers = described(error, request_id)
-    return Document({"error": {"type": kind, "message": message}}, status, dict(headers))
+    if path == "/v2" or path.startswith("/v2/"):
+        return Document({"error": message}, status, dict(headers))
+    return Document(documents.refusal(kind, message), status, dict(headers))

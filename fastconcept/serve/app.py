@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..engine import Engine
+from . import api, inference, openapi
 from .answers import Document
 from .guard import Guard
 from .limits import Limits
@@ -66,7 +67,14 @@ def make_app(
         )
         middleware.insert(0, cors)
     app = Starlette(
-        routes=[Route("/health", health), Route("/metrics", metrics), *routes],
+        routes=[
+            Route("/health", health),
+            Route("/metrics", metrics),
+            *api.routes(),
+            *openapi.routes(),
+            *inference.routes(),
+            *routes,
+        ],
         middleware=middleware,
         exception_handlers={HTTPException: _raised},
         lifespan=lifespan,

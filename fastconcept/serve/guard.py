@@ -113,7 +113,7 @@ class Guard:
             log.error("request failed", exc_info=error, extra={"fields": {"request_id": exchange.request_id}})
         if exchange.status:  # the response has begun: all that is left is to break it off
             raise error
-        response = refusal(error, exchange.request_id)
+        response = refusal(error, exchange.request_id, exchange.path)
         await response(exchange.scope, _nothing, exchange.send)
 
     async def _guarded(self, exchange: _Exchange, receive: Receive, holding: _Holding) -> None:

@@ -21,8 +21,10 @@ class Limits:
         MiB of all bodies that are being worked on; beyond it requests are answered with 429.
     max_images : int
         Images, and texts, of one request.
+    max_concepts : int
+        Concepts of one request.
     max_patches : int
-        Patches of one image, and concepts of one request.
+        Patches of one image.
     max_waiting : int
         Jobs in each queue; beyond it requests are answered with 429.
     max_batch : int
@@ -45,6 +47,7 @@ class Limits:
     max_body: int = 32
     max_bodies: int = 256
     max_images: int = 16
+    max_concepts: int = 64
     max_patches: int = 4000
     max_waiting: int = 256
     max_batch: int = 32

@@ -73,8 +73,8 @@ class Server(uvicorn.Server):
         self.should_exit: bool = True
 
 
-def serve(app: Starlette, bound: socket.socket) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, then finish those that are there."""
+def server(app: Starlette) -> Server:
+    """A server of an application; ``run(sockets=[...])`` answers requests until a signal or ``should_exit``."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -84,4 +84,9 @@ def serve(app: Starlette, bound: socket.socket) -> None:
         timeout_graceful_shutdown=int(app.state.service.limits.drain_timeout),
         lifespan="on",
     )
-    Server(config).run(sockets=[bound])
+    return Server(config)
+
+
+def serve(app: Starlette, bound: socket.socket) -> None:
+    """Answer requests at a bound socket until SIGTERM or Ctrl-C, then finish those that are there."""
+    server(app).run(sockets=[bound])

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import Engine
+from ..engine import SHOWN_CONCEPTS, Engine
 from ..errors import ImageError, InputError
 from ..saliency.crops import plan_crops
 from ..saliency.evidence import Evidence
 from ..saliency.layout import Layout
+from ..saliency.reading import Reading
+from ..saliency.result import Explanation
 from .lane import Lane
 from .limits import MEBIBYTE, Limits
 from .metrics import Metrics
-from .store import Store, digest_of
+from .store import Store, size_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +46,10 @@ class Service:
     store : Store
         What is remembered of photographs.
     metrics : Metrics
+    name : str
+        Of the bundle.
+    draining : bool
+        Whether the server is about to end.
     """
 
     def __init__(self, engine: Engine, limits: Limits = Limits()) -> None:
@@ -49,10 +57,11 @@ class Service:
         self.store = Store(engine, int(limits.max_store * MEBIBYTE), self.metrics.looked_up)
         self.metrics.store.set_function(lambda: self.store.memory.bytes)
         self.draining = False
+        self.name = engine.bundle.path.name if engine.parts.from_bundle else "in memory"  # paths stay on this machine
         shared: dict[str, Any] = {"max_waiting": limits.max_waiting, "observer": self.metrics}
         self._evidence: Lane[Callable[[], Any], Any] = Lane("evidence", _each, **shared)
         self._read: Lane[Callable[[], Any], Any] = Lane("read", _each, threads=min(4, os.cpu_count() or 1), **shared)
-        self._embed: Lane[bytes, Row] = Lane(
+        self._embed: Lane[Any, Row] = Lane(
             "embed",
             self._embed_batch,
             max_batch=limits.max_batch,
@@ -108,38 +117,60 @@ class Service:
                 "try a larger stride or a smaller short_side"
             )
 
-    async def embed(self, content: bytes) -> Row:
+    async def embed(self, digest: str, content: bytes | None = None) -> Row:
         """Embedding of a whole photograph, (d,) float32 of unit length, made together with those of other requests.
 
         Raises
         ------
         ImageError
             If the photograph cannot be read.
+        UnknownImageError
+            If it is not remembered and there is no content.
         OverloadedError
             If too many others wait.
         """
-        key = ("row", digest_of(content))
-        row: Row | None = self.store.memory.get(key)
+        row: Row | None = self.store.memory.get(("row", digest))
         self.metrics.looked_up("row", row is not None)
         if row is None:
-            row = await self._embed.run(content)
-            self.store.memory.put(key, row, row.nbytes + 200)
+            row = await self._embed.run(self.store.image(digest) if content is None else content)
+            self.store.memory.put(("row", digest), row, size_of(row))
         return row
 
-    def _embed_batch(self, contents: list[bytes]) -> Sequence[Row | BaseException]:
-        results: list[Any] = [None] * len(contents)
+    def _embed_batch(self, photographs: list[Any]) -> Sequence[Row | BaseException]:
+        results: list[Any] = [None] * len(photographs)
 
         def note(position: int, error: ImageError) -> None:
             results[position] = error
 
-        for rows, positions in self.engine.encode_batches(contents, on_error=note):
+        for rows, positions in self.engine.encode_batches(photographs, on_error=note):
             for row, position in zip(rows, positions, strict=True):
                 results[position] = row.copy()  # else one row keeps the batch in memory
         return results
 
-    async def drain(self) -> None:
-        """Refuse further requests; those that are there are answered."""
-        self.draining = True
+    # In a thread --------------------------------------------------------------------------------------------------
+
+    def explained(self, evidence: Evidence, concepts: Sequence[str] | None, reading: Reading) -> Explanation:
+        """Maps of concepts, or of those that are seen best, as :meth:`fastconcept.Engine.explain` gives them."""
+        timings = evidence.timings_ms
+        if concepts is None:
+            seen = self.engine.concepts(evidence, SHOWN_CONCEPTS)
+            concepts, timings = seen.names, seen.timings_ms
+        explanation = self.engine.read(replace(evidence, timings_ms=timings), concepts, **reading.keywords())
+        self.metrics.stages({name: explanation.timings_ms[name] for name in ("ranks", "maps")})
+        return explanation
+
+    def check(self, method: str, **options: Any) -> None:
+        """Ask the engine about an empty photograph: what is wrong with a request beside its photograph is an error now.
+
+        Raises
+        ------
+        InputError
+            If an option or a concept is wrong.
+        """
+        with contextlib.suppress(ImageError):
+            getattr(self.engine, method)(b"", **options)
+
+    # ---------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End the threads when their work is done."""

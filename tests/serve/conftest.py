@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import fastconcept as fc
+from fastconcept.serve import run
 from fastconcept.serve.app import make_app
 
 
@@ -28,8 +31,41 @@ def picture(photographs: list[Path]) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(engine: fc.Engine) -> Iterator[TestClient]:
     """Sends requests to the server."""
     with TestClient(make_app(engine), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[..., str]]:
+    """Serves an application at a free port of the loopback until the test is over, and returns its URL."""
+    running: list[tuple[run.Server, threading.Thread]] = []
+
+    def start(app: object) -> str:
+        bound = run.bind("127.0.0.1", 0)
+        server = run.server(app)  # type: ignore[arg-type]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        running.append((server, thread))
+        bound.listen()  # so that connections wait for the server instead of being refused
+        return run.url_of(bound)
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def address() -> Callable[[str], tuple[str, int]]:
+    """Host and port of a URL, as sockets take them."""
+
+    def parted(url: str) -> tuple[str, int]:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        assert socket.inet_aton(host)
+        return host, int(port)
+
+    return parted
