@@ -30,6 +30,7 @@ from .refusals import (
 )
 from .service import Service
 
+_PATIENCE = 4  # seconds, and sizes of the largest body, that are read of a body which is refused
 CLIENT_GONE = 499  # in logs and metrics; nobody receives it
 OPEN = re.compile(r"/v2/health/\w+|/v2/models/[^/]+/ready|/health")  # without a key: what orchestrators ask
 _ID = re.compile(r"[\w.:+/=-]{1,128}", re.ASCII)
@@ -98,14 +99,14 @@ class Guard:
             exchange.status = CLIENT_GONE
         except asyncio.CancelledError:
             if self.service.draining and not exchange.status:
-                await self._refuse(exchange, DrainingError("the server had to end before this was answered"))
+                await self._refuse(exchange, receive, DrainingError("the server had to end before this was answered"))
             raise
         except Exception as error:
-            await self._refuse(exchange, error)
+            await self._refuse(exchange, receive, error)
         finally:
             holding.release()
 
-    async def _refuse(self, exchange: _Exchange, error: Exception) -> None:
+    async def _refuse(self, exchange: _Exchange, receive: Receive, error: Exception) -> None:
         status, kind, message, _ = described(error, exchange.request_id)
         exchange.error = {"type": kind, "message": message}
         self.service.metrics.error(kind)
@@ -114,6 +115,8 @@ class Guard:
         if exchange.status:  # the response has begun: all that is left is to break it off
             raise error
         response = refusal(error, exchange.request_id, exchange.path)
+        if not exchange.whole and not await self._discarded(exchange, receive, error):
+            response.headers["Connection"] = "close"  # else what is still to come would be taken for a request
         await response(exchange.scope, _nothing, exchange.send)
 
     async def _guarded(self, exchange: _Exchange, receive: Receive, holding: _Holding) -> None:
@@ -131,6 +134,29 @@ class Guard:
             for task in (answered, gone):
                 task.cancel()
             await asyncio.gather(answered, gone, return_exceptions=True)
+
+    async def _discarded(self, exchange: _Exchange, receive: Receive, error: Exception) -> bool:
+        """Read the rest of a body, since a client that is still sending sees no answer; whether it ended."""
+        if isinstance(error, (DeadlineError, DrainingError)) or "expect" in exchange.headers:
+            return False
+        left = _PATIENCE * int(self.limits.max_body * MEBIBYTE)
+        declared = exchange.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > left:
+            return False
+
+        async def read_on() -> bool:
+            nonlocal left
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return True
+            return False
+
+        try:
+            return await asyncio.wait_for(read_on(), _PATIENCE)
+        except (asyncio.TimeoutError, TimeoutError):
+            return False
 
     # Checks ---------------------------------------------------------------------------------------------------------
 
@@ -183,7 +209,7 @@ class Guard:
                 raise TooLargeError(f"the request has more than {limit:,} bytes, which is the limit")
             parts.append(part)
             if not message.get("more_body", False):
-                exchange.received = holding.bytes
+                exchange.received, exchange.whole = holding.bytes, True
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def hold(self, count: int) -> None:
@@ -219,7 +245,7 @@ class _Exchange:
         self.headers, self.path = Headers(scope=scope), scope["path"]
         asked = self.headers.get("x-request-id", "")
         self.request_id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
-        self.status, self.received, self.sent, self.complete = 0, 0, 0, False
+        self.status, self.received, self.sent, self.complete, self.whole = 0, 0, 0, False, False
         self.error: dict[str, str] = {}
         self._send = send
 
