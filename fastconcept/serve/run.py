@@ -14,11 +14,12 @@ from starlette.applications import Starlette
 from ..errors import InputError
 from .guard import JsonLines
 
+_BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that is bound, so that its port is known: 0 takes a free one.
+    """A socket that listens, so that its port is known (0 takes a free one) and whoever comes early waits.
 
     Raises
     ------
@@ -27,9 +28,10 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
+        bound = socket.socket(family, kind, protocol)  # closed with the server
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen at {host} port {port}: {reason}; try --port 0 for a free one") from None
@@ -79,6 +81,7 @@ def server(app: Starlette) -> Server:
         app,
         log_config=None,
         access_log=False,
+        backlog=_BACKLOG,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(app.state.service.limits.drain_timeout),

@@ -49,7 +49,6 @@ def served() -> Iterator[Callable[..., str]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         running.append((server, thread))
-        bound.listen()  # so that connections wait for the server instead of being refused
         return run.url_of(bound)
 
     yield start
