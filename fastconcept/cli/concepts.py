@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..documents import about_images
+from ..protocol.documents import about_images
 from ..saliency.survey import SeenConcepts
 from . import output
 from .options import ImagesArgument, SharedEngine, SharedLayout, split

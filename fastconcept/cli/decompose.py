@@ -11,8 +11,8 @@ from rich.bar import Bar
 from rich.table import Table
 
 from .. import viz
-from ..documents import about_images
 from ..engine import DEFAULT_L1_PENALTY
+from ..protocol.documents import about_images
 from ..sparse.result import Decomposition
 from . import output
 from .options import ImagesArgument, OutputOption, SharedEngine, SharedSparsity

@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from .. import viz
-from ..documents import about_images
 from ..errors import InputError
 from ..files import whole_file
+from ..protocol.documents import about_images
 from ..saliency.result import Explanation
 from . import output
 from .options import ConceptsOption, ImagesArgument, OutputOption, SharedEngine, SharedLayout, SharedReading

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 
-from ..documents import refusal
 from ..errors import FastconceptError, InputError
 from ..files import whole_file
+from ..protocol.documents import refusal
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from .. import documents
 from ..errors import FastconceptError, InputError
+from ..protocol import documents
 from .refusals import RefusedError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -17,24 +17,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .. import viz
-from ..documents import about_images
-from ..engine import DEFAULT_L1_PENALTY, Engine
+from ..engine import DEFAULT_L1_PENALTY
 from ..errors import InputError
+from ..protocol.documents import about_images
+from ..protocol.keywords import LAYOUT, READING, SPARSITY, SURVEY, Keyword
 from ..saliency.layout import Layout
 from ..saliency.reading import Reading
 from . import forms
 from .answers import Document
 from .forms import Asked, Photograph
-from .keywords import Keyword, keywords_of
 from .refusals import NotAcceptableError
 from .service import Service
 
 T = TypeVar("T")
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
-LAYOUT = keywords_of(Engine.evidence, leave=("image",))
-READING = keywords_of(Engine.explain, leave=("image", "concepts", *LAYOUT))
-SURVEY = keywords_of(Engine.concepts, leave=("image", *LAYOUT))
-SPARSITY = keywords_of(Engine.decompose, leave=("images", "embeddings", "texts"))
 _BOX = Keyword("box", "int", 0, "1 draws the box of each concept into a picture.")
 
 
@@ -300,6 +296,3 @@ def _endpoint(method: Method) -> Callable[[Request], Awaitable[Response]]:
         return await method(request)
 
     return endpoint
-
-
-assert {field.name for field in fields(Layout)} <= set(LAYOUT)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from ..doors import PARAMETERS
 from ..errors import InputError
-from .keywords import Keyword
+from ..protocol.keywords import Keyword
 from .limits import Limits
 from .refusals import MalformedError, UnsupportedMediaError
 from .store import digest_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,93 +13,25 @@ from starlette.routing import BaseRoute, Route
 
 from .. import __version__
 from ..errors import InputError
+from ..protocol.keywords import LAYOUT, READING, SURVEY
+from ..protocol.models import MODELS, Model, Outputs, Tensor, of_codes, of_explanation, of_rows, of_survey
 from ..saliency.layout import Layout
 from ..saliency.reading import Reading
 from .answers import Document
-from .api import LAYOUT, READING, SPARSITY, SURVEY, together
+from .api import together
 from .forms import Photograph, photograph, read_base64
-from .keywords import Keyword
 from .refusals import DrainingError, RefusedError
 from .service import Service
 from .tensors import HEADER, InferRequest, read_request, write_response
 
 VERSION = "1"
-_RESERVED = ("binary_data_output", "timeout", "priority", "sequence_id", "sequence_start", "sequence_end")
-Outputs = dict[str, Any]
+Run = Callable[[Service, dict[str, list[Any]], dict[str, Any]], Awaitable[Outputs]]
 
 
 class UnknownModelError(RefusedError):
     """A model that this server does not have."""
 
     status = 404
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output: a name, ``"BYTES"`` or ``"FP32"``, and a shape in which -1 is any number."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-
-    def described(self) -> dict[str, Any]:
-        """As the protocol has it."""
-        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
-
-
-@dataclass(frozen=True)
-class Model:
-    """A method of the engine as a model.
-
-    Attributes
-    ----------
-    name : str
-    inputs, outputs : tuple of Tensor
-    keywords : dict of str to Keyword
-        Parameters of a request.
-    run : callable
-        From the service, the elements of every input and the parameters to the outputs.
-    """
-
-    name: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    keywords: dict[str, Keyword]
-    run: Callable[[Service, dict[str, list[Any]], dict[str, Any]], Awaitable[Outputs]]
-
-    def described(self, service: Service) -> dict[str, Any]:
-        """Metadata of the model."""
-        dim = service.engine.parts.embedding_dim
-        outputs = [output.described() for output in self.outputs]
-        for output in outputs:
-            output["shape"] = [dim if side == 0 else side for side in output["shape"]]
-        return {
-            "name": self.name,
-            "versions": [VERSION],
-            "platform": "fastconcept",
-            "inputs": [tensor.described() for tensor in self.inputs],
-            "outputs": outputs,
-            "parameters": {name: keyword.schema for name, keyword in self.keywords.items()},
-        }
-
-    def options(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Keywords of the engine from the parameters of a request, where lists are texts with commas.
-
-        Raises
-        ------
-        InputError
-            If one is unknown or has the wrong type.
-        """
-        options = {}
-        for name, value in parameters.items():
-            if name in _RESERVED:
-                continue
-            keyword = self.keywords.get(name)
-            if keyword is None:
-                known = ", ".join(self.keywords) or "none"
-                raise InputError(f"{self.name} has no parameter {name[:80]!r}; there are {known}")
-            options[name] = keyword.checked(keyword.of_text(value) if isinstance(value, str) else value)
-        return options
 
 
 # Models ---------------------------------------------------------------------------------------------------------------
@@ -125,29 +56,22 @@ def _texts(service: Service, name: str, elements: list[Any], most: int) -> list[
 
 
 async def _embed(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
+    return of_rows(await _rows(service, inputs))
+
+
+async def _rows(service: Service, inputs: dict[str, list[Any]]) -> npt.NDArray[np.float32]:
     photographs = _photographs(service, inputs["IMAGE"])
-    return {"EMBEDDING": np.stack(await together(service.embed(p.digest, p.content) for p in photographs))}
+    return np.stack(await together(service.embed(p.digest, p.content) for p in photographs))
 
 
 async def _embed_text(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
     texts = _texts(service, "TEXT", inputs["TEXT"], service.limits.max_images)
-    return {"EMBEDDING": await service.run(service.engine.encode_text, texts)}
+    return of_rows(await service.run(service.engine.encode_text, texts))
 
 
 async def _decompose(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
-    photographs = _photographs(service, inputs["IMAGE"])
-    rows = np.stack(await together(service.embed(p.digest, p.content) for p in photographs))
-
-    def solve() -> Outputs:
-        codes = list(service.engine.decompose(embeddings=rows, **options))
-        width = max(code.l0 for code in codes)
-        words, weights = np.full((len(codes), width), "", object), np.zeros((len(codes), width), np.float32)
-        for index, code in enumerate(codes):
-            for place, (word, weight) in enumerate(code.top()):
-                words[index, place], weights[index, place] = word, weight
-        return {"WORDS": words, "WEIGHTS": weights, "COSINE": np.array([code.cosine for code in codes], np.float32)}
-
-    return await service.run(solve)
+    rows = await _rows(service, inputs)
+    return await service.run(lambda: of_codes([*service.engine.decompose(embeddings=rows, **options)]))
 
 
 async def _explain(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
@@ -158,13 +82,7 @@ async def _explain(service: Service, inputs: dict[str, list[Any]], options: dict
     if not service.store.has_evidence(image.digest, layout):
         await service.run(service.check, "explain", concepts=concepts, **options)
     evidence = await service.evidence(image.digest, layout, image.content)
-    seen = await service.run(service.explained, evidence, concepts, reading)
-    return {
-        "MAPS": seen.maps,
-        "SCORES": np.array([concept.score for concept in seen], np.float32),
-        "BOXES": np.array([concept.box() for concept in seen], np.float32),
-        "NAMES": _strings([concept.name for concept in seen]),
-    }
+    return of_explanation(await service.run(service.explained, evidence, concepts, reading))
 
 
 async def _concepts(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
@@ -173,8 +91,7 @@ async def _concepts(service: Service, inputs: dict[str, list[Any]], options: dic
     survey = {name: value for name, value in options.items() if name in SURVEY}
     await service.run(service.check, "concepts", **survey)
     evidence = await service.evidence(image.digest, layout, image.content)
-    seen = await service.run(lambda: service.engine.concepts(evidence, **survey))
-    return {"NAMES": _strings(seen.names), "SCORES": np.array([concept.score for concept in seen], np.float32)}
+    return of_survey(await service.run(lambda: service.engine.concepts(evidence, **survey)))
 
 
 def _one(photographs: list[Photograph]) -> list[Photograph]:
@@ -183,40 +100,12 @@ def _one(photographs: list[Photograph]) -> list[Photograph]:
     return photographs
 
 
-def _strings(values: list[str]) -> npt.NDArray[Any]:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-_IMAGES, _ROWS = Tensor("IMAGE", "BYTES", (-1,)), Tensor("EMBEDDING", "FP32", (-1, 0))  # 0: the model's dimension
-_NAMES, _SCORES = Tensor("NAMES", "BYTES", (-1,)), Tensor("SCORES", "FP32", (-1,))
-_ONE_IMAGE = Tensor("IMAGE", "BYTES", (1,))
-MODELS = {
-    model.name: model
-    for model in (
-        Model("embed", (_IMAGES,), (_ROWS,), {}, _embed),
-        Model("embed_text", (Tensor("TEXT", "BYTES", (-1,)),), (_ROWS,), {}, _embed_text),
-        Model(
-            "decompose",
-            (_IMAGES,),
-            (
-                Tensor("WORDS", "BYTES", (-1, -1)),
-                Tensor("WEIGHTS", "FP32", (-1, -1)),
-                Tensor("COSINE", "FP32", (-1,)),
-            ),
-            SPARSITY,
-            _decompose,
-        ),
-        Model(
-            "explain",
-            (_ONE_IMAGE, Tensor("CONCEPTS", "BYTES", (-1,))),
-            (Tensor("MAPS", "FP32", (-1, -1, -1)), _SCORES, Tensor("BOXES", "FP32", (-1, 4)), _NAMES),
-            {**LAYOUT, **READING},
-            _explain,
-        ),
-        Model("concepts", (_ONE_IMAGE,), (_NAMES, _SCORES), {**SURVEY, **LAYOUT}, _concepts),
-    )
+_RUN: dict[str, Run] = {
+    "embed": _embed,
+    "embed_text": _embed_text,
+    "decompose": _decompose,
+    "explain": _explain,
+    "concepts": _concepts,
 }
 
 
@@ -235,7 +124,7 @@ async def _infer(request: Request) -> Response:
     asked = read_request(await request.body(), request.headers.get(HEADER))
     _check_inputs(model, asked)
     options = model.options(asked.parameters)
-    outputs = await model.run(service, asked.inputs, options)
+    outputs = await _RUN[model.name](service, asked.inputs, options)
     body, headers = await service.run(write_response, model.name, VERSION, asked, outputs)
     return Response(body, headers=headers)
 
@@ -254,7 +143,23 @@ async def _server(request: Request) -> Response:
 
 
 async def _metadata(request: Request) -> Response:
-    return Document(_model(request).described(request.app.state.service))
+    return Document(_described(_model(request), request.app.state.service))
+
+
+def _described(model: Model, service: Service) -> dict[str, Any]:
+    dim = service.engine.parts.embedding_dim
+
+    def tensors(found: tuple[Tensor, ...]) -> list[dict[str, Any]]:
+        return [{"name": t.name, "datatype": t.datatype, "shape": t.sides(dim)} for t in found]
+
+    return {
+        "name": model.name,
+        "versions": [VERSION],
+        "platform": "fastconcept",
+        "inputs": tensors(model.inputs),
+        "outputs": tensors(model.outputs),
+        "parameters": {name: keyword.schema for name, keyword in model.keywords.items()},
+    }
 
 
 async def _live(request: Request) -> Response:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..doors import PARAMETERS
+from ..engine import Engine
 from ..errors import InputError
 
 _WHOLE, _NUMBER, _TEXT = {"type": "integer"}, {"type": "number"}, {"type": "string"}
@@ -136,3 +137,9 @@ def _documented(function: Callable[..., Any]) -> dict[str, tuple[str, str]]:
         for names, kind, lines in entries
         for name in names.split(", ")
     }
+
+
+LAYOUT = keywords_of(Engine.evidence, leave=("image",))
+READING = keywords_of(Engine.explain, leave=("image", "concepts", *LAYOUT))
+SURVEY = keywords_of(Engine.concepts, leave=("image", *LAYOUT))
+SPARSITY = keywords_of(Engine.decompose, leave=("images", "embeddings", "texts"))
