@@ -130,7 +130,8 @@ async def explain(service: Service, asked: Asked, media: str) -> Response:
                 return explanation.to_dict()
             return explanation.maps if media == NPY else np.asarray(explanation.overlay(bool(box)))
 
-        return await service.run(service.store.remember, "explanation", key, made)
+        run = service.run if reading.aggregate == "best-then-mean" else service.run_slowly
+        return await run(service.store.remember, "explanation", key, made)
 
     found = await together(one(photograph) for photograph in asked.photographs)
     if media == NPY:
@@ -164,20 +165,15 @@ async def decompose(service: Service, asked: Asked, media: str) -> Response:
     if l1_penalty is None and options.get("l0") is None:
         l1_penalty = DEFAULT_L1_PENALTY
     timings: dict[str, float] = {}
-    answers: list[Any] = []
-    if asked.photographs:
-        rows = await together(service.embed(p.digest, p.content) for p in asked.photographs)
-        timings["encode"] = (time.perf_counter() - began) * 1e3
-        began = time.perf_counter()
-        answers = await service.run(lambda: list(service.engine.decompose(embeddings=np.stack(rows), **options)))
-        timings["solve"] = (time.perf_counter() - began) * 1e3
+    solved = await together(service.decompose(p.digest, p.content, **options) for p in asked.photographs)
+    timings["decompose"] = (time.perf_counter() - began) * 1e3
     if media == PNG:
         if asked.texts:
             raise InputError("pictures are made of photographs, not of texts")
-        return Response(await service.run(_charts, service, asked.photographs, answers), media_type=PNG)
+        codes = [each.code for each in solved]
+        return Response(await service.run(_charts, service, asked.photographs, codes), media_type=PNG)
     texts = await _of_texts(service, asked, lambda texts: list(service.engine.decompose(texts=texts, **options)))
-    service.metrics.stages(timings)
-    found = [answer.to_dict() for answer in answers]
+    found = [each.document for each in solved]
     return _document(
         service, asked, found, device=False, l1_penalty=l1_penalty, timings_ms=timings, **texts_of(asked, texts)
     )

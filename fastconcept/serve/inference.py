@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -56,12 +55,8 @@ def _texts(service: Service, name: str, elements: list[Any], most: int) -> list[
 
 
 async def _embed(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
-    return of_rows(await _rows(service, inputs))
-
-
-async def _rows(service: Service, inputs: dict[str, list[Any]]) -> npt.NDArray[np.float32]:
     photographs = _photographs(service, inputs["IMAGE"])
-    return np.stack(await together(service.embed(p.digest, p.content) for p in photographs))
+    return of_rows(np.stack(await together(service.embed(p.digest, p.content) for p in photographs)))
 
 
 async def _embed_text(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
@@ -70,8 +65,9 @@ async def _embed_text(service: Service, inputs: dict[str, list[Any]], options: d
 
 
 async def _decompose(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
-    rows = await _rows(service, inputs)
-    return await service.run(lambda: of_codes([*service.engine.decompose(embeddings=rows, **options)]))
+    photographs = _photographs(service, inputs["IMAGE"])
+    solved = await together(service.decompose(p.digest, p.content, **options) for p in photographs)
+    return await service.run(of_codes, [each.code for each in solved])
 
 
 async def _explain(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:
@@ -82,7 +78,8 @@ async def _explain(service: Service, inputs: dict[str, list[Any]], options: dict
     if not service.store.has_evidence(image.digest, layout):
         await service.run(service.check, "explain", concepts=concepts, **options)
     evidence = await service.evidence(image.digest, layout, image.content)
-    return of_explanation(await service.run(service.explained, evidence, concepts, reading))
+    run = service.run if reading.aggregate == "best-then-mean" else service.run_slowly
+    return of_explanation(await run(service.explained, evidence, concepts, reading))
 
 
 async def _concepts(service: Service, inputs: dict[str, list[Any]], options: dict[str, Any]) -> Outputs:

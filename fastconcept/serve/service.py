@@ -22,19 +22,19 @@ from ..saliency.result import Explanation
 from .lane import Lane
 from .limits import MEBIBYTE, Limits
 from .metrics import Metrics
-from .store import Store, size_of
+from .store import Store
+from .whole import Row, Solved, WholeImages
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Row = npt.NDArray[np.float32]
 
 
 class Service:
     """What the routes of a server share.
 
     Work of the engine is done in three lanes, so that what is quick does not wait for what is slow: ``evidence`` makes
-    evidence of one photograph at a time, ``embed`` embeds whole photographs in batches, ``read`` does everything else
-    (decoding, reading evidence, drawing).
+    evidence of one photograph at a time, ``embed`` embeds and decomposes whole photographs in batches, ``read`` does
+    everything else (decoding, reading evidence, drawing).
 
     Parameters
     ----------
@@ -61,17 +61,17 @@ class Service:
         shared: dict[str, Any] = {"max_waiting": limits.max_waiting, "observer": self.metrics}
         self._evidence: Lane[Callable[[], Any], Any] = Lane("evidence", _each, **shared)
         self._read: Lane[Callable[[], Any], Any] = Lane("read", _each, threads=min(4, os.cpu_count() or 1), **shared)
-        self._embed: Lane[Any, Row] = Lane(
-            "embed",
-            self._embed_batch,
-            max_batch=limits.max_batch,
-            window=limits.batch_window / 1e3,
-            **shared,
-        )
+        batches = {"max_batch": limits.max_batch, "window": limits.batch_window / 1e3}
+        self._whole = WholeImages(engine, self.store, **batches, **shared)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in a thread of the lane for quick work; errors as :meth:`.lane.Lane.run`."""
         result: R = await self._read.run(partial(function, *args, **kwargs))
+        return result
+
+    async def run_slowly(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in the lane for slow work, after what waits there; errors as :meth:`.lane.Lane.run`."""
+        result: R = await self._evidence.run(partial(function, *args, **kwargs))
         return result
 
     async def add(self, content: bytes) -> str:
@@ -102,7 +102,7 @@ class Service:
             return self.store.evidence(digest, layout)
         pixels = await self.run(self.store.image, digest, content)
         self._check_patches(pixels, layout)
-        return await self._evidence.run(partial(self._make_evidence, digest, layout, content))  # type: ignore[no-any-return]
+        return await self.run_slowly(self._make_evidence, digest, layout, content)
 
     def _make_evidence(self, digest: str, layout: Layout, content: bytes | None) -> Evidence:
         evidence = self.store.evidence(digest, layout, content)
@@ -129,23 +129,17 @@ class Service:
         OverloadedError
             If too many others wait.
         """
-        row: Row | None = self.store.memory.get(("row", digest))
-        self.metrics.looked_up("row", row is not None)
-        if row is None:
-            row = await self._embed.run(self.store.image(digest) if content is None else content)
-            self.store.memory.put(("row", digest), row, size_of(row))
-        return row
+        return await self._whole.embed(digest, content)
 
-    def _embed_batch(self, photographs: list[Any]) -> Sequence[Row | BaseException]:
-        results: list[Any] = [None] * len(photographs)
+    async def decompose(self, digest: str, content: bytes | None = None, **options: Any) -> Solved:
+        """A photograph as a few words, together with those of other requests; errors as :meth:`embed`.
 
-        def note(position: int, error: ImageError) -> None:
-            results[position] = error
-
-        for rows, positions in self.engine.encode_batches(photographs, on_error=note):
-            for row, position in zip(rows, positions, strict=True):
-                results[position] = row.copy()  # else one row keeps the batch in memory
-        return results
+        Raises
+        ------
+        InputError
+            If an option is out of range.
+        """
+        return await self._whole.decompose(digest, content, options)
 
     # In a thread --------------------------------------------------------------------------------------------------
 
@@ -174,7 +168,7 @@ class Service:
 
     def close(self) -> None:
         """End the threads when their work is done."""
-        for lane in (self._evidence, self._read, self._embed):
+        for lane in (self._evidence, self._read, self._whole):
             lane.close()
 
 

@@ -25,6 +25,23 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def size_of(value: Any) -> int:
+    """About how many bytes a value takes.
+
+    Examples
+    --------
+    >>> size_of(np.zeros((10, 10), np.float32)) > 400
+    True
+    """
+    if hasattr(value, "nbytes"):
+        return int(value.nbytes) + 200
+    if isinstance(value, dict):
+        return sys.getsizeof(value) + sum(size_of(item) for pair in value.items() for item in pair)
+    if isinstance(value, (list, tuple)):
+        return sys.getsizeof(value) + sum(map(size_of, value))
+    return sys.getsizeof(value)
+
+
 class Store:
     """Photographs that were sent before, and what was made of them; the least recently used goes first.
 
@@ -66,8 +83,7 @@ class Store:
         """
         if content is not None:
             return self.remember("image", digest, lambda: self.engine.load_image(content))  # type: ignore[no-any-return]
-        pixels = self.memory.get(("image", digest))
-        self._observe("image", pixels is not None)
+        pixels = self.known("image", digest)
         if pixels is None:
             raise UnknownImageError(f"no photograph with the hash {digest[:80]} is remembered; send it again")
         return pixels  # type: ignore[no-any-return]
@@ -89,6 +105,16 @@ class Store:
         """Whether evidence of a photograph is remembered; it counts as a use of it."""
         return self.memory.get(("evidence", (digest, layout))) is not None
 
+    def known(self, kind: str, key: Hashable) -> Any:
+        """A value that is remembered, or None; it counts as a lookup and as a use."""
+        value = self.memory.get((kind, key))
+        self._observe(kind, value is not None)
+        return value
+
+    def put(self, kind: str, key: Hashable, value: Any, size: int) -> None:
+        """Remember a value of ``size`` bytes."""
+        self.memory.put((kind, key), value, size)
+
     def remember(self, kind: str, key: Hashable, make: Callable[[], Any]) -> Any:
         """A value of any kind, made if it is not remembered; see :meth:`.lru.Lru.remember`."""
         made: list[bool] = []
@@ -100,23 +126,3 @@ class Store:
         value = self.memory.remember((kind, key), noted, size_of)
         self._observe(kind, not made)
         return value
-
-
-def size_of(value: Any) -> int:
-    """About how many bytes a value takes.
-
-    Examples
-    --------
-    >>> size_of(np.zeros((10, 10), np.float32)) > 400
-    True
-    """
-    if isinstance(value, Evidence):
-        # The pixels are the store's own while it remembers them too; counted twice, they are never too few.
-        return value.nbytes + size_of(value.grid.boxes) + 2000
-    if hasattr(value, "nbytes"):
-        return int(value.nbytes) + 200
-    if isinstance(value, dict):
-        return sys.getsizeof(value) + sum(size_of(item) for pair in value.items() for item in pair)
-    if isinstance(value, (list, tuple)):
-        return sys.getsizeof(value) + sum(map(size_of, value))
-    return sys.getsizeof(value)
