@@ -55,10 +55,10 @@ class Connection:
         except BaseException:
             drained.cancel()
             await asyncio.gather(drained, return_exceptions=True)
-            self.close()
+            await self.close()
             raise
         if answer.headers.get("connection") == "close":
-            self.close()
+            await self.close()
         return answer
 
     async def cut(self, request: bytes, sent: int, wait: float) -> None:
@@ -73,11 +73,13 @@ class Connection:
         writer.transport.abort()
         self._streams = None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the connection."""
         if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+            writer, self._streams = self._streams[1], None
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def _response(reader: asyncio.StreamReader) -> Answer:

@@ -66,7 +66,7 @@ async def _decompose(port: int, seconds: float) -> tuple[float, list[float]]:
             assert answer.status == 200, answer.body
             if sent - began > warm:
                 times.append(time.perf_counter() - sent)
-        connection.close()
+        await connection.close()
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return len(times) / seconds, times
@@ -93,7 +93,7 @@ async def _further_concepts(port: int, count: int) -> list[float]:
     for name in ["dog.n.01", "a red ball", *chosen]:
         asked = {"image": named, "concepts": [name], "mode": "windows"}
         await ask(json.dumps(asked).encode(), "application/json")
-    connection.close()
+    await connection.close()
     return times[3:]
 
 

@@ -124,7 +124,7 @@ class Soak:
         for number in self.numbers:
             await self.changed.wait()
             if server is not self.server:
-                connection.close()
+                await connection.close()
                 connection, server = Connection(self.server.port), self.server
             name = self.random.choices(self.names, self.shares)[0]
             identity = f"{number}-{name.replace(' ', '-').replace(',', '')}"
@@ -133,7 +133,7 @@ class Soak:
             self.received[identity] = await self._one(connection, content, name)
             if number % 1000 == 0:
                 self._note(number)
-        connection.close()
+        await connection.close()
 
     async def _one(self, connection: Connection, content: bytes, name: str) -> int:
         chance = self.random.random()
@@ -146,7 +146,7 @@ class Soak:
                 return CANCELLED
             return (await connection.ask(content)).status
         except (OSError, asyncio.IncompleteReadError):
-            connection.close()
+            await connection.close()
             return REFUSED
 
     def _note(self, number: int) -> None:
