@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
 CORE := $(wildcard csrc/*/* tests/cuda/host/*.h)
 
-.PHONY: demo test lint unit bench clean test-asan fuzz fuzz-asan wheel
+.PHONY: demo test lint unit bench clean soak test-asan test-triton fuzz fuzz-asan wheel
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -34,6 +34,18 @@ fuzz: $(VENV)/.dev
 
 fuzz-asan: $(VENV)/.dev
 	PYTHON=$(BIN)/python $(FUZZ) tests/asan.sh $(CURDIR)/tests/fuzz/test_kernels.py --hypothesis-seed=$(FUZZ_SEED)
+
+# A real Triton Inference Server over an exported repository; downloads 55 MB.
+test-triton: $(VENV)/.dev
+	$(BIN)/pip install -q "tritonclient[http]"
+	PYTHON=$(BIN)/python tests/export/triton_server.sh
+
+# Many mixed requests to the server, every one accounted for; `make test` has a few hundred of them.
+SOAK_REQUESTS ?= 100000
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.serve.soak --requests $(SOAK_REQUESTS)
+	$(BIN)/python -m benchmarks.serve.soak --requests $(SOAK_REQUESTS) --cut 0.1
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json

@@ -9,12 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
+from . import output
 from .options import OutputOption, split
 from .verb import Answer, Shared, verb
 
 DENSE_PASSES = ("clearclip",)  # as in fastconcept.export.build, which is not imported for help alone
 _contents = partial(typer.Option, rich_help_panel="Contents of the bundle")
 _plan = partial(typer.Option, rich_help_panel="TensorRT")
+_repository = partial(typer.Option, rich_help_panel="Triton")
+_served = partial(typer.Option, rich_help_panel="TensorRT and Triton")
+BundleOption = Annotated[
+    str | None, _served("--bundle", "-b", help="A bundle that is there, instead of a model to export.")
+]
+DeviceOption = Annotated[
+    str | None,
+    _served(help="cuda:N, the GPU that will run the plan (by default cuda:0); for Triton cpu (the default) or cuda."),
+]
 
 
 def contents(
@@ -56,27 +66,49 @@ def plan(
     tensorrt: Annotated[
         bool, _plan("--tensorrt", help="Build the TensorRT plan of a bundle's image encoder for a GPU of this machine.")
     ] = False,
-    bundle: Annotated[
-        str | None, _plan("--bundle", "-b", help="A bundle that is there, instead of a model to export.")
-    ] = None,
-    device: Annotated[str, _plan(help="cuda:N, the GPU that will run the plan.")] = "cuda:0",
+    bundle: BundleOption = None,
+    device: DeviceOption = None,
     precision: Annotated[str, _plan(help="float16, bfloat16 or float32.")] = "float16",
     batch_sizes: Annotated[list[str], _plan(help="Batch sizes that the plan runs at, with commas.")] = ["1,16,64,256"],
     lean: Annotated[bool, _plan("--lean", help="Make the plan run on TensorRT's lean runtime, too.")] = False,
 ) -> dict[str, Any] | None:
     """Keywords of :func:`fastconcept.export.tensorrt.build.build_plan`, or None without ``--tensorrt``."""
     if not tensorrt:
-        if bundle is not None:
-            raise InputError("--bundle is the bundle that --tensorrt builds a plan for; give both")
         return None
     sizes = split(batch_sizes, int, "--batch-sizes")
+    device = device or "cuda:0"
     return {"bundle": bundle, "device": device, "precision": precision, "batch_sizes": sizes, "lean": lean}
+
+
+def repository(
+    triton: Annotated[
+        Path | None, _repository("--triton", metavar="DIR", help="Write a model repository of a bundle for Triton.")
+    ] = None,
+    bundle: BundleOption = None,
+    device: DeviceOption = None,
+    max_batch: Annotated[int, _repository(min=1, help="Images that are encoded together.")] = 32,
+    max_delay: Annotated[float, _repository(min=0.001, help="Milliseconds that a request waits for others.")] = 2.0,
+    instances: Annotated[int, _repository(min=1, help="Copies of each model on each device.")] = 1,
+) -> dict[str, Any] | None:
+    """Keywords of :func:`fastconcept.export.triton.export_triton`, or None without ``--triton``."""
+    if triton is None:
+        return None
+    return {
+        "folder": triton,
+        "bundle": bundle,
+        "device": device or "cpu",
+        "max_batch": max_batch,
+        "max_delay": max_delay,
+        "instances": instances,
+    }
 
 
 @verb
 def command(
     contents: Annotated[dict[str, Any], Shared(contents)],
     plan: Annotated[dict[str, Any] | None, Shared(plan)],
+    repository: Annotated[dict[str, Any] | None, Shared(repository)],
+    bundle: BundleOption = None,
     model: Annotated[
         str | None,
         typer.Argument(help="open_clip model: a name, hf-hub:owner/name or local-dir:DIR.", show_default=False),
@@ -94,19 +126,22 @@ def command(
     ] = None,
     num_threads: Annotated[int | None, typer.Option(help="CPU threads; by default all that are granted.")] = None,
 ) -> Answer:
-    """Turn an open_clip model into a bundle (needs the extra named export), or build a bundle's TensorRT plan."""
-    if model is None and plan is None:
-        raise InputError("name a model to export, such as ViT-B-32, or build the plan of a bundle with --tensorrt")
+    """Turn an open_clip model into a bundle (needs the extra named export), or a bundle into a plan or a repository."""
+    made_of_it = [each for each in (plan, repository) if each is not None]
+    if model is None and not made_of_it:
+        raise InputError("name a model to export, such as ViT-B-32, or what to make of a bundle: --tensorrt, --triton")
     if model is not None and out is None:
         raise InputError("name the directory of the new bundle with -o")
-    if plan is not None and model is not None and plan["bundle"] is not None:
+    if bundle is not None and not made_of_it:
+        raise InputError("--bundle is the bundle that --tensorrt or --triton makes something of; give both")
+    if bundle is not None and model is not None:
         raise InputError("--bundle and a model to export exclude each other; give one")
     document: dict[str, Any] = {}
     text: list[str] = []
     if model is not None and out is not None:
         from fastconcept.export import Contents, export_open_clip
 
-        bundle = export_open_clip(
+        exported = export_open_clip(
             model,
             out,
             pretrained=pretrained,
@@ -117,7 +152,7 @@ def command(
             min_cosine=min_cosine,
             num_threads=num_threads,
         )
-        manifest = bundle.manifest
+        manifest = exported.manifest
         document = {"bundle": str(out), "model": manifest.model, "parity": dict(manifest.parity)}
         text = [f"wrote {out}: {manifest.model}, {manifest.embedding_dim} dimensions"]
         text += [f"  parity {name}: {value}" for name, value in manifest.parity.items()]
@@ -127,4 +162,10 @@ def command(
         path = build_plan(**plan | ({"bundle": out} if model is not None else {}))
         document["plan"] = str(path)
         text.append(f"the TensorRT plan is {path}")
+    if repository is not None:
+        from fastconcept.export.triton import export_triton
+
+        names = export_triton(**repository | ({"bundle": out} if model is not None else {}), overwrite=overwrite)
+        document |= {"repository": str(repository["folder"]), "models": names}
+        text.append(f"wrote {output.printable(str(repository['folder']))}: {', '.join(names)}")
     return Answer(document, text)

@@ -51,6 +51,11 @@ class Model:
     outputs: tuple[Tensor, ...]
     keywords: dict[str, Keyword]
 
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis of every tensor counts photographs or texts, so that requests can be put together."""
+        return self.name in ("embed", "embed_text", "decompose")
+
     def options(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Keywords of the engine from the parameters of a request, where several numbers are a text with commas.
 
@@ -76,7 +81,7 @@ class Model:
         return options
 
 
-_IMAGES, _ROWS = Tensor("IMAGE", "BYTES", (-1,)), Tensor("EMBEDDING", "FP32", (-1, EMBEDDING_DIM))
+_IMAGES, _ROWS = Tensor("IMAGE", "BYTES", (-1, 1)), Tensor("EMBEDDING", "FP32", (-1, EMBEDDING_DIM))
 _ONE_IMAGE = Tensor("IMAGE", "BYTES", (1,))
 _NAMES, _SCORES = Tensor("NAMES", "BYTES", (-1,)), Tensor("SCORES", "FP32", (-1,))
 _WORDS, _WEIGHTS = Tensor("WORDS", "BYTES", (-1, -1)), Tensor("WEIGHTS", "FP32", (-1, -1))
@@ -84,8 +89,8 @@ MODELS = {
     model.name: model
     for model in (
         Model("embed", (_IMAGES,), (_ROWS,), {}),
-        Model("embed_text", (Tensor("TEXT", "BYTES", (-1,)),), (_ROWS,), {}),
-        Model("decompose", (_IMAGES,), (_WORDS, _WEIGHTS, Tensor("COSINE", "FP32", (-1,))), SPARSITY),
+        Model("embed_text", (Tensor("TEXT", "BYTES", (-1, 1)),), (_ROWS,), {}),
+        Model("decompose", (_IMAGES,), (_WORDS, _WEIGHTS, Tensor("COSINE", "FP32", (-1, 1))), SPARSITY),
         Model(
             "explain",
             (_ONE_IMAGE, Tensor("CONCEPTS", "BYTES", (-1,))),
@@ -109,7 +114,7 @@ def of_codes(codes: Sequence[Decomposition]) -> Outputs:
     for index, code in enumerate(codes):
         for place, (word, weight) in enumerate(code.top()):
             words[index, place], weights[index, place] = word, weight
-    return {"WORDS": words, "WEIGHTS": weights, "COSINE": np.array([code.cosine for code in codes], np.float32)}
+    return {"WORDS": words, "WEIGHTS": weights, "COSINE": np.array([[code.cosine] for code in codes], np.float32)}
 
 
 def of_explanation(seen: Explanation) -> Outputs:

@@ -131,7 +131,7 @@ def _check_inputs(model: Model, asked: InferRequest) -> None:
     if sorted(asked.inputs) != sorted(names):
         raise InputError(f"{model.name} takes {' and '.join(names)}, got {', '.join(asked.inputs)[:200] or 'nothing'}")
     for name, shape in asked.shapes.items():
-        if len(shape) > 2 or (len(shape) == 2 and 1 not in shape):
+        if len(shape) > 2 or (len(shape) == 2 and 1 not in shape):  # [n] and [n, 1] are the same here
             raise InputError(f"{name} must have one axis, got the shape {shape}")
 
 

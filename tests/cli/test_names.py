@@ -31,6 +31,7 @@ from fastconcept.evaluate import (
 )
 from fastconcept.export import Contents, export_open_clip
 from fastconcept.export.tensorrt.build import build_plan
+from fastconcept.export.triton import export_triton
 from fastconcept.saliency.layout import Layout
 from fastconcept.saliency.reading import Reading
 from fastconcept.serve.limits import Limits
@@ -52,7 +53,7 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "info": ([load], set()),
     "explore": ([load, Layout], {"images", "port", "browser", "limit", "study", "answers"}),
     "serve": ([load, Limits], {"host", "port", "hosts", "api_keys", "cors_origins"}),
-    "export": ([Contents, export_open_clip, build_plan], {"tensorrt"}),
+    "export": ([Contents, export_open_clip, build_plan, export_triton], {"tensorrt", "triton"}),
     "evaluate localize": ([load, localize.localize, Layout, Reading], DATA | SWEEP),
     "evaluate modes": ([load, modes.modes, Layout, Reading], DATA),
     "evaluate concepts": ([load, concepts.concepts], DATA),
