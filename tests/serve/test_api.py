@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import fastconcept as fc
 from fastconcept.cli import app as command_line
-from fastconcept.saliency.layout import Layout
+from fastconcept.saliency.layout import BORDERS, Layout
 from fastconcept.serve.app import make_app
 from fastconcept.serve.limits import Limits
 
@@ -228,7 +228,7 @@ def test_the_openapi_document_has_every_route_with_the_engines_own_keywords(clie
     operation = document["paths"]["/v1/explain"]["post"]
     options = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(vars(Layout())) < set(options)
-    assert options["border"]["enum"] == ["noise", "constant", "reflect", "inside"]
+    assert tuple(options["border"]["enum"]) == BORDERS
     assert options["stride"]["default"] == 16
     assert all("description" in schema for name, schema in options.items() if name != "image")
     assert set(document["paths"]) == {
