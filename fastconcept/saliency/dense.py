@@ -54,7 +54,7 @@ def embed_dense(
     def token_rows() -> Any:
         if len(plan.grid) <= MAX_TOKENS:
             return _one_pass(uploaded, plan, tower, encoder, timings)
-        whole = whole_row(image, uploaded, tower, timings)
+        whole = whole_row(uploaded, tower, timings)
         return np.concatenate([whole, _tiled(uploaded, plan, tower, encoder, timings)])
 
     rows = remember(f"{layout.mode} {layout.fit} {plan.size}", 1 + len(plan.grid), token_rows)
