@@ -48,9 +48,11 @@ def command(
         raise InputError("a study brings its own images; leave out either --study or the images")
     paths = find_images(*images, recursive=True)[:limit] if images else []
     text = []
-    if layout.mode not in modes_of(engine):
-        text.append(f"This model has no mode {layout.mode}: maps are made by crops, a few seconds for each photograph.")
-        layout = replace(layout, mode="crops")
+    quickest = modes_of(engine)[0]
+    if layout.mode == "windows" != quickest:  # the default of this verb, which not every model has
+        text.append(f"This model has no mode windows; maps are made by {quickest}.")
+        layout = replace(layout, mode=quickest)
+    layout = replace(layout, mode=engine.parts.resolve_mode(layout.mode))
     app = make_app(engine, hosts=run.LOOPBACK)
     explorer = add_explorer(app, paths, layout) if study is None else add_study(app, study, answers, layout)
     bound = run.bind("127.0.0.1", port)

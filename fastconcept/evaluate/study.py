@@ -194,7 +194,7 @@ def study(
         raise InputError(f"no question can be made of {dataset.name}")
     settings = {"data": dataset.name, "choices": choices, "distractors": distractors, "seed": seed}
     seconds = time.perf_counter() - began
-    return Questions(f"Which caption? ({dataset.name})", tuple(questions), settings, tuple(bad.rows), seconds)
+    return Questions(dataset.name, tuple(questions), settings, tuple(bad.rows), seconds)
 
 
 def _embedded(engine: Engine, captions: Sequence[str], progress: Progress) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ from ...concepts.taxonomy import Taxonomy
 from ...engine import Engine
 from ...errors import ConceptError, InputError
 from ...saliency.evidence import Evidence
-from ...saliency.layout import MODES, Layout
+from ...saliency.layout import Layout
 from ...saliency.survey import SeenConcept, bank_scores, root_of
 from ..service import Service
 from .documents import described, jpeg, map_document, palette, seen_document
@@ -209,7 +209,7 @@ def modes_of(engine: Engine) -> list[str]:
     >>> modes_of(fc.load())
     ['windows', 'crops']
     """
-    return [mode for mode in reversed(MODES) if mode != "windows" or engine.parts.has("split_encoder")]
+    return sorted(engine.parts.modes, key=lambda mode: (mode == "crops", mode != "windows"))
 
 
 def _made(evidence: Evidence) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from fastconcept.evaluate.study import Question, Questions
 from fastconcept.saliency.layout import Layout
 from fastconcept.serve import run
 from fastconcept.serve.app import make_app
+from fastconcept.serve.explorer.documents import map_document
 from fastconcept.serve.explorer.opening import add_explorer, add_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -203,6 +205,37 @@ def test_a_photograph_is_explored(explorer: str, cat: Path, new_page: Callable[[
     page.locator("[data-save=python]").click()
     script = page.locator("#code code").inner_text()
     assert 'engine.read(evidence, ["a striped face", ' in script and compile(script, "saved.py", "exec")
+
+
+def test_pictures_are_those_of_the_library(
+    explorer: str, cat: Path, engine: fc.Engine, new_page: Callable[[], Any]
+) -> None:
+    """The page draws a map as ``overlay`` does, and boxes as ``box`` does."""
+    seen = engine.explain(cat, "cat.n.01", **vars(LAYOUT))[0]
+    page = new_page()
+    page.goto(explorer)
+    drawn, box, value = page.evaluate(
+        """async ([map, size, pixels]) => {
+            const { paint, boxOf, valueAt, usePalette } = await import("/page/paint.js");
+            usePalette((await (await fetch("/api/about")).json()).palette);
+            const photograph = new ImageData(Uint8ClampedArray.from(pixels), size.width, size.height);
+            const canvas = document.createElement("canvas");
+            paint(canvas, photograph, map, size, { opacity: 0.85, threshold: 0, box: false });
+            const drawn = canvas.getContext("2d").getImageData(0, 0, size.width, size.height).data;
+            return [[...drawn], boxOf(map, 0.5), valueAt(map, 100, 60)];
+        }""",
+        [
+            map_document(seen),
+            {"width": 180, "height": 120},
+            np.dstack([seen.view.image, np.full((120, 180), 255, np.uint8)]).ravel().tolist(),
+        ],
+    )
+    expected = np.asarray(seen.overlay(), int)
+    difference = np.abs(np.reshape(drawn, (120, 180, 4))[..., :3] - expected)
+    assert difference.max() <= 2  # levels: the page's palette has 256 colours
+    np.testing.assert_allclose(box, seen.box(0.5))
+    height, width = seen.cells.shape
+    assert value == pytest.approx(float(seen.cells[60 * height // 120, 100 * width // 180]))
 
 
 def test_places_and_words(explorer: str, cat: Path, cup: Path, new_page: Callable[[], Any]) -> None:

@@ -337,11 +337,11 @@ function savingMenu() {
 // Start -------------------------------------------------------------------------------------------------------------
 
 function modes() {
-  const descriptions = { windows: "One pass over the photograph per patch size: quick, and a method of its own", crops: "Every patch on its own, as the paper does: slower" };
+  const descriptions = { windows: "One pass over the photograph per patch size: quick, and a method of its own", crops: "Every patch on its own, as the paper does: slower", dense: "The tokens of one pass of a transformer: quick, and a method of its own" };
   const place = find("#modes");
   place.hidden = about.modes.length < 2;
   for (const mode of about.modes) {
-    place.append(make("label", { title: descriptions[mode] }, make("input", { type: "radio", name: "mode", value: mode, onchange: () => write({ mode: mode === about.mode ? "" : mode, place: "" }) }), make("span", {}, mode)));
+    place.append(make("label", { title: descriptions[mode.split(":")[0]] }, make("input", { type: "radio", name: "mode", value: mode, onchange: () => write({ mode: mode === about.mode ? "" : mode, place: "" }) }), make("span", {}, mode)));
   }
 }
 

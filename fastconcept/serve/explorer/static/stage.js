@@ -36,8 +36,8 @@ export class Stage {
     const numbers = concept.constant ? "equally strong everywhere" : `rank ${concept.rank.toLocaleString("en")}, similarity ${concept.similarity.toFixed(3)}`;
     return [
       make("span", { class: "row" }, make("b", {}, concept.title), make("code", {}, concept.name === concept.title ? "phrase" : concept.name),
-        make("span", { class: "soft" }, numbers),
         make("button", { type: "button", class: "plain", "aria-label": `Take ${concept.title} off`, onclick: () => this.takeOff(k) }, "×")),
+      make("span", { class: "soft" }, numbers),
       make("span", { class: "soft" }, concept.note || concept.definition),
     ];
   }
