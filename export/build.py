@@ -203,6 +203,7 @@ def _export(
             writer.share_image_weights()
             writer.write_parity(plan.texts, plan.photos, settings.tolerance)
             writer.write_contents(plan)
+            writer.write_agreement(plan)
             writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))
         except BundleError as error:  # it names a directory that is about to be deleted
             reason = str(error).replace(f"{folder}{os.sep}", "")

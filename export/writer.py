@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import MANIFEST, Dense, Manifest, Split, sha256_of
+from ..concepts.bank import ConceptBank
 from ..concepts.storage import write_tensors
 from ..encoders.decode import load_image
-from ..encoders.opening import open_image_onnx, open_split_onnx, open_text_onnx
+from ..encoders.dense import DenseEncoder
+from ..encoders.image_tower import ImageTower
+from ..encoders.opening import open_dense_onnx, open_image_onnx, open_split_onnx, open_text_onnx
+from ..encoders.split import SplitEncoder
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError, ImageError
 from ..files import sync
+from ..kernels import backend
+from ..saliency.agreement import LEAST_PHOTOGRAPHS, measure_agreement
 from ..sparse.dictionary import Dictionary
 from .banks import BankPlan
 from .compact import compact as compact_encoder
@@ -69,6 +75,7 @@ class BundleWriter:
         self.clean = "none"
         self.split: Split | None = None
         self.dense: Dense | None = None
+        self.agreement: dict[str, dict[str, Any]] = {}
         self.absent: dict[str, str] = {}  # modes, and why the bundle will not have them
 
     def write_encoders(self) -> None:
@@ -205,6 +212,38 @@ class BundleWriter:
             counts = {"images": str(result.images), "skipped": str(result.skipped)}
             self.save_tensors(IMAGE_MEAN, {"mean": result.mean}, counts)
 
+    def write_agreement(self, plan: Plan) -> None:
+        """Measure how far the faster modes agree with crops, where there are photographs and concepts for it."""
+        if not plan.banks or len(plan.photos) < LEAST_PHOTOGRAPHS or (self.split is None and self.dense is None):
+            return
+        kernels = backend("cpu")
+        crops = ImageTower(self.image_encoder, self.model.preprocess, kernels, self.num_threads)
+        towers = {"crops": crops}
+        if (split := self._split_encoder()) is not None:
+            towers["windows"] = replace(crops, split=split)
+        towers |= {mode: replace(crops, dense=dense) for mode, dense in self._dense_encoders().items()}
+        bank = ConceptBank.load(self.folder / next(iter(self.banks.values())))
+        with self.stages.stage("agreement of modes") as advance:
+            photos = enumerate(_readable(plan.photos, LEAST_PHOTOGRAPHS), start=1)
+            images = (_advanced(image, advance, done) for done, image in photos)
+            self.agreement = measure_agreement(images, towers, bank, kernels.prepare_bank(bank.embeddings))
+
+    def _split_encoder(self) -> SplitEncoder | None:
+        if self.split is None:
+            return None
+        trunk, head = (self.folder / name for name in (self.split.trunk, self.split.head))
+        sizes = (self.split.channels, self.split.stride, self.model.embedding_dim)
+        return open_split_onnx(trunk, head, *sizes, num_threads=self.num_threads)
+
+    def _dense_encoders(self) -> dict[str, DenseEncoder]:
+        if self.dense is None:
+            return {}
+        dim, stride = self.model.embedding_dim, self.dense.stride
+        return {
+            f"dense:{name}": open_dense_onnx(self.folder / file, dim, stride, num_threads=self.num_threads)
+            for name, file in self.dense.towers.items()
+        }
+
     def save_tensors(
         self, name: str, tensors: dict[str, npt.NDArray[np.float32]], metadata: dict[str, str] | None = None
     ) -> None:
@@ -237,12 +276,20 @@ class BundleWriter:
                 split=self.split,
                 dense=self.dense,
                 absent=self.absent,
+                agreement=self.agreement,
                 parity=_summary(self.parity),
                 licences=licences,
                 created_with=_versions(),
             )
             (self.folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
             sync(self.folder / MANIFEST)
+
+
+def _advanced(
+    image: npt.NDArray[np.uint8], advance: Callable[[int, int], None], done: int
+) -> npt.NDArray[np.uint8]:
+    advance(done, LEAST_PHOTOGRAPHS)
+    return image
 
 
 def _readable(photos: Sequence[Path], limit: int) -> Iterator[npt.NDArray[np.uint8]]:

@@ -81,6 +81,7 @@ class Manifest:
     split: Split | None = None
     dense: Dense | None = None
     absent: Mapping[str, str] = field(default_factory=dict)  # mode -> why the bundle does not have it
+    agreement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # mode -> how far it agrees with crops
     parity: Mapping[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     created_with: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class Manifest:
         """The manifest as the text of ``manifest.json``; :func:`parse_manifest` reads it back."""
         preprocess = dict(vars(self.preprocess))
         document = {"schema_version": SCHEMA_VERSION, **vars(self), "preprocess": preprocess}
-        for name in ("banks", "dictionaries", "parity", "created_with", "absent"):
+        for name in ("banks", "dictionaries", "parity", "created_with", "absent", "agreement"):
             document[name] = dict(document[name])
         document["split"] = None if self.split is None else dict(vars(self.split))
         document["dense"] = None if self.dense is None else {**vars(self.dense), "towers": dict(self.dense.towers)}
@@ -199,6 +200,20 @@ def _parse_dense(document: object, where: str) -> Dense | None:
     return Dense(towers=towers, weights=reader.get("weights", (str, type(None)), None), stride=stride)
 
 
+def _parse_agreement(document: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Numbers of :func:`fastconcept.saliency.agreement.measure_agreement`, by mode."""
+    agreements: dict[str, dict[str, Any]] = {}
+    for mode, entry in document.items():
+        reader = _Reader(entry, f"{where}: agreement: {mode}")
+        groups: dict[str, Any] = {"photographs": reader.get("photographs", int)}
+        groups["times_faster"] = float(reader.get("times_faster", (int, float)))
+        for name in ("present", "absent"):
+            group = _Reader(reader.get(name, dict), f"{reader.where}: {name}")
+            groups[name] = {key: group.get(key, (int, float)) for key in group.document}
+        agreements[mode] = groups
+    return agreements
+
+
 def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     """Check the text of a manifest and return it.
 
@@ -253,6 +268,7 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         split=_parse_split(document.get("split"), where),
         dense=_parse_dense(document.get("dense"), where),
         absent=reader.names("absent"),
+        agreement=_parse_agreement(reader.get("agreement", dict, {}), where),
         parity=reader.get("parity", dict, {}),
         licences=tuple(str(item) for item in reader.get("licences", list, [])),
         created_with=reader.names("created_with"),

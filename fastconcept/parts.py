@@ -33,6 +33,8 @@ from .kernels.contract import Kernels, PreparedBank
 from .kernels.foreign import embedding_rows
 from .kernels.forks import renew_after_fork
 from .kernels.threads import check_num_threads
+from .saliency.agreement import fastest
+from .saliency.layout import AUTO
 from .sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
@@ -324,13 +326,16 @@ class Parts:
         return ["crops", *(["windows"] if self.has("split_encoder") else []), *self.dense]
 
     def resolve_mode(self, mode: str) -> str:
-        """The full name of a mode: ``"dense"`` is the first dense tower.
+        """The full name of a mode: ``"dense"`` is the first dense tower, ``"auto"`` the fastest mode whose gate holds.
 
         Raises
         ------
         InputError
             If these parts cannot make evidence in that way; the error says which modes there are, and why not this.
+            For ``"auto"`` also if the agreement of modes was not measured.
         """
+        if mode == AUTO:
+            return fastest(self._bundle.manifest.agreement if self._bundle is not None else {}, self.modes)
         full = self.dense[0] if mode == DENSE and self.dense else mode
         if full in self.modes:
             return full

@@ -10,6 +10,7 @@ from rich.table import Table
 from ..bundle import Bundle, Manifest, find_bundle, installed_bundles
 from ..environment import environment
 from ..errors import BundleError
+from ..saliency.agreement import holds
 from .verb import Answer, verb
 
 
@@ -50,9 +51,16 @@ def _bundles(named: str | None) -> list[dict[str, Any]]:
                 "dictionaries": list(manifest.dictionaries),
                 "modes": _modes(manifest),
                 "absent": dict(manifest.absent),
+                "agreement": {mode: {**entry, "holds": holds(entry)} for mode, entry in manifest.agreement.items()},
             }
         )
     return entries
+
+
+def _agreement(mode: str, numbers: dict[str, Any]) -> str:
+    present = ", ".join(f"{name} {value:g}" for name, value in numbers["present"].items() if name != "maps")
+    verdict = "auto may take it" if numbers["holds"] else "not for auto"
+    return f"{mode} beside crops on {numbers['photographs']} photographs: {present} ({verdict})"
 
 
 def _modes(manifest: Manifest) -> list[str]:
@@ -78,5 +86,6 @@ def _bundle(entry: dict[str, Any]) -> str:
     named = " ".join(filter(None, (entry["model"], entry["pretrained"])))
     parts = [f"{entry['dim']} dimensions"]
     parts += [f"{kind} {', '.join(entry[kind])}" for kind in ("banks", "dictionaries", "modes") if entry[kind]]
+    parts += [_agreement(mode, numbers) for mode, numbers in entry["agreement"].items()]
     parts += [f"no {mode} ({reason})" for mode, reason in entry["absent"].items()]
     return f"{entry['path']}: {named}, {', '.join(parts)}"

@@ -21,12 +21,12 @@ from ..pages.tables import Table
 from ..saliency.evidence import Evidence
 from ..saliency.layout import Layout
 from ..saliency.reading import Reader, Reading
-from ..saliency.targets import Target
+from ..saliency.targets import Target, unrelated
 from . import boxes
 from .bootstrap import paired_bootstrap
 from .cases import Case, find_cases
 from .evidence_store import EvidenceStore
-from .nulls import apply_control, control_name, unrelated
+from .nulls import apply_control, control_name
 from .pixels import STEPS, pixel_average_precision, pixel_histogram
 from .sweep import OTHER, OURS, SweepRow, sweep_table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,14 @@ from ..errors import InputError
 from ..pages.document import Report
 from ..pages.plots import bars
 from ..pages.tables import Table
-from ..saliency.components import largest_component
+from ..saliency.agreement import CROPS, compare_maps
 from ..saliency.explain import embed
-from ..saliency.layout import MODES, Layout
+from ..saliency.layout import Layout, layout_for
 from ..saliency.reading import Reader, Reading
-from ..saliency.targets import Target
+from ..saliency.targets import Target, unrelated
 from .cases import find_cases
-from .libraries import library
-from .nulls import unrelated
 
 Maps = npt.NDArray[np.float32]
-CROPS = MODES[0]
 GROUPS = ("present", "absent")
 
 
@@ -113,7 +110,7 @@ def modes(
     engine: Engine,
     dataset: Dataset,
     *,
-    modes: Sequence[str] = MODES[1:],
+    modes: Sequence[str] | None = None,
     layout: Layout = Layout(),
     reading: Reading = Reading(),
     seed: int = 0,
@@ -127,7 +124,7 @@ def modes(
     dataset : Dataset
         Images with boxes or masks, whose labels say which concepts are present.
     modes : sequence of str
-        Modes to compare with crops.
+        Modes to compare with crops; by default every other mode that the engine has.
     layout : Layout
         Patches of all modes; its own ``mode`` is not used.
     reading : Reading
@@ -147,19 +144,21 @@ def modes(
         If the engine has not one of the modes, or no image shows a concept.
     """
     began = time.perf_counter()
-    if unknown := set(modes) - set(MODES[1:]) or (not modes and {"none"}):
-        raise InputError(f"modes must be among {', '.join(MODES[1:])}; got {', '.join(map(str, unknown))}")
+    compared_modes = engine.parts.modes[1:] if modes is None else list(modes)
+    if not compared_modes or CROPS in compared_modes:
+        raise InputError(f"modes must be others than crops; this model has {', '.join(engine.parts.modes)}")
     generator, bad = np.random.default_rng(seed), BadRows(dataset.bad, dataset.strict)
-    layouts = {mode: replace(layout, mode=mode) for mode in (CROPS, *modes)}
+    layouts = {mode: layout_for(layout, mode) for mode in (CROPS, *compared_modes)}
     times: dict[str, list[float]] = {mode: [] for mode in layouts}
     pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for _, image, cases in find_cases(engine, dataset, bad, fit=layout.fit, progress=progress):
         present = [case.target for case in cases]
         absent = [unrelated(engine.bank, target, generator) for target in present]
         maps = {mode: _maps(engine, image, one, reading, present + absent, times) for mode, one in layouts.items()}
-        for mode in modes:
+        near = _near(maps[CROPS], layout)
+        for mode in compared_modes:
             for index in range(len(present) * 2):
-                compared = _compare(maps[CROPS][index], maps[mode][index], layout)
+                compared = compare_maps(maps[CROPS][index], maps[mode][index], near)
                 if compared is not None:
                     pairs.setdefault((mode, GROUPS[index >= len(present)]), []).append(compared)
     agreements = [
@@ -187,27 +186,7 @@ def _maps(
         return Reader(evidence, targets, parts.prepared_bank, parts.kernels, parts.num_threads).maps(reading)
 
 
-def _compare(one: Maps, two: Maps, layout: Layout) -> tuple[float, float, float] | None:
-    """Rank correlation, intersection over union of boxes and whether peaks agree; None where a map is constant."""
-    if one.min() == 1 or two.min() == 1:
-        return None
-    correlation = float(library("scipy.stats").spearmanr(one.ravel(), two.ravel()).statistic)
-    peaks = [np.array(np.unravel_index(int(cells.argmax()), cells.shape)) for cells in (one, two)]
-    cell = layout.short_side / min(one.shape) if layout.short_side else 1.0
-    near = float(np.abs(peaks[0] - peaks[1]).max() * cell <= min(layout.sizes))
-    return correlation, _box_overlap(one >= 0.5, two >= 0.5), near
-
-
-def _box_overlap(one: npt.NDArray[np.bool_], two: npt.NDArray[np.bool_]) -> float:
-    """Intersection over union of the boxes around the largest parts of two masks, of which none is empty.
-
-    Examples
-    --------
-    >>> left, whole = np.array([[True, False]]), np.array([[True, True]])
-    >>> _box_overlap(left, whole), _box_overlap(left, ~left)
-    (0.5, 0.0)
-    """
-    boxes = [largest_component(mask) for mask in (one, two)]
-    (a0, b0, a1, b1), (c0, d0, c1, d1) = (box or (0, 0, 0, 0) for box in boxes)
-    shared = max(0, min(a1, c1) - max(a0, c0)) * max(0, min(b1, d1) - max(b0, d0))
-    return shared / ((a1 - a0) * (b1 - b0) + (c1 - c0) * (d1 - d0) - shared)
+def _near(maps: Maps, layout: Layout) -> float:
+    """A patch of the smallest size in cells of the map: how far apart peaks may lie."""
+    cell = layout.short_side / min(maps.shape[1:]) if layout.short_side else 1.0
+    return min(layout.sizes) / cell

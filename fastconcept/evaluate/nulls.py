@@ -19,7 +19,6 @@ from ..engine import Engine
 from ..errors import InputError
 from ..kernels.host import to_host
 from ..parts import Later, Parts
-from ..saliency.targets import Target
 from ..sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
@@ -181,16 +180,6 @@ def _null_dictionary(dictionary: Dictionary, control: str, seed: int) -> Diction
 
 def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:
     return rows[shuffle(len(rows), seed)] if control == "shuffled-definitions" else random_rows(rows, seed)
-
-
-def unrelated(bank: ConceptBank, target: Target, generator: np.random.Generator) -> Target:
-    """A concept of the bank, drawn at random, that shares no member with a target."""
-    for _ in range(1000):
-        name = bank.names[int(generator.integers(len(bank)))]
-        members = bank.subtree(name)
-        if target.members is None or not np.isin(members, target.members).any():
-            break  # a concept as wide as the root leaves nothing unrelated: then any will do
-    return Target(name, name, "drawn at random", members)
 
 
 def random_rows(rows: FloatArray, seed: int) -> FloatArray:

@@ -20,12 +20,12 @@ from ..saliency.evidence import Evidence
 from ..saliency.layout import Layout
 from ..saliency.patches import WORKING_SIZE, Uncovered
 from ..saliency.reading import AGGREGATES, SCALE_WEIGHTS, SCORES, Reader, Reading
-from ..saliency.targets import Target
+from ..saliency.targets import Target, unrelated
 from . import boxes
 from .bootstrap import paired_bootstrap
 from .cases import find_cases
 from .evidence_store import EvidenceStore
-from .nulls import apply_control, control_name, unrelated
+from .nulls import apply_control, control_name
 
 Float = npt.NDArray[np.float64]
 NULLS = ("shuffled-definitions", "random-vocabulary")

@@ -126,3 +126,13 @@ def _members_in_bank(wordnet: Taxonomy, index: int, bank: ConceptBank) -> npt.ND
 
 def _join(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
+
+
+def unrelated(bank: ConceptBank, target: Target, generator: np.random.Generator) -> Target:
+    """A concept of the bank, drawn at random, that shares no member with a target."""
+    for _ in range(1000):
+        name = bank.names[int(generator.integers(len(bank)))]
+        members = bank.subtree(name)
+        if target.members is None or not np.isin(members, target.members).any():
+            break  # a concept as wide as the root leaves nothing unrelated: then any will do
+    return Target(name, name, "drawn at random", members)

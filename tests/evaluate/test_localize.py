@@ -19,10 +19,11 @@ from fastconcept.errors import InputError
 from fastconcept.evaluate.cases import find_target
 from fastconcept.evaluate.evidence_store import EvidenceStore
 from fastconcept.evaluate.localize import PROTOCOLS, localize
-from fastconcept.evaluate.nulls import RandomEncoder, apply_control, unrelated
+from fastconcept.evaluate.nulls import RandomEncoder, apply_control
 from fastconcept.evaluate.sweep import Choice, readings, sweep
 from fastconcept.saliency.layout import Layout
 from fastconcept.saliency.reading import Reader, Reading
+from fastconcept.saliency.targets import unrelated
 
 RED, WIDE = "cheetah.n.01", "feline.n.01"
 GRID = Layout(sizes=(64, 32), stride=16, border="constant")

@@ -63,8 +63,8 @@ def test_other_patches_agree_less(engine: fc.Engine, dataset: Dataset) -> None:
 
 
 def test_bad_questions(engine: fc.Engine, dataset: Dataset, tiny_bundle: Path) -> None:
-    for wrong in (["crops"], ["other"], []):
-        with pytest.raises(InputError, match="modes must be"):
+    for wrong, reason in ((["crops"], "modes must be"), (["other"], "mode must be"), ([], "modes must be")):
+        with pytest.raises(InputError, match=reason):
             modes(engine, dataset, modes=wrong)
     with pytest.raises(InputError, match="does not pool"):
-        modes(fc.load(tiny_bundle), dataset, layout=Layout(stride=64))
+        modes(fc.load(tiny_bundle), dataset, modes=["windows"], layout=Layout(stride=64))

@@ -42,7 +42,7 @@ class Whole:
     batch_size = 16
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
-        return TokenMeans().encode(pixels)[:, 0]
+        return np.ascontiguousarray(TokenMeans().encode(pixels)[:, 0])
 
 
 def make_engine() -> fc.Engine:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ...evaluate.modes import modes
-from ...saliency.layout import MODES
 from .. import output
 from ..options import SharedLayout, SharedReading, split
 from ..verb import Answer, verb
@@ -20,11 +19,11 @@ def command(
     layout: SharedLayout,
     reading: SharedReading,
     compared: Annotated[
-        list[str], typer.Option("--modes", metavar="NAMES", help="Modes to compare with crops, with commas.")
-    ] = [",".join(MODES[1:])],
+        list[str], typer.Option("--modes", metavar="NAMES", help="Modes to compare with crops; by default all.")
+    ] = [],
 ) -> Answer:
     """How far do the faster modes of evidence agree with crops, and how much faster are they?"""
-    names = split(compared, str, "--modes")
+    names = split(compared, str, "--modes") if compared else None
     with output.progress_bar("modes") as progress:
         result = modes(
             run.engine, run.dataset, modes=names, layout=layout, reading=reading, seed=run.seed, progress=progress
