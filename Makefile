@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
 CORE := $(wildcard csrc/*/* tests/cuda/host/*.h)
 
-.PHONY: demo test lint unit bench clean soak test-asan test-triton fuzz fuzz-asan wheel
+.PHONY: demo test lint unit bench clean soak test-aarch64 test-asan test-triton fuzz fuzz-asan wheel
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -23,6 +23,10 @@ unit: $(VENV)/.dev
 
 test-asan: $(VENV)/.dev
 	PYTHON=$(BIN)/python tests/asan.sh
+
+# The kernels compiled for aarch64, their tests run by an emulated CPU; the script says what it needs.
+test-aarch64: $(VENV)/.dev
+	PYTHON=$(BIN)/python tests/aarch64.sh
 
 # Random inputs, see tests/fuzz/README.md; `make test` has a few of them.
 FUZZ_INPUTS ?= 100000
