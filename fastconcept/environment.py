@@ -15,6 +15,7 @@ PACKAGES = (
     "fastconcept",
     "numpy",
     "pillow",
+    "simplejpeg",
     "onnxruntime",
     "onnxruntime-gpu",
     "scipy-openblas32",

@@ -44,6 +44,7 @@ _NEEDS = {
     "windows": "its image tower does not pool a feature map",
     DENSE: "its image tower was exported without a dense pass",
 }
+DECODE = ("exact", "fast")
 _CHECKED: dict[str, type[Any]] = {"bank": ConceptBank, "dictionary": Dictionary, "image_mean": np.ndarray}
 
 
@@ -77,6 +78,8 @@ class Parts:
         CPU threads of kernels and encoders.
     max_pixels : int
         Largest image that is decoded, in pixels.
+    decode : str
+        ``"exact"`` or ``"fast"``: how whole images are decoded for the encoder.
     """
 
     def __init__(
@@ -88,12 +91,15 @@ class Parts:
         device: str = "cpu",
         num_threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        decode: str = "exact",
         bundle: Bundle | None = None,
         encoder: str = "in memory",
     ) -> None:
         self.encoder = encoder
         self.preprocess, self.embedding_dim, self._bundle = preprocess, embedding_dim, bundle
-        self.device, self.max_pixels = device, max_pixels
+        if decode not in DECODE:
+            raise InputError(f"decode must be {' or '.join(DECODE)}, got {decode!r}")
+        self.device, self.max_pixels, self.decode = device, max_pixels, decode
         self.num_threads = check_num_threads(num_threads)
         self.kernels: Kernels = backends.backend(device.split(":")[0])
         self.place = self.kernels.open_device(device)
@@ -125,6 +131,7 @@ class Parts:
         dictionary: str | None = None,
         num_threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        decode: str = "exact",
     ) -> Parts:
         """The parts that the files of a bundle hold; parameters as for :func:`fastconcept.load`."""
         chosen = list(providers) if providers is not None else device_providers(device)
@@ -152,6 +159,7 @@ class Parts:
             device=device,
             num_threads=num_threads,
             max_pixels=max_pixels,
+            decode=decode,
             bundle=bundle,
             encoder=encoder,
         )
@@ -165,6 +173,7 @@ class Parts:
             dictionary=dictionary,
             num_threads=num_threads,
             max_pixels=max_pixels,
+            decode=decode,
         )
         return parts
 
@@ -184,6 +193,7 @@ class Parts:
         device: str = "cpu",
         num_threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        decode: str = "exact",
     ) -> Parts:
         """Parts that live in this process; parameters as for :meth:`fastconcept.Engine.from_parts`."""
         if image_encoder is not None and preprocess is None:
@@ -205,6 +215,7 @@ class Parts:
             device=device,
             num_threads=num_threads,
             max_pixels=max_pixels,
+            decode=decode,
         )
         parts._recipe = partial(
             Parts.in_memory,
@@ -220,6 +231,7 @@ class Parts:
             device=device,
             num_threads=num_threads,
             max_pixels=max_pixels,
+            decode=decode,
         )
         return parts
 

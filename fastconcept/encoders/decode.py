@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ..errors import ImageError, InputError
 from ..kernels.foreign import as_numpy
 from ..kernels.forks import renew_after_fork
+from .jpeg import decode_jpeg
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +44,7 @@ _JPEG_START, _JPEG_SCAN = b"\xff\xd8", 0xDA
 _JPEG_EXTRAS = frozenset((0xE0, *range(0xE2, 0xF0), 0xFE))  # markers of segments that no viewer needs
 
 
-def load_image(source: ImageLike, max_pixels: int = MAX_PIXELS) -> Pixels:
+def load_image(source: ImageLike, max_pixels: int = MAX_PIXELS, short_side: int | None = None) -> Pixels:
     """Decode an image to RGB.
 
     The camera's orientation (EXIF) is applied, transparency is laid on white, 16-bit greys keep their upper
@@ -58,6 +59,10 @@ def load_image(source: ImageLike, max_pixels: int = MAX_PIXELS) -> Pixels:
         array could be read both ways, NumPy's has the channels last and torch's first.
     max_pixels : int
         Largest width times height that is decoded.
+    short_side : int, optional
+        Pixels that the short side needs at least. The file of a JPEG that is more than twice as large is decoded at a
+        half, a quarter or an eighth of its size, which is several times as fast and not the same; other images ignore
+        it.
 
     Returns
     -------
@@ -84,8 +89,8 @@ def load_image(source: ImageLike, max_pixels: int = MAX_PIXELS) -> Pixels:
     if is_path(source):
         path = _existing_file(source)  # type: ignore[arg-type]
         with _opened(path) as stream:
-            return _from_file(stream, str(path), max_pixels)
-    return _from_file(BytesIO(_content(source)), "the image", max_pixels)
+            return _from_file(stream, str(path), max_pixels, short_side)
+    return _from_file(BytesIO(_content(source)), "the image", max_pixels, short_side)
 
 
 def is_single_image(images: object) -> bool:
@@ -154,7 +159,7 @@ def _content(source: Any) -> bytes:
     )
 
 
-def _from_file(stream: IO[bytes], name: str, max_pixels: int) -> Pixels:
+def _from_file(stream: IO[bytes], name: str, max_pixels: int, short_side: int | None) -> Pixels:
     start = stream.read(len(_PNG_SIGNATURE))
     if not start:
         raise ImageError(f"{name} is empty (0 bytes)")
@@ -167,7 +172,7 @@ def _from_file(stream: IO[bytes], name: str, max_pixels: int) -> Pixels:
     failure: ImageError | None = None
     for attempt in attempts:
         try:
-            return _guarded(name, max_pixels, lambda name: _open(attempt(), name, max_pixels))  # noqa: B023
+            return _guarded(name, max_pixels, lambda name: _open(attempt(), name, max_pixels, short_side))  # noqa: B023
         except ImageError as error:
             failure = failure or error
     assert failure is not None
@@ -213,12 +218,19 @@ def _bare_jpeg(stream: IO[bytes]) -> IO[bytes]:
     return bare
 
 
-def _open(stream: IO[bytes], name: str, max_pixels: int) -> Pixels:
+def _open(stream: IO[bytes], name: str, max_pixels: int, short_side: int | None) -> Pixels:
     from PIL import Image
 
     with Image.open(stream, formats=_formats()) as image:
         if image.format == "TIFF":
             _hush_libtiff()
+        if image.format == "JPEG":
+            _check_size(image.height, image.width, name, max_pixels)
+            if short_side is not None:
+                image.draft(image.mode, (short_side, short_side))
+            if (pixels := decode_jpeg(image, stream)) is not None:
+                turn = _turn(image)
+                return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn), np.uint8)
         return _decode(image, name, max_pixels)
 
 

@@ -1,0 +1,147 @@
+"""Batches from threads: order, errors by name, buffers used again, and no work after the caller stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastconcept as fc
+from fastconcept.bundle import Preprocess
+from fastconcept.encoders.decode import load_image
+from fastconcept.encoders.pipeline import Reader, in_order, prepared_batches
+from fastconcept.encoders.preprocess import preprocess_image
+from fastconcept.engine import Engine
+from fastconcept.errors import ImageError, InputError
+
+CONFIG = Preprocess((8, 8), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+THREADS = [1, 2, 5]
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (9 + i % 7, 9 + i % 5, 3), dtype=np.uint8) for i in range(count)]
+
+
+def engine(threads: int, **options: object) -> Engine:
+    def encoder(pixels: np.ndarray) -> np.ndarray:
+        return pixels.reshape(len(pixels), -1)[:, :12] + 3
+
+    return Engine.from_parts(embedding_dim=12, preprocess=CONFIG, image_encoder=encoder, num_threads=threads, **options)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 40])
+def test_batches_are_those_of_one_by_one(threads: int, count: int) -> None:
+    images = pictures(count)
+    reader = Reader(load_image, CONFIG, threads)
+    found = [(pixels.copy(), positions) for pixels, positions in prepared_batches(iter(images), reader, 3)]
+    assert [position for _, positions in found for position in positions] == list(range(count))
+    assert [len(pixels) for pixels, _ in found] == [3] * (count // 3) + [count % 3] * bool(count % 3)
+    for pixels, positions in found:
+        np.testing.assert_array_equal(pixels, [preprocess_image(images[position], CONFIG) for position in positions])
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_images_that_cannot_be_read_leave_no_gap(threads: int, tmp_path: Path) -> None:
+    images: list[object] = list(pictures(20))
+    for position in (0, 4, 5, 11, 19):
+        images[position] = b"no image"
+    images[7] = tmp_path / "missing.jpg"
+    bad: list[tuple[int, str]] = []
+    batches = prepared_batches(
+        images, Reader(load_image, CONFIG, threads), 4, lambda position, error: bad.append((position, str(error)))
+    )
+    found = [(pixels.copy(), positions) for pixels, positions in batches]
+    assert [position for position, _ in bad] == [0, 4, 5, 7, 11, 19] and "missing.jpg" in bad[3][1]
+    assert [len(pixels) for pixels, _ in found] == [4, 4, 4, 2]
+    for pixels, positions in found:
+        np.testing.assert_array_equal(pixels, [preprocess_image(images[position], CONFIG) for position in positions])
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_an_error_says_which_image(threads: int, tmp_path: Path) -> None:
+    images: list[object] = [*pictures(6), b"no image"]
+    with pytest.raises(ImageError, match=r"^images\[6\]: the image is not an image"):
+        engine(threads).encode_image(images)
+    with pytest.raises(ImageError, match=r"^no image file at .*gone\.png$"):
+        engine(threads).encode_image([*pictures(2), tmp_path / "gone.png"])
+    with pytest.raises(ImageError, match=r"^the image is empty|^the image is not an image"):
+        engine(threads).encode_image(b"x")
+    with pytest.raises(InputError, match=r"^images\[1\]: an image must be a path"):
+        engine(threads).encode_image([*pictures(1), 7])
+
+
+def test_buffers_are_used_again_and_few_images_are_under_way() -> None:
+    drawn, addresses = [], set()
+
+    def source() -> Iterator[np.ndarray]:
+        for image in pictures(200):
+            drawn.append(None)
+            yield image
+
+    done = 0
+    for pixels, positions in prepared_batches(source(), Reader(load_image, CONFIG, 2), 4):
+        addresses.add(pixels.ctypes.data)
+        done += len(positions)
+        assert len(drawn) <= done + 2 * 4 + 2
+    assert done == 200 and len(addresses) <= 4
+
+
+def test_work_that_has_not_begun_is_dropped_when_the_caller_stops() -> None:
+    begun, gate = [], threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number:
+            gate.wait(60)
+        return number
+
+    outcomes = in_order(range(1000), work, 2, 30)
+    _, outcome = next(outcomes)
+    assert outcome() == 0
+    outcomes.close()  # as Ctrl-C does, or an error of the caller
+    gate.set()
+    assert len(begun) <= 4
+
+
+def test_an_interrupt_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(image: object, *_: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(prepared_batches(pictures(9), Reader(interrupted, CONFIG, 2), 2))
+
+
+def test_preprocess_is_public(tmp_path: Path) -> None:
+    images = pictures(5)
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    expected = np.stack([preprocess_image(image, CONFIG) for image in images])
+    made = engine(2)
+    np.testing.assert_array_equal(made.preprocess(images), expected)
+    np.testing.assert_array_equal(made.preprocess(iter(images)), expected)
+    np.testing.assert_array_equal(made.preprocess(tmp_path / "a.png"), expected[:1])
+    assert made.preprocess([]).shape == (0, 3, 8, 8) and made.preprocess(iter([])).shape == (0, 3, 8, 8)
+    out = np.empty((5, 3, 8, 8), np.float32)
+    assert made.preprocess(images, out=out) is out or np.shares_memory(made.preprocess(images, out=out), out)
+    np.testing.assert_array_equal(out, expected)
+    with pytest.raises(InputError, match="out"):
+        made.preprocess(images, out=out[:4])
+    with pytest.raises(InputError, match="out"):
+        made.preprocess(iter(images), out=out)
+
+
+def test_decode_is_exact_unless_fast_is_asked_for(tmp_path: Path) -> None:
+    smooth = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    path = tmp_path / "large.jpg"
+    Image.fromarray(smooth).resize((640, 480), Image.Resampling.BICUBIC).save(path)
+    exact, fast = engine(1).preprocess(path), engine(1, decode="fast").preprocess(path)
+    np.testing.assert_array_equal(exact[0], preprocess_image(load_image(path), CONFIG))
+    assert 0 < np.abs(exact - fast).max() < 0.3
+    np.testing.assert_array_equal(engine(1, decode="fast").load_image(path), load_image(path))
+    with pytest.raises(InputError, match="decode must be exact or fast, got 'quick'"):
+        fc.load(decode="quick")
