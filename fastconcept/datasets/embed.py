@@ -15,6 +15,7 @@ from .items import BadRow, BadRows, Item
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], object]
+_OWN_ROWS = 1024  # of a dataset's own embeddings per batch
 
 
 def silent(done: int, total: int) -> None:
@@ -38,7 +39,7 @@ class Embedded(NamedTuple):
 
 
 def embed(
-    engine: Engine, dataset: Dataset, progress: Progress = silent, batch_size: int | None = None
+    engine: Engine, dataset: Dataset, progress: Progress = silent, batch_size: int = _OWN_ROWS
 ) -> Iterator[Embedded]:
     """Embeddings batch by batch: of images as the engine decodes them, or the dataset's own rows, made unit length.
 
@@ -48,8 +49,8 @@ def embed(
     dataset : Dataset
     progress : callable
         Called after each batch with (items done, items).
-    batch_size : int, optional
-        Items per batch; by default the batch size of the image encoder.
+    batch_size : int
+        Items per batch of the dataset's own rows; images come in batches of the encoder's size.
 
     Yields
     ------
@@ -61,13 +62,12 @@ def embed(
     InputError
         If the dataset's own rows are not as wide as the model's, or the dataset is strict and an item is bad.
     """
-    size = batch_size or engine.image_encoder.batch_size
-    read = _encoded if dataset.embeddings is None else _own_rows
-    for start in range(0, len(dataset), size):
-        batch = read(engine, dataset, dataset.items[start : start + size])
+    done = 0
+    for batch in _encoded(engine, dataset) if dataset.embeddings is None else _own_rows(engine, dataset, batch_size):
         BadRows(batch.bad, dataset.strict)  # an error if the dataset is strict
         yield batch
-        progress(min(start + size, len(dataset)), len(dataset))
+        done += len(batch.items) + len(batch.bad)
+        progress(done, len(dataset))
 
 
 def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> Embedded:
@@ -87,25 +87,29 @@ def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> 
     return Embedded(items, np.concatenate([batch.rows for batch in batches]), bad)
 
 
-def _encoded(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
-    bad: list[BadRow] = []
-    parts = [np.empty((0, engine.parts.embedding_dim), np.float32)]
-    readable: list[Item] = []
+def _encoded(engine: Engine, dataset: Dataset) -> Iterator[Embedded]:
+    items, bad = dataset.items, list[BadRow]()
     for rows, positions in engine.encode_batches(
         (item.image or item.name for item in items),
         on_error=lambda position, error: bad.append(BadRow(items[position].name, str(error))),
     ):
-        parts.append(rows)
-        readable += [items[position] for position in positions]
-    return Embedded(readable, np.concatenate(parts), bad)
+        yield Embedded([items[position] for position in positions], rows, bad.copy())
+        bad.clear()
+    if bad:
+        yield Embedded([], np.empty((0, engine.parts.embedding_dim), np.float32), bad)
 
 
-def _own_rows(engine: Engine, dataset: Dataset, items: Sequence[Item]) -> Embedded:
+def _own_rows(engine: Engine, dataset: Dataset, batch_size: int) -> Iterator[Embedded]:
     assert dataset.embeddings is not None
     width, columns = engine.parts.embedding_dim, dataset.embeddings.shape[1]
     if columns != width:
         raise InputError(f"{dataset.name} has embeddings of {columns} columns, the model's have {width}")
-    values = np.asarray(dataset.embeddings[[item.row for item in items]], np.float64)
+    for start in range(0, len(dataset), batch_size):
+        yield _unit_rows(dataset.embeddings, dataset.items[start : start + batch_size])
+
+
+def _unit_rows(embeddings: npt.NDArray[np.generic], items: Sequence[Item]) -> Embedded:
+    values = np.asarray(embeddings[[item.row for item in items]], np.float64)
     lengths = np.linalg.norm(values, axis=1)
     usable = np.isfinite(lengths) & (lengths > 0)
     readable = [items[k] for k in np.flatnonzero(usable).tolist()]
