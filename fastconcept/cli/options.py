@@ -69,6 +69,9 @@ def open_engine(
     ] = "onnx",
     num_threads: Annotated[int | None, _model(help="CPU threads; by default all that the process may use.")] = None,
     max_pixels: Annotated[int, _model(help="Largest image that is decoded, in pixels.")] = MAX_PIXELS,
+    decode: Annotated[
+        str, _model(help="How images are decoded for the encoder: exact, or fast (large JPEGs at a reduced size).")
+    ] = "exact",
 ) -> Engine:
     """The engine that the options describe; its files are read when first needed."""
     return load(
@@ -80,6 +83,7 @@ def open_engine(
         dictionary=dictionary,
         num_threads=num_threads,
         max_pixels=max_pixels,
+        decode=decode,
     )
 
 
