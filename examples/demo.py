@@ -1,4 +1,4 @@
-"""The main job on one photograph: where is each concept, and which words add up to it?
+"""The main job on four photographs: where is each concept, and which words add up to the picture?
 
 The model is the one inside the package. FASTCONCEPT_MODEL names another one (a directory with an open_clip
 checkpoint, ``hf-hub:owner/name``, or ``NAME/TAG`` of open_clip); that is exported once, into demo/bundle, and needs
@@ -15,18 +15,24 @@ from pathlib import Path
 
 OUT = Path("demo")
 PHOTOS = Path(str(files("skimage.data")))  # CC0 photographs
-CONCEPTS = ["cup.n.01", "spoon.n.01", "a wooden table"]
+CONCEPTS = {
+    "coffee.png": ["cup.n.01", "spoon.n.01", "a wooden table"],
+    "chelsea.png": ["feline.n.01", "eye.n.01", "a striped pet"],
+    "motorcycle_left.png": ["motorcycle.n.01", "wheel.n.01", "a garage"],
+    "astronaut.png": ["person.n.01", "flag.n.01", "a space shuttle"],
+}
 
 
 def main() -> int:
     """Run the commands a user would type, and say which pictures they wrote."""
     OUT.mkdir(exist_ok=True)
-    photo = str(PHOTOS / "coffee.png")
     chosen = os.environ.get("FASTCONCEPT_MODEL")
     bundle = ["--bundle", str(export(chosen))] if chosen else []
-    concepts = [part for concept in CONCEPTS for part in ("-c", concept)]
-    run("explain", photo, *concepts, "-o", str(OUT / "explain.png"), *bundle)
-    run("decompose", photo, "-o", str(OUT / "decompose.png"), *bundle)
+    for file, concepts in CONCEPTS.items():
+        photo, name = str(PHOTOS / file), file.removesuffix(".png")
+        asked = [part for concept in concepts for part in ("-c", concept)]
+        run("explain", photo, *asked, "-o", str(OUT / f"{name}-explain.png"), *bundle)
+        run("decompose", photo, "--l0", "10", "-o", str(OUT / f"{name}-decompose.png"), *bundle)
     return 0
 
 

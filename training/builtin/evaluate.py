@@ -106,15 +106,15 @@ def has_person(captions: Sequence[str]) -> bool:
 
 
 def names_person(word: str) -> bool:
-    """Return whether a word of a dictionary means a person, alone or by the noun it ends with.
+    """Return whether a word of a dictionary means a person: by itself, or by the noun that an unknown phrase ends with.
 
     Examples
     --------
-    >>> names_person("old woman"), names_person("surfer"), names_person("hat")
+    >>> names_person("small child"), names_person("surfer"), names_person("aircraft carrier")
     (True, True, False)
     """
-    last = word.split()[-1]
-    return last in PEOPLE or list(KINDS).index("person") in kinds_of(last)
+    noun = word if Taxonomy.builtin().senses(word) else word.split()[-1]
+    return noun in PEOPLE or list(KINDS).index("person") in kinds_of(noun)
 
 
 def _people(engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows) -> dict[str, float]:
