@@ -17,7 +17,7 @@ from rich.table import Table
 
 from fastconcept.environment import environment
 
-MODULES = ("solve", "ranks", "resize", "files", "explain", "memory", "builtin", "serve.load")
+MODULES = ("solve", "ranks", "resize", "files", "explain", "memory", "builtin", "modes", "stream", "int8", "serve.load")
 
 
 @dataclass(frozen=True)
