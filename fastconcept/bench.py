@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from .engine import Engine
 from .errors import InputError
+from .saliency.layout import Layout
 
 Progress = Callable[[int, int], None]
 PERCENTILES = (50, 90, 99)
+FAST_WINDOWS: dict[str, Any] = {"mode": "windows", "sizes": 128, "stride": 32, "border": "clip"}  # as of Engine.stream
 
 
 def synthetic_jpeg(height: int, width: int, seed: int = 0) -> bytes:
@@ -69,8 +71,18 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return (time.perf_counter() - began) * 1e3, result
 
 
-def _explain_stages(engine: Engine, image: bytes, concepts: Sequence[str]) -> dict[str, float]:
-    return engine.explain(image, concepts).timings_ms
+def _explain_stages(engine: Engine, image: bytes, concepts: Sequence[str], options: dict[str, Any]) -> dict[str, float]:
+    return engine.explain(image, concepts, **options).timings_ms
+
+
+def _explanations(modes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What is measured for some modes: the name of a row, and its options of ``Engine.explain``."""
+    rows: dict[str, dict[str, Any]] = {}
+    for mode in modes:
+        rows["explain" if mode == "crops" else f"explain, {mode}"] = {"mode": mode}
+        if mode == "windows":
+            rows["explain, windows, fast"] = FAST_WINDOWS
+    return rows
 
 
 def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float) -> dict[str, float]:
@@ -122,6 +134,7 @@ def measure(
     images: dict[str, bytes],
     concepts: Sequence[str],
     *,
+    modes: Sequence[str] | None = None,
     repeats: int = 10,
     batch_sizes: Sequence[int] = (1, 4, 16, 64),
     l1_penalty: float = 0.25,
@@ -136,6 +149,9 @@ def measure(
         Contents of image files.
     concepts : sequence of str
         Concepts for explain.
+    modes : sequence of str, optional
+        Modes of evidence to explain with; by default all that the model has. Windows are measured twice, with their
+        defaults and with the fast choice that streams use.
     repeats : int
         Number of timed calls per image and method, after a first one that is reported separately.
     batch_sizes : sequence of int
@@ -158,7 +174,10 @@ def measure(
     """
     if not images or repeats < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise InputError("a benchmark needs an image, and repeats and batch sizes of at least 1")
-    total, done = len(images) * 2 * repeats + len(batch_sizes), 0
+    explanations = _explanations(engine.parts.modes if modes is None else modes)
+    for options in explanations.values():
+        Layout(**options)  # a mode that does not exist costs nothing but the error
+    total, done = len(images) * (len(explanations) + 1) * repeats + len(batch_sizes), 0
 
     def step() -> None:
         nonlocal done
@@ -170,7 +189,10 @@ def measure(
     latency: dict[str, Any] = {}
     for name, content in images.items():
         latency[name] = {
-            "explain": _latency(partial(_explain_stages, engine, content, concepts), repeats, step),
+            **{
+                row: _latency(partial(_explain_stages, engine, content, concepts, options), repeats, step)
+                for row, options in explanations.items()
+            },
             "decompose": _latency(partial(_decompose_stages, engine, content, l1_penalty), repeats, step),
         }
     throughput = _throughput(engine, batch_sizes, min(repeats, 5), step)

@@ -28,6 +28,10 @@ def command(
     ] = None,
     synthetic: Annotated[list[str] | None, typer.Option(metavar="WxH", help="Sizes of synthetic images.")] = None,
     concepts: ConceptsOption = ["animal.n.01"],
+    modes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Modes of evidence, with commas; by default all that the model has."),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per image and method.")] = 10,
     batch_sizes: Annotated[list[str], typer.Option(help="Batch sizes for the throughput, with commas.")] = [
         "1,4,16,64"
@@ -47,6 +51,7 @@ def command(
             engine,
             contents,
             concepts,
+            modes=split(modes, str, "--modes") if modes else None,
             repeats=repeats,
             batch_sizes=split(batch_sizes, int, "--batch-sizes"),
             l1_penalty=l1_penalty,

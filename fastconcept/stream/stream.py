@@ -25,7 +25,7 @@ from .kept import KeptEvidence
 from .result import StreamedFrame, StreamStatistics
 from .smoothing import Smoother
 
-_HOPELESS = 3  # frames that were stale before any was shown: the next would be, too
+_HOPELESS = 3  # frames that took too long before any was shown: the next would, too
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ class Stream(Iterator[StreamedFrame]):
     ) -> None:
         self._parts, self._targets, self._reading = parts, targets, reading
         self._pace, self._penalty = pace, l1_penalty
+        layout = replace(layout, mode=parts.resolve_mode(layout.mode))
         with parts.place:  # everything is opened before the first frame is, and before the clock runs
             tower, self._bank = parts.image_tower(layout.mode), parts.prepared_bank
             if l1_penalty is not None:
@@ -107,6 +108,7 @@ class Stream(Iterator[StreamedFrame]):
         self._words: Decomposition | None = None
         self._whole: Any = None  # the row that they are of
         self._codes: SparseCodes | None = None
+        self._slow = 0  # frames that took too long
         self._slowest = 0.0  # seconds of the slowest of the latest results that were encoded
         self._began: tuple[float, float] | None = None
         self.statistics = StreamStatistics()
@@ -150,6 +152,9 @@ class Stream(Iterator[StreamedFrame]):
         """The result of a frame, or None if its evidence is too old by the time it is there."""
         taken, bound = time.perf_counter(), self._pace.max_age_ms / 1e3
         arrived = frame.arrived if self._live else taken
+        if taken - arrived > bound:  # after a moment in which the machine stood still
+            self.statistics.stale += 1
+            return None
         # By the clock on the wall, kept evidence grows older while a frame is worked on.
         now, oldest = (arrived, arrived + self._slowest - bound) if self._live else (frame.time, frame.time - bound)
         timings = Timings()
@@ -165,7 +170,7 @@ class Stream(Iterator[StreamedFrame]):
             self._slowest = max(finished - arrived, 0.8 * self._slowest)
         age = finished - step.made if self._live else frame.time - step.made
         if age > bound:
-            self._note_stale(finished - arrived)
+            self._note_slow(finished - taken)
             return None
         return self._show(frame, picture, explanation, step.encoded, finished - arrived, age)
 
@@ -198,11 +203,12 @@ class Stream(Iterator[StreamedFrame]):
         )
         return replace(self._explanation, concepts=concepts, timings_ms=timings)
 
-    def _note_stale(self, latency: float) -> None:
+    def _note_slow(self, spent: float) -> None:
         self.statistics.stale += 1
-        if not self.statistics.shown and self.statistics.stale >= _HOPELESS:
+        self._slow += 1
+        if not self.statistics.shown and self._slow >= _HOPELESS:
             raise InputError(
-                f"maps take {latency * 1e3:.0f} ms here, longer than max_age_ms={self._pace.max_age_ms:g} allows; "
+                f"maps take {spent * 1e3:.0f} ms here, longer than max_age_ms={self._pace.max_age_ms:g} allows; "
                 'use mode="windows", a smaller short_side, larger sizes or strides, or a larger max_age_ms'
             )
 

@@ -133,12 +133,23 @@ def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
     stages = report["latency"]["64x48"]["explain"]["stages_ms"]
     assert stages["total"]["p50"] == pytest.approx(sum(stages[s]["p50"] for s in stages if s != "total"), rel=1e-3)
     assert report["throughput"]["encode"]["1"] > 0 and report["peak_memory_mib"] > 0 and "environment" in report
+    assert set(report["latency"]["64x48"]) == {"explain", "decompose"}  # a transformer has no windows
     (tmp_path / "earlier.json").write_text(json.dumps(report))
     rows = ask(*arguments, "--earlier", tmp_path / "earlier.json")["comparison"]
     assert {"image", "method", "stage", "before_ms", "now_ms", "ratio"} == set(rows[0])
     assert ask("bench", "--synthetic", "huge", code=2)["error"]["type"] == "InputError"
     (tmp_path / "other.json").write_text("[]")
     assert ask("bench", "--earlier", tmp_path / "other.json", code=2)["error"]["type"] == "InputError"
+
+
+def test_bench_measures_every_mode(ask: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTCONCEPT_BUNDLE")
+    quick = ("bench", "--synthetic", "64x48", "--repeats", 1, "--batch-sizes", 1)
+    latency = ask(*quick, "--modes", "windows")["latency"]["64x48"]
+    assert list(latency) == ["explain, windows", "explain, windows, fast", "decompose"]
+    stages = {"decode", "preprocess", "encode", "pool", "ranks", "maps", "total"}
+    assert set(latency["explain, windows, fast"]["stages_ms"]) == stages
+    assert "mode must be one of" in ask(*quick, "--modes", "window", code=2)["error"]["message"]
 
 
 @pytest.mark.parametrize(

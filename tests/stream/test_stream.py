@@ -284,6 +284,19 @@ def test_a_map_that_is_too_old_is_not_shown(engine: fc.Engine, colours: Colours)
     assert next(stream, None) is None
 
 
+def test_after_a_standstill_frames_that_came_too_late_cost_nothing(engine: fc.Engine, colours: Colours) -> None:
+    class Late(Steps):
+        def frames(self) -> Iterator[Frame]:
+            for index in range(4):
+                late = 60.0 if 1 <= index <= 2 else 0.0
+                yield Frame(index, float(index), time.perf_counter() - late, lambda index=index: picture(index))  # type: ignore[misc]
+
+    stream = engine.stream([picture()], COLOURS, **{**CROPS, "border": "inside"}, score_age_ms=0.0, max_age_ms=30_000.0)
+    stream._feeder, stream._live = Feeder(Late(), 1), True
+    assert [frame.index for frame in stream] == [0, 3] and stream.statistics.stale == 2
+    assert colours.pictures == 2 * (len(stream._kept._evidence) + 1)  # type: ignore[arg-type]
+
+
 def test_a_bound_that_cannot_be_kept_is_an_error(engine: fc.Engine, colours: Colours) -> None:
     colours.delay = 0.02
 
