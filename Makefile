@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
 CORE := $(wildcard csrc/*/* tests/cuda/host/*.h)
 
-.PHONY: demo test lint unit bench clean soak test-aarch64 test-asan test-triton fuzz fuzz-asan wheel
+.PHONY: demo test lint unit bench clean soak test-aarch64 test-ray test-asan test-triton fuzz fuzz-asan wheel
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -20,6 +20,11 @@ lint: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Jobs on a cluster of this machine. Ray is large, so that `make test` skips these tests where it is not installed.
+test-ray: $(VENV)/.dev
+	$(BIN)/pip install -q -e ".[dev,ray]"
+	$(BIN)/python -m pytest tests/jobs/test_cluster.py
 
 test-asan: $(VENV)/.dev
 	PYTHON=$(BIN)/python tests/asan.sh

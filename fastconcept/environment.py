@@ -22,6 +22,9 @@ PACKAGES = (
     "tokenizers",
     "cupy-cuda13x",
     "tensorrt",
+    "pyarrow",
+    "fsspec",
+    "ray",
     "torch",
     "open_clip_torch",
 )
@@ -46,7 +49,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": versions(),
         "cpu": _cpu_name(),
         "instruction_sets": kernels.cpu_features(),
         "cpu_quota": cgroup_cpu_quota(),
@@ -55,6 +58,11 @@ def environment() -> dict[str, Any]:
         "cuda_kernels": kernels.missing_reason("cuda") or "available",
         "providers": _providers(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results may depend on, where they are installed."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import FastconceptError
 from ..files import signals_raise
 from . import (
+    batch,
     bench,
     concepts,
     decompose,
@@ -47,6 +48,7 @@ app.command("report")(report.command)
 app.command("explore")(explore.command)
 app.command("serve")(serve.command)
 app.command("export")(export.command)
+app.add_typer(batch.app, name="batch")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("bench")(bench.command)
 app.command("info")(info.command)

@@ -11,7 +11,7 @@ from rich.table import Table
 from ..protocol.documents import about_images
 from ..saliency.survey import SeenConcepts
 from . import output
-from .options import ImagesArgument, SharedEngine, SharedLayout, split
+from .options import BelowOption, ImagesArgument, SharedEngine, SharedLayout, TopOption, split
 from .verb import Answer, verb
 
 
@@ -20,8 +20,8 @@ def command(
     engine: SharedEngine,
     layout: SharedLayout,
     images: ImagesArgument,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="Number of concepts per image.")] = 10,
-    below: Annotated[str | None, typer.Option(help="Only concepts below this one, for instance animal.n.01.")] = None,
+    top: TopOption = 10,
+    below: BelowOption = None,
     place: Annotated[
         str | None, typer.Option(metavar="X,Y", help="Only what is seen at this point of the image, in pixels.")
     ] = None,

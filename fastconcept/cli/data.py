@@ -11,8 +11,17 @@ import typer
 
 from ..datasets import dataset as datasets
 from ..errors import InputError
+from .options import split
 
 _data = partial(typer.Option, rich_help_panel="Data")
+
+
+WhereOption = Annotated[
+    list[str] | None, _data(metavar="KEY=PATTERN", help="Use only items that match; may be repeated.")
+]
+ColumnsOption = Annotated[
+    list[str] | None, _data(metavar="NAMES", help="Columns of the data that are kept, with commas; by default all.")
+]
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,8 @@ class Source:
     ]
     images: Annotated[Path | None, _data(help="Directory with the images of an annotation file.")] = None
     labels: Annotated[Path | None, _data(help="JSON file that maps labels to concepts.")] = None
-    where: Annotated[
-        list[str] | None, _data(metavar="KEY=PATTERN", help="Use only items that match; may be repeated.")
-    ] = None
+    where: WhereOption = None
+    columns: ColumnsOption = None
     sample: Annotated[
         int | None, _data(help="Use at most N items, drawn at random; -N uses all items but those that N would draw.")
     ] = None
@@ -39,14 +47,28 @@ class Source:
 
     def open(self, masks: Path | None = None, with_objects: bool = False) -> datasets.Dataset:
         """Read the dataset and keep the items that are asked for."""
-        dataset = datasets.open_dataset(self.data, images=self.images, masks=masks, strict=self.strict)
+        columns = split(self.columns, str, "--columns") if self.columns is not None else None
+        dataset = datasets.open_dataset(
+            self.data, images=self.images, masks=masks, columns=columns, strict=self.strict
+        )
         if self.where:
-            dataset = dataset.where(**dict(map(_key_and_pattern, self.where)))
+            dataset = dataset.where(**patterns(self.where))
         if self.labels is not None:
             dataset = dataset.relabelled(datasets.read_label_names(self.labels))
         if with_objects:
             dataset = dataset.with_objects()
         return dataset if self.sample is None else dataset.sample(self.sample, self.seed)
+
+
+def patterns(where: list[str] | None) -> dict[str, str]:
+    """What ``--where`` says: columns and their shell patterns.
+
+    Raises
+    ------
+    InputError
+        If one of them has no ``=``.
+    """
+    return dict(map(_key_and_pattern, where or ()))
 
 
 def _key_and_pattern(text: str) -> tuple[str, str]:

@@ -30,6 +30,8 @@ ConceptsOption = Annotated[
     list[str],
     typer.Option("--concepts", "-c", metavar="CONCEPT", help="Synset, wnid, word or phrase; may be repeated."),
 ]
+TopOption = Annotated[int, typer.Option(min=1, max=1000, help="Number of concepts per image.")]
+BelowOption = Annotated[str | None, typer.Option(help="Only concepts below this one, for instance animal.n.01.")]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)]
 
 
@@ -53,7 +55,7 @@ def split(values: list[str], kind: Callable[[str], Value], option: str) -> list[
         raise InputError(f"{option} takes numbers, with commas or repeated; got {','.join(values)!r}") from None
 
 
-def open_engine(
+def model_options(
     bundle: Annotated[
         str | None, _model("--bundle", "-b", help="Directory, name of an installed bundle, or hf-hub:owner/name.")
     ] = None,
@@ -72,19 +74,24 @@ def open_engine(
     decode: Annotated[
         str, _model(help="How images are decoded for the encoder: exact, or fast (large JPEGs at a reduced size).")
     ] = "exact",
-) -> Engine:
+) -> dict[str, Any]:
+    """Keywords of ``load``."""
+    return {
+        "bundle": bundle,
+        "device": device,
+        "providers": split(providers, str, "--providers") if providers else None,
+        "encoder": encoder,
+        "bank": bank,
+        "dictionary": dictionary,
+        "num_threads": num_threads,
+        "max_pixels": max_pixels,
+        "decode": decode,
+    }
+
+
+def open_engine(options: Annotated[dict[str, Any], Shared(model_options)]) -> Engine:
     """The engine that the options describe; its files are read when first needed."""
-    return load(
-        bundle,
-        device=device,
-        providers=split(providers, str, "--providers") if providers else None,
-        encoder=encoder,
-        bank=bank,
-        dictionary=dictionary,
-        num_threads=num_threads,
-        max_pixels=max_pixels,
-        decode=decode,
-    )
+    return load(**options)
 
 
 def layout_options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .items import BadRow, BadRows, Item
+from .job_shards import StoredWords, job_folder, read_job
 from .layouts import read_layout
 from .masks import Mask
 from .texts import read_json
@@ -35,6 +36,10 @@ class Dataset:
         Memory-mapped where the file allows it.
     strict : bool
         A bad row is an error, here and in every task that reads the images.
+    words : StoredWords or None
+        Decompositions where the dataset is a job that has computed them.
+    model : str or None
+        The sha256 of the manifest of the bundle that has made the embeddings and words, where that is known.
     """
 
     name: str
@@ -43,6 +48,8 @@ class Dataset:
     bad: tuple[BadRow, ...] = ()
     embeddings: npt.NDArray[np.floating] | None = None
     strict: bool = False
+    words: StoredWords | None = None
+    model: str | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -134,6 +141,7 @@ def open_dataset(
     *,
     images: str | os.PathLike[str] | None = None,
     masks: str | os.PathLike[str] | None = None,
+    columns: Sequence[str] | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Read a dataset of any known layout.
@@ -143,11 +151,14 @@ def open_dataset(
     path : path
         A directory of class directories (ImageFolder); CUB-200-2011 (``images.txt``, ``bounding_boxes.txt``); a
         directory with ``annotations.json``, or such a file: COCO, or a list of records; a ``.csv`` of
-        ``path,label[,x0,y0,x1,y1]``; or embeddings: ``.npy``, ``.npz``, ``.parquet``.
+        ``path,label[,x0,y0,x1,y1]``; embeddings: ``.npy``, ``.npz``, ``.parquet``; or the folder of a job
+        (``fastconcept batch``).
     images : path, optional
         Directory of the images of an annotation file; by default its own.
     masks : path, optional
         Directory of masks (PNG) that mirrors the images: ``cat/1.png`` for ``cat/1.jpg``.
+    columns : sequence of str, optional
+        Attributes to keep; by default all.
     strict : bool
         Whether the first bad row is an error, now and when the images are read.
 
@@ -165,6 +176,8 @@ def open_dataset(
         raise InputError(f"no dataset at {source}; give a directory, a .json, a .csv or a file of embeddings")
     if masks is not None and not Path(masks).is_dir():
         raise InputError(f"no directory of masks at {masks}")
+    if (folder := job_folder(source)) is not None:
+        return _of_job(folder, columns, strict)
     layout, rows, embeddings = read_layout(source, None if images is None else Path(images))
     items, bad = [], BadRows(strict=strict)
     for row in rows:
@@ -175,10 +188,28 @@ def open_dataset(
     if not items:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in bad.rows[:3])
         raise InputError(f"{source} has no usable row as {layout}{': ' + reasons if reasons else ''}")
+    if columns is not None:
+        items = _with_attributes(items, columns, source)
     dataset = Dataset(source.name, layout, tuple(items), tuple(bad.rows), embeddings, strict)
     if masks is not None:
         return dataset.with_masks(Path(masks))
     return dataset.with_masks(source / "segmentations") if layout == "cub" else dataset
+
+
+def _of_job(folder: Path, columns: Sequence[str] | None, strict: bool) -> Dataset:
+    rows = read_job(folder, columns)
+    if not rows.items:
+        raise InputError(f"the job in {folder} has no row")
+    bad = tuple(BadRows(rows.bad, strict).rows)
+    name, layout = folder.resolve().name, f"batch {rows.task}"
+    return Dataset(name, layout, tuple(rows.items), bad, rows.embeddings, strict, rows.words, rows.model)
+
+
+def _with_attributes(items: Sequence[Item], columns: Sequence[str], source: Path) -> list[Item]:
+    known = {"label", *(key for item in items for key in item.attributes)}
+    if unknown := [name for name in columns if name not in known]:
+        raise InputError(f"{source} has no column {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    return [replace(item, attributes={k: v for k, v in item.attributes.items() if k in columns}) for item in items]
 
 
 def read_label_names(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle import MANIFEST, sha256_of
 from ..engine import Engine
 from ..errors import InputError
 from .dataset import Dataset
@@ -60,14 +61,33 @@ def embed(
     Raises
     ------
     InputError
-        If the dataset's own rows are not as wide as the model's, or the dataset is strict and an item is bad.
+        If the dataset's own rows are not as wide as the model's or are known to be of another model, or the dataset is
+        strict and an item is bad.
     """
+    check_model(engine, dataset)
+    if dataset.embeddings is None and dataset.words is not None:
+        raise InputError(f"{dataset.name} has words, but no embeddings; run the job with --embeddings")
     done = 0
     for batch in _encoded(engine, dataset) if dataset.embeddings is None else _own_rows(engine, dataset, batch_size):
         BadRows(batch.bad, dataset.strict)  # an error if the dataset is strict
         yield batch
         done += len(batch.items) + len(batch.bad)
         progress(done, len(dataset))
+
+
+def check_model(engine: Engine, dataset: Dataset) -> None:
+    """Refuse what another model has computed.
+
+    Raises
+    ------
+    InputError
+        If the dataset says which bundle has made its embeddings or words, and the engine's is another.
+    """
+    if dataset.model is None or not engine.parts.from_bundle:
+        return
+    if sha256_of(engine.bundle.path / MANIFEST) != dataset.model:
+        message = f"{dataset.name} was made with another bundle than {engine.bundle.path}"
+        raise InputError(f"{message}; choose the right one with --bundle")
 
 
 def embed_all(engine: Engine, dataset: Dataset, progress: Progress = silent) -> Embedded:

@@ -65,14 +65,27 @@ def _numpy(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise InputError(f"{path} cannot be read as {path.suffix[1:]} without pickles: {error}") from None
 
 
-def _parquet(path: Path) -> dict[str, npt.NDArray[Any]]:
+def pyarrow_parquet() -> Any:
+    """The module ``pyarrow.parquet``.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
     try:
         from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise MissingDependencyError("pyarrow", "evaluate") from None
+    return parquet
+
+
+def _parquet(path: Path) -> dict[str, npt.NDArray[Any]]:
+    parquet = pyarrow_parquet()
     try:
-        table = parquet.read_table(path)
-        others = [name for name in table.column_names if name != "embedding"]
+        plain = [field.name for field in parquet.read_schema(path) if not field.type.num_fields]
+        others = [name for name in plain if name != "embedding"]
+        table = parquet.read_table(path, columns=[*others, "embedding"])
         columns = {name: np.asarray(list(map(str, table.column(name).to_pylist()))) for name in others}
         if "embedding" in table.column_names:
             rows = table.column("embedding").to_pylist()

@@ -36,7 +36,7 @@ def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list
     images: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = _files_below(path, recursive)
+            files = files_below(path, recursive)
             images += sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         else:
             images.append(path)
@@ -45,8 +45,27 @@ def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list
     return images
 
 
-def _files_below(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Files of a directory, without what systems leave behind; linked directories are followed, but not in circles."""
+def is_left_behind(name: str) -> bool:
+    """Whether a file or directory is hidden, or one that archives and file servers leave behind.
+
+    Examples
+    --------
+    >>> is_left_behind("._1.jpg"), is_left_behind("__MACOSX"), is_left_behind("1.jpg")
+    (True, True, False)
+    """
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
+def files_below(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Files of a directory, one directory in memory at a time, in the order of their names.
+
+    What systems leave behind is left out; linked directories are followed, but not in circles.
+
+    Raises
+    ------
+    InputError
+        If a directory cannot be listed.
+    """
     pending = [(folder, frozenset[str]())]
     while pending:
         place, above = pending.pop()
@@ -54,16 +73,18 @@ def _files_below(folder: Path, recursive: bool) -> Iterator[Path]:
         if real in above:
             continue
         try:
-            entries = list(os.scandir(place))
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except OSError as error:
             raise InputError(f"{place} cannot be listed: {error.strerror}") from None
+        folders = []
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in _LEFT_BEHIND:
+            if is_left_behind(entry.name):
                 continue
             if not entry.is_dir():
                 yield place / entry.name
             elif recursive:
-                pending.append((place / entry.name, above | {real}))
+                folders.append((place / entry.name, above | {real}))
+        pending += reversed(folders)
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:

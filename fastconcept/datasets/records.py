@@ -15,6 +15,8 @@ from .masks import Mask
 
 _KEYS = {"file", "path", "label", "synset", "boxes", "box_labels", "box_synsets", "captions", "mask"}
 
+WITHOUT_HEADER = ("path", "label", "x0", "y0", "x1", "y1")  # columns of a table that does not name them
+
 _COLUMNS = {"file": "path", "filename": "path", "file_name": "path", "image": "path", "image_path": "path"}
 _COLUMNS |= {"class": "label", "synset": "label"}
 _BOXES = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
@@ -80,8 +82,8 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
             rows = [row for row in csv.reader(stream) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from None
-    header, first = ["path", "label", "x0", "y0", "x1", "y1"], 0
-    names = _columns(rows[0]) if rows else []
+    header, first = list(WITHOUT_HEADER), 0
+    names = column_names(rows[0]) if rows else []
     if "path" in names:
         header, first = names, 1
         if repeated := {name for name in names if names.count(name) > 1}:
@@ -98,8 +100,14 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
     yield from items.values()
 
 
-def _columns(row: list[str]) -> list[str]:
-    """The columns of a header by the names that we use."""
+def column_names(row: Sequence[str]) -> list[str]:
+    """The columns of a header by the names that we use; without ``path`` among them, it is no header.
+
+    Examples
+    --------
+    >>> column_names(["File_Name", " class ", "xmin", "ymin", "xmax", "ymax", "year"])
+    ['path', 'label', 'x0', 'y0', 'x1', 'y1', 'year']
+    """
     names = [cell.strip().lower() for cell in row]
     names = [name if _COLUMNS.get(name, name) in names else _COLUMNS.get(name, name) for name in names]
     ours = ("x0", "y0", "x1", "y1"), ("x0", "y0", "box width", "box height")

@@ -174,7 +174,7 @@ def edit(
     if not words:
         raise InputError("name at least one word to remove or scale")
     chosen = np.array(sorted({engine.dictionary.index(word) for word in words}), np.int64)
-    weights = decompose_dataset(engine, dataset, l1_penalty=l1_penalty, l0=l0, progress=progress)
+    weights = decompose_dataset(engine, dataset, l1_penalty=l1_penalty, l0=l0, dense=True, progress=progress)
     labels = [np.array([str(v) for v in group_values(weights.items, key)]) for key in (target, nuisance)]
     others = _frequent_words(weights, chosen, seed)
     nothing = np.zeros(0, np.int64)

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset
-from ..datasets.embed import Progress, embed, silent
+from ..datasets.embed import Progress, check_model, embed, silent
 from ..datasets.items import BadRow, Item
 from ..engine import Engine
 from ..errors import ConceptError, InputError
-from ..kernels.csr import SparseCodes
+from ..kernels.csr import Lists, SparseCodes
 
 FloatArray = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ class Weights:
     indptr, indices, values
         Item i has the words ``indices[indptr[i]:indptr[i + 1]]`` with those ``values`` > 0.
     embeddings : (n, d) float32
-        The dense embeddings that were decomposed.
+        The dense embeddings that were decomposed; d is 0 where a job has not kept them.
     cosine : (n,) float64
         Between reconstruction and embedding.
     bad : list of BadRow
@@ -68,9 +68,10 @@ def decompose_dataset(
     *,
     l1_penalty: float | None = None,
     l0: int | None = None,
+    dense: bool = False,
     progress: Progress = silent,
 ) -> Weights:
-    """Decompose every item, one batch of images in memory at a time.
+    """Decompose every item, one batch of images in memory at a time; or take what a job has computed before.
 
     Parameters
     ----------
@@ -78,12 +79,17 @@ def decompose_dataset(
         See :func:`fastconcept.datasets.embed.embed`.
     l1_penalty, l0
         As for :meth:`fastconcept.engine.Engine.decompose`.
+    dense : bool
+        Whether the embeddings are needed; a job may have words alone.
 
     Raises
     ------
     InputError
-        If no item can be read.
+        If no item can be read, or a job has words of another penalty and no embeddings.
     """
+    stored = _stored(engine, dataset, l1_penalty, l0)
+    if stored is not None and not (dense and dataset.embeddings is None):
+        return stored
     items: list[Item] = []
     parts = []
     bad = dataset.bad_rows()
@@ -103,6 +109,31 @@ def decompose_dataset(
         np.concatenate([cosine for _, _, cosine in parts]),
         bad.rows,
     )
+
+
+def _stored(engine: Engine, dataset: Dataset, l1_penalty: float | None, l0: int | None) -> Weights | None:
+    """The words of a job, unless others are asked for."""
+    stored = dataset.words
+    if stored is None:
+        return None
+    check_model(engine, dataset)
+    if (l1_penalty, l0) not in ((None, None), (stored.options["l1_penalty"], stored.options["l0"])):
+        if dataset.embeddings is not None:
+            return None
+        raise InputError(
+            f"{dataset.name} has words for {stored.options}, and no embeddings to make others from; "
+            "leave the penalty out, or run the job with --embeddings"
+        )
+    items = list(dataset.items)
+    rows = Lists(stored.indptr, np.arange(len(stored.indices))).select([item.row for item in items])
+    vocabulary = np.array(engine.dictionary.rows_of(stored.words), np.int32)
+    words, values = vocabulary[stored.indices[rows.indices]], stored.values[rows.indices]
+    order = np.lexsort((words, rows.owners))  # ascending rows of the dictionary, as the solver gives them
+    chosen = [item.row for item in items]
+    none = np.empty((len(items), 0), np.float32)
+    embeddings = none if dataset.embeddings is None else dataset.embeddings[chosen].astype(np.float32)
+    cosine = stored.cosine[chosen]
+    return Weights(items, rows.indptr, words[order], values[order], embeddings, cosine, dataset.bad_rows().rows)
 
 
 def group_values(items: Sequence[Item], key: str) -> list[str | None]:

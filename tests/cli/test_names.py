@@ -32,12 +32,15 @@ from fastconcept.evaluate import (
 from fastconcept.export import Contents, export_open_clip
 from fastconcept.export.tensorrt.build import build_plan
 from fastconcept.export.triton import export_triton
+from fastconcept.jobs.batch import batch
+from fastconcept.jobs.cluster import Cluster
+from fastconcept.jobs.tasks import Concepts, Decompose, Embed, Explain
 from fastconcept.saliency.layout import Layout
 from fastconcept.saliency.reading import Reading
 from fastconcept.serve.limits import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = {"data", "images", "masks", "labels", "where", "sample", "strict", "seed"}  # Dataset's methods
+DATA = {"data", "images", "masks", "columns", "labels", "where", "sample", "strict", "seed"}  # Dataset's methods
 ANSWER = {"output", "json", "help"}
 SWEEP = {"sweep", "sweep_scores", "sweep_aggregates", "sweep_borders", "sweep_short_sides", "sweep_parts"}
 
@@ -54,6 +57,10 @@ VERBS: dict[str, tuple[list[Callable[..., Any]], set[str]]] = {
     "explore": ([load, Layout], {"images", "port", "browser", "limit", "study", "answers"}),
     "serve": ([load, Limits], {"host", "port", "hosts", "api_keys", "cors_origins"}),
     "export": ([Contents, export_open_clip, build_plan, export_triton], {"tensorrt", "triton"}),
+    "batch decompose": ([load, batch, Cluster, Decompose], {"ray"}),
+    "batch explain": ([load, batch, Cluster, Explain, Layout, Reading], {"ray"}),
+    "batch concepts": ([load, batch, Cluster, Concepts, Layout], {"ray"}),
+    "batch embed": ([load, batch, Cluster, Embed], {"ray"}),
     "evaluate localize": ([load, localize.localize, Layout, Reading], DATA | SWEEP),
     "evaluate modes": ([load, modes.modes, Layout, Reading], DATA),
     "evaluate concepts": ([load, concepts.concepts], DATA),
@@ -111,7 +118,7 @@ def test_documented_commands_exist() -> None:
     assert len(lines) > 20
     for line in lines:
         words = line.split()
-        verb = " ".join(words[1:3]) if words[1] == "evaluate" else words[1]
+        verb = " ".join(words[1:3]) if words[1] in ("batch", "evaluate") else words[1]
         known = {name for parameter in COMMANDS[verb].params for name in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known, line
 
@@ -136,6 +143,8 @@ def test_every_keyword_is_an_option(verb: str) -> None:
         missing -= {"reading", "layout", "fit"}  # several options each; the protocol decides on the fit
     if verb == "evaluate modes":
         missing -= {"reading", "layout"}
+    if verb.startswith("batch"):
+        missing -= {"task", "out", "cluster", "address", "layout", "reading"}  # -o, --ray, and several options each
     assert not missing
 
 

@@ -1,0 +1,1 @@
+"""Bulk jobs: a method of the engine over any number of images, into parquet shards; see docs/batch.md."""
