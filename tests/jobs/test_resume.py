@@ -44,7 +44,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     assert left_behind(out) == []
 
 
-# The verb, in a process that kills itself when it has written so many shards: before the next one, or after it, appears.
+# The verb, in a process that kills itself at a shard: just before it appears, or just after.
 _FRAGILE = """
 import os, signal, sys
 from fastconcept.cli import main
