@@ -27,7 +27,7 @@ from .load import photographs
 from .process import ServerProcess, requests_of
 
 HUGE = 3 << 20  # bytes; the servers take 2 MiB
-OPTIONS = ("--max-body", "2", "--max-store", "64", "--request-timeout", "60")
+OPTIONS = ("--max-body", "2", "--max-store", "64", "--request-timeout", "600")
 BUSY = {429, 503}  # may be the answer to any request
 CANCELLED, REFUSED = -1, -2
 
