@@ -26,6 +26,7 @@ def bind(host: str, port: int) -> socket.socket:
     InputError
         If the address cannot be bound.
     """
+    bound: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)  # closed with the server
@@ -33,6 +34,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound.bind(address)
         bound.listen(_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
+        if bound is not None:
+            bound.close()
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen at {host} port {port}: {reason}; try --port 0 for a free one") from None
     return bound
