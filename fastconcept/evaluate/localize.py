@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from ..pages.document import Report
 from ..pages.plots import bars
 from ..pages.tables import Table
 from ..saliency.evidence import Evidence
-from ..saliency.layout import Layout
+from ..saliency.layout import Layout, layout_for
 from ..saliency.reading import Reader, Reading
 from ..saliency.targets import Target, unrelated
 from . import boxes
@@ -159,6 +160,7 @@ def localize(
     repeats: int = 2000,
     wsol_steps: int = 256,
     cache: str | None = None,
+    modes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> LocalizeResult:
     """Localise every labelled object by the map of its concept, and by baselines and null controls.
@@ -190,6 +192,9 @@ def localize(
         Number of thresholds of the ``wsol`` convention: 256 or a divisor of it.
     cache : path, optional
         Directory in which patch embeddings are kept.
+    modes : sequence of str
+        Further modes of evidence, which stand in the same table with their null controls: ``"windows"`` and
+        ``"windows, shuffled definitions"``. The layout's own mode is the ``map``.
     progress : callable
         Called with (images done, images).
 
@@ -216,7 +221,8 @@ def localize(
         raise InputError(f"part must be one of {', '.join(boxes.PARTS)}; got {part!r}")
     layout = replace(layout, fit="crop" if protocol == "convis" else "full")
     store = EvidenceStore(engine, layout, cache)
-    mapper = _Mapper(store, reading, nulls, seed)
+    others = {mode: EvidenceStore(engine, layout_for(layout, mode), cache) for mode in modes}
+    mapper = _Mapper(store, reading, nulls, seed, others)
     collected: dict[str, list[Entry]] = {}
     cases: list[tuple[str, str]] = []
     bad = dataset.bad_rows()
@@ -243,15 +249,23 @@ def localize(
 class _Mapper:
     """Makes the maps of every method; holds the engines and stores that are the same for every image."""
 
-    def __init__(self, store: EvidenceStore, reading: Reading, nulls: Sequence[str], seed: int) -> None:
-        self._engine, self._reading, self._store = store.engine, reading, store
+    def __init__(
+        self,
+        store: EvidenceStore,
+        reading: Reading,
+        nulls: Sequence[str],
+        seed: int,
+        others: Mapping[str, EvidenceStore] = MappingProxyType({}),
+    ) -> None:
+        self._engine, self._reading, self._store, self._others = store.engine, reading, store, others
         self._random = np.random.default_rng(seed)
         self._null_banks = {}
-        self._null_store: EvidenceStore | None = None
+        self._null_stores: dict[str, EvidenceStore] = {}  # by mode; "" is the layout's own
         for control in nulls:
             null = apply_control(store.engine, control, seed)
             if control == "random-encoder":
-                self._null_store = EvidenceStore(null, store.layout)
+                layouts = {"": store.layout, **{mode: other.layout for mode, other in others.items()}}
+                self._null_stores = {mode: EvidenceStore(null, one) for mode, one in layouts.items()}
             else:
                 self._null_banks[control_name(control)] = null.prepared_bank
 
@@ -265,13 +279,26 @@ class _Mapper:
         count, real = len(targets), self._engine.prepared_bank
         both = self._read(evidence, targets + others, real)
         maps: dict[str, npt.NDArray[np.floating]] = {OURS: both[:count], OTHER: both[count:]}
-        for name, prepared in self._null_banks.items():
-            maps[name] = self._read(evidence, targets, prepared)
-        if self._null_store is not None:
-            maps[control_name("random-encoder")] = self._read(self._null_store.evidence(image), targets, real)
+        maps |= self._nulls("", evidence, image, targets)
+        for mode, store in self._others.items():
+            other = store.evidence(image)
+            maps[mode] = self._read(other, targets, real)
+            maps |= {f"{mode}, {name}": cells for name, cells in self._nulls(mode, other, image, targets).items()}
         maps[CENTRE] = np.repeat(centre_map(64)[None], count, axis=0)
         maps[FULL] = np.ones((count, 64, 64), np.float32)
         return evidence.region, maps
+
+    def _nulls(
+        self, mode: str, evidence: Evidence, image: npt.NDArray[np.uint8], targets: Sequence[Target]
+    ) -> dict[str, npt.NDArray[np.floating]]:
+        """Maps of one mode under every null control."""
+        maps: dict[str, npt.NDArray[np.floating]] = {}
+        for name, prepared in self._null_banks.items():
+            maps[name] = self._read(evidence, targets, prepared)
+        if mode in self._null_stores:
+            random = self._null_stores[mode].evidence(image)
+            maps[control_name("random-encoder")] = self._read(random, targets, self._engine.prepared_bank)
+        return maps
 
     def _read(self, evidence: Evidence, targets: Sequence[Target], bank: PreparedBank) -> npt.NDArray[np.float32]:
         with self._engine.place:

@@ -7,6 +7,7 @@ can score too. There are three; :func:`apply_control` says what each takes away.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from ..concepts.bank import ConceptBank
 from ..datasets.dataset import Dataset
 from ..datasets.embed import embed_all
+from ..encoders.split import SplitEncoder
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.host import to_host
@@ -51,16 +53,79 @@ class RandomEncoder:
 
     def encode(self, pixels: FloatArray, batch_size: int | None = None) -> FloatArray:
         """Pixels (n, 3, h, w) float32 to unit rows (n, dim) float32; h and w are at least 8."""
+        return _unit(_pooled(to_host(pixels)) @ self._matrix)
+
+
+class RandomTokens:
+    """A dense tower without meaning: every token, and the picture, by :class:`RandomEncoder`.
+
+    Parameters
+    ----------
+    dim, seed : int
+    stride : int
+        Pixels per token, at least 8.
+    """
+
+    batch_size = 64
+
+    def __init__(self, dim: int, seed: int, stride: int) -> None:
+        self._encoder, self.stride = RandomEncoder(dim, seed), stride
+
+    def encode(self, pixels: Any) -> FloatArray:
+        """Pixels (n, 3, H, W) float32 to unit rows (n, 1 + h w, dim)."""
+        pixels, count = to_host(pixels), len(pixels)
+        tokens = self._encoder.encode(_cells(pixels, self.stride)).reshape(count, -1, self._encoder.dim)
+        rows: FloatArray = np.concatenate([self._encoder.encode(pixels)[:, None], tokens], axis=1)
+        return rows
+
+
+class RandomMaps:
+    """A trunk without meaning: the channels of a cell are its pixels, pooled as :class:`RandomEncoder` does."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+
+    def encode(self, pixels: Any) -> FloatArray:
+        """Pixels (n, 3, H, W) float32 to maps (n, 193, h, w)."""
         pixels = to_host(pixels)
-        count, _, height, width = pixels.shape
-        down, across = height // _POOLED, width // _POOLED
-        if not down or not across:
-            raise InputError(f"images of {height} x {width} pixels are smaller than 8 x 8")
-        cut = pixels[:, :, : down * _POOLED, : across * _POOLED]
-        pooled = cut.reshape(count, 3, _POOLED, down, _POOLED, across).mean(axis=(3, 5)).reshape(count, -1)
-        rows = np.concatenate([pooled, np.ones((count, 1))], axis=1) @ self._matrix
-        unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        return unit
+        count, height, width = len(pixels), pixels.shape[2] // self.stride, pixels.shape[3] // self.stride
+        features = _pooled(_cells(pixels, self.stride)).reshape(count, height, width, -1)
+        return np.ascontiguousarray(features.transpose(0, 3, 1, 2), np.float32)
+
+
+class RandomHead:
+    """A head without meaning: means of :class:`RandomMaps` times a random matrix."""
+
+    def __init__(self, dim: int, seed: int) -> None:
+        self._matrix = np.random.default_rng(seed).standard_normal((3 * _POOLED**2 + 1, dim))
+
+    def encode(self, means: Any) -> FloatArray:
+        """Means (n, 193) to unit rows (n, dim)."""
+        return _unit(to_host(means) @ self._matrix)
+
+
+def _cells(pixels: FloatArray, side: int) -> FloatArray:
+    """Pictures (n, 3, H, W) cut into squares, (n h w, 3, side, side)."""
+    count, _, height, width = pixels.shape
+    cut = pixels.reshape(count, 3, height // side, side, width // side, side).transpose(0, 2, 4, 1, 3, 5)
+    cells: FloatArray = cut.reshape(-1, 3, side, side)
+    return cells
+
+
+def _pooled(pixels: FloatArray) -> npt.NDArray[np.float64]:
+    """Pictures averaged on an 8 x 8 grid, and a constant: (n, 193)."""
+    count, _, height, width = pixels.shape
+    down, across = height // _POOLED, width // _POOLED
+    if not down or not across:
+        raise InputError(f"images of {height} x {width} pixels are smaller than 8 x 8")
+    cut = pixels[:, :, : down * _POOLED, : across * _POOLED]
+    means = cut.reshape(count, 3, _POOLED, down, _POOLED, across).mean(axis=(3, 5)).reshape(count, -1)
+    return np.concatenate([means, np.ones((count, 1))], axis=1)
+
+
+def _unit(rows: npt.NDArray[np.float64]) -> FloatArray:
+    unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 class ShuffledTexts:
@@ -156,8 +221,12 @@ def null_columns(measure: str, controls: Iterable[str]) -> list[str]:
 def _null_parts(parts: Parts, control: str, seed: int) -> Parts:
     """Parts with one thing taken away; what is replaced is made when it is first needed."""
     if control == "random-encoder":  # whose rows the real mean has nothing to do with
-        mean = np.zeros(parts.embedding_dim, np.float32)
-        return parts.replace(image_encoder=RandomEncoder(parts.embedding_dim, seed), image_mean=mean)
+        dim = parts.embedding_dim
+        towers = {name: Later(partial(_random_tokens, parts, name, seed)) for name in parts.dense}
+        if parts.has("split_encoder"):
+            towers["split_encoder"] = Later(partial(_random_split, parts, seed))
+        mean = np.zeros(dim, np.float32)
+        return parts.replace(image_encoder=RandomEncoder(dim, seed), image_mean=mean, **towers)
     replaced: dict[str, Callable[[], Any]] = {
         "bank": lambda: _null_bank(parts.bank, control, seed),
         "dictionary": lambda: _null_dictionary(parts.dictionary, control, seed),
@@ -165,6 +234,18 @@ def _null_parts(parts: Parts, control: str, seed: int) -> Parts:
     if control == "shuffled-definitions":
         replaced["text_encoder"] = lambda: ShuffledTexts(parts.text_encoder, seed)
     return parts.replace(**{name: Later(make) for name, make in replaced.items() if parts.has(name)})
+
+
+def _random_tokens(parts: Parts, name: str, seed: int) -> RandomTokens:
+    dense = parts.image_tower(name).dense
+    assert dense is not None
+    return RandomTokens(parts.embedding_dim, seed, dense.stride)
+
+
+def _random_split(parts: Parts, seed: int) -> SplitEncoder:
+    split = parts.image_tower("windows").split
+    assert split is not None
+    return SplitEncoder(RandomMaps(split.maps.stride), RandomHead(parts.embedding_dim, seed))
 
 
 def _null_bank(bank: ConceptBank, control: str, seed: int) -> ConceptBank:

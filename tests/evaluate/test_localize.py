@@ -21,7 +21,7 @@ from fastconcept.evaluate.evidence_store import EvidenceStore
 from fastconcept.evaluate.localize import PROTOCOLS, localize
 from fastconcept.evaluate.nulls import RandomEncoder, apply_control
 from fastconcept.evaluate.sweep import Choice, readings, sweep
-from fastconcept.saliency.layout import Layout
+from fastconcept.saliency.layout import Layout, layout_for
 from fastconcept.saliency.reading import Reader, Reading
 from fastconcept.saliency.targets import unrelated
 
@@ -92,6 +92,33 @@ def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dat
         difference, low, _ = result.differences[name]["MaxBoxAcc"]
         assert difference >= low > 0, name
     assert seen[-1] == (6, 6) and not result.bad and len(result.cases) == 6
+
+
+class RedTokens:
+    """The same for every token of 8 pixels, and for the whole picture."""
+
+    stride, batch_size = 8, 4
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        count, _, height, width = pixels.shape
+        cells = pixels.reshape(count, 3, height // 8, 8, width // 8, 8).transpose(0, 2, 4, 1, 3, 5)
+        tokens = RedEncoder().encode(cells.reshape(-1, 3, 8, 8)).reshape(count, -1, 32)
+        return np.concatenate([RedEncoder().encode(pixels)[:, None], tokens], axis=1)
+
+
+def test_modes_stand_in_one_table_with_their_nulls(engine: Engine, dataset: Dataset) -> None:
+    red = Engine(engine.parts.replace(**{"dense:clearclip": RedTokens()}))
+    nulls, layout = ("shuffled-definitions", "random-encoder"), Layout(sizes=(64,), stride=32, short_side=448)
+    result = localize(red, dataset, layout=layout, nulls=nulls, modes=["dense"], repeats=20, wsol_steps=4)
+    controls = {f"{mode}{name}" for mode in ("", "dense, ") for name in ("shuffled definitions", "random encoder")}
+    assert {"map", "dense", *controls} <= set(result.methods)
+    pointing = {name: scores.metrics()["pointing"] for name, scores in result.methods.items()}
+    assert pointing["dense"] > 0.7 > pointing["dense, random encoder"]
+    boxes = {name: scores.metrics()["MaxBoxAcc"] for name, scores in result.methods.items()}
+    assert boxes["dense"] > boxes["dense, random encoder"] and "dense, shuffled definitions" in result.differences
+    alone = localize(red, dataset, layout=layout_for(layout, "dense"), nulls=nulls, repeats=20, wsol_steps=4).methods
+    for name, other in (("map", "dense"), ("random encoder", "dense, random encoder")):
+        np.testing.assert_array_equal(alone[name].convis, result.methods[other].convis)
 
 
 def test_maps_are_those_of_explain_to_the_byte(engine: Engine, dataset: Dataset, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import fastconcept as fc
+from fastconcept.cli import app
 from fastconcept.errors import ExportError, InputError
 from fastconcept.export.build import export_open_clip
 from fastconcept.export.contents import Contents
@@ -262,10 +264,15 @@ def test_what_has_no_tokens_says_why() -> None:
 
 @pytest.fixture(scope="module")
 def bundle(write_checkpoint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compact bundle of a tiny random transformer with two dense passes."""
+    """A compact bundle of a tiny random transformer with two dense passes, and their agreement with crops."""
+    from PIL import Image
+
     folder = tmp_path_factory.mktemp("dense")
     checkpoint = write_checkpoint(folder / "model")
-    contents = Contents(roots=["big_cat.n.01"], vocabulary_size=0)
+    for number in range(32):
+        coarse = np.random.default_rng(number).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((40, 30)).save(folder / f"{number}.png")
+    contents = Contents(roots=["big_cat.n.01"], vocabulary_size=0, mean_images=folder)
     passes = ("clearclip", "naclip")
     export_open_clip(checkpoint, folder / "bundle", contents=contents, dense=passes, compact=True, progress=False)
     return folder / "bundle"
@@ -297,6 +304,16 @@ def test_maps_of_a_dense_pass(bundle: Path) -> None:
     with pytest.raises(InputError, match="dense:clearclip, dense:naclip"):
         engine.explain(image, "lion.n.01", mode="dense:gem")
     assert engine.parts.modes == ["crops", "dense:clearclip", "dense:naclip"]
+
+
+def test_agreement_with_crops_stands_in_the_bundle(bundle: Path) -> None:
+    agreement = fc.load(bundle).bundle.manifest.agreement
+    assert list(agreement) == ["dense:clearclip", "dense:naclip"]
+    for numbers in agreement.values():
+        assert numbers["photographs"] == 32 and numbers["present"]["maps"] + numbers["absent"]["maps"] > 32
+        assert -1 <= numbers["present"]["spearman"] <= 1 and 0 <= numbers["absent"]["box"] <= 1
+    text = CliRunner().invoke(app, ["info", "--bundle", str(bundle)], env={"COLUMNS": "400"}).output
+    assert "dense:naclip beside crops on 32 photographs: spearman" in text and "no windows (its image tower" in text
 
 
 def test_a_pass_that_does_not_agree_is_left_out(

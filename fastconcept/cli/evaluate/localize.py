@@ -40,6 +40,9 @@ def command(
     nulls: NullsOption = ["shuffled-definitions"],
     wsol_steps: Annotated[int, typer.Option(help="Number of thresholds of the wsol measures; divides 256.")] = 256,
     cache: Annotated[Path | None, typer.Option(help="Directory that keeps patch embeddings for the next run.")] = None,
+    modes: Annotated[
+        list[str], typer.Option(metavar="NAMES", help="Further modes in the same table, with their controls.")
+    ] = [],
     sweep: Annotated[
         str | None, _sweep(help="Patch sizes to try as well, with strides if they differ: 128+64,128/32+32/8.")
     ] = None,
@@ -69,6 +72,7 @@ def command(
             seed=run.seed,
             wsol_steps=wsol_steps,
             cache=kept,
+            modes=split(modes, str, "--modes") if modes else (),
             progress=progress,
         )
     settings = {**run.settings, "objects up to": f"{max_area:.0%} of the image" if max_area < 1 else None}
