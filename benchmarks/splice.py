@@ -44,12 +44,12 @@ PAGES = {"probe": "probe-cifar10", "ablate": "ablate-ilsvrc"}
 def runs(data: str, work: Path) -> dict[str, list[str]]:
     """Name to arguments of ``fastconcept evaluate``."""
     cifar, ilsvrc = str(work / "cifar10"), ["--where", "subset=ilsvrc_val*", "--templates", "{definition}"]
-    captions = ["--captions", data]
+    captions, swept = ["--captions", data], ["--l1-penalties", "0.15,0.25,0.35"]
     curves = ["--dictionaries", "own:1000,classes,random-words,captions", *captions]
     curves += ["--l1-penalties", "0.05,0.1,0.15,0.2,0.25,0.35"]
     return {
-        "probe-cifar10": ["probe", cifar],
-        "probe-caltech101": ["probe", data, "--where", "subset=caltech101"],
+        "probe-cifar10": ["probe", cifar, *swept],
+        "probe-caltech101": ["probe", data, "--where", "subset=caltech101", *swept],
         "ablate-ilsvrc": ["ablate", data, *ilsvrc, *captions],
         "ablate-cifar10": ["ablate", cifar, *captions],
         "curve-ilsvrc": ["zeroshot", data, *ilsvrc, *curves],

@@ -23,6 +23,7 @@ from .bootstrap import paired_bootstrap
 from .nulls import apply_control
 from .penalties import penalty_for
 from .probes import Probes, fitted, folds_of
+from .vocabularies import spoken
 from .weights import group_values
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,7 +32,7 @@ Labels = npt.NDArray[np.str_]
 Lift = tuple[float, float, float]
 CODES = "codes"
 NULLS = ("random vocabulary", "random projection", "shuffled labels")
-_DRAWN_CLASSES = 12  # classes in the picture of words
+_DRAWN_CLASSES, _DRAWN_WORDS = 8, 2  # in the picture of words: there is room for no more names
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,9 @@ class ProbeResult:
 
     def _plots(self, best: ProbeRow) -> list[tuple[str, Plot]]:
         named = [
-            (f"{each.label}: {word}", share)
+            (f"{word} ({spoken(each.label)})", share)
             for each in self.classes[:_DRAWN_CLASSES]
-            for word, _, share in each.words[:3]
+            for word, _, share in each.words[:_DRAWN_WORDS]
         ]
         several = len({row.l0 for row in self.rows if row.input == CODES}) > 1
         plots = []

@@ -153,7 +153,8 @@ def lines(title: str, x_name: str, x: Sequence[float], series: Mapping[str, Sequ
     def draw(axes: Any) -> None:
         for k, (name, values) in enumerate(series.items()):
             colour = COLOURS[k % len(COLOURS)]
-            axes.plot(x, values, color=colour, label=name, linewidth=2, clip_on=False)
+            style = ("-", "--", ":")[k // len(COLOURS) % 3]  # colours come again
+            axes.plot(x, values, style, color=colour, label=name, linewidth=2, clip_on=False)
             for a, b in zip(x, values, strict=True):
                 if not math.isnan(b):
                     axes.plot(a, b, "o", color=colour, gid=f"{name}: {b:.3f} at {a:.4g}", clip_on=False)

@@ -34,7 +34,7 @@ def test_probes_find_the_words_that_carry_a_class(planted: Engine, write_rows: R
     assert all(word != "grass" or share < 0.2 for each in result.classes for word, _, share in each.words)
     assert [name for name, _ in result.bad] == ["rows.npz[36]"] and "no other item" in result.bad[0].reason
     report = result.report({})
-    assert "cat: cat" in report.to_html() and "100.0% from the weights of 2.0 words" in report.finding
+    assert "cat (cat)" in report.to_html() and "100.0% from the weights of 2.0 words" in report.finding
 
 
 def test_two_classes_and_groups(planted: Engine, write_rows: Rows) -> None:
