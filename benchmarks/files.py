@@ -27,6 +27,29 @@ CASES = {  # name: suffix, height, width, files
 }
 BATCH = 32
 
+_TURNS = """
+import json, sys, time
+import fastconcept as fc
+from pathlib import Path
+paths, rounds = sorted(map(str, Path(sys.argv[1]).iterdir())), int(sys.argv[2])
+engine = fc.load()
+_ = engine.dictionary, engine.image_mean
+pixels, encoder, count = engine.preprocess(paths), engine.image_encoder, len(paths)
+work = {"encode": lambda: encoder.encode(pixels), "decompose": lambda: engine.decompose(paths)}
+times = {name: [] for name in work}
+for _ in range(rounds + 1):
+    for name, function in work.items():
+        wall, cpu = time.perf_counter(), time.process_time()
+        function()
+        times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+(encode, encode_cpu), (whole, whole_cpu) = (min(times[name][1:]) for name in work)
+print(json.dumps({
+    "images_per_s": count / whole, "encoder_alone_per_s": count / encode, "ratio": encode / whole,
+    "cores_busy": whole_cpu / whole, "cpu_ms": whole_cpu / count * 1e3,
+    "cpu_ms_beside_encoder": (whole_cpu - encode_cpu) / count * 1e3,
+}))
+"""
+
 _PROGRAM = """
 import json, os, sys, time
 from benchmarks import files
@@ -220,6 +243,10 @@ def run(options: Any) -> list[dict[str, Any]]:
                 result = subprocess.run(command, check=not stage.startswith("hf"), capture_output=True, text=True)
                 found = {"failed": result.stderr.strip().splitlines()[-1][:60]} if result.returncode else None
                 rows.append({"case": case, "stage": stage, **(found or json.loads(result.stdout))})
+            if first:
+                command = [sys.executable, "-c", _TURNS, folder, "1" if options.quick else "5"]
+                turns = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                rows.append({"case": case, "stage": "decompose and encode in turns", **json.loads(turns)})
     return [*rows, equality(20 if options.quick else 1000)]
 
 
