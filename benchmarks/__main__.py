@@ -17,7 +17,20 @@ from rich.table import Table
 
 from fastconcept.environment import environment
 
-MODULES = ("solve", "ranks", "resize", "files", "explain", "memory", "builtin", "modes", "stream", "int8", "serve.load")
+MODULES = (
+    "solve",
+    "ranks",
+    "resize",
+    "files",
+    "explain",
+    "memory",
+    "builtin",
+    "batch",
+    "modes",
+    "stream",
+    "int8",
+    "serve.load",
+)
 
 
 @dataclass(frozen=True)
