@@ -123,7 +123,7 @@ def test_bodies_of_all_requests_together_are_bounded(engine: fc.Engine, served: 
 
 def test_sigterm_answers_what_has_come_and_then_ends_with_0(tmp_path: Path, picture: bytes) -> None:
     log = tmp_path / "log"
-    with ServerProcess(log, "--batch-window", "400") as server:
+    with ServerProcess(log, "--batch-window", "3000") as server:
 
         async def main() -> list[int]:
             connections = [Connection(server.port) for _ in range(4)]
@@ -131,8 +131,11 @@ def test_sigterm_answers_what_has_come_and_then_ends_with_0(tmp_path: Path, pict
                 await connection.open()
             asked = request("/v1/embed", picture, "image/png")
             answers = [asyncio.ensure_future(connection.ask(asked)) for connection in connections]
-            await asyncio.sleep(0.2)  # they wait for the batch
+            asking, metrics = Connection(server.port), b""
+            while b"fastconcept_requests_in_flight 5.0" not in metrics:  # they wait for the batch; and this one
+                metrics = (await asking.ask(request("/metrics"))).body
             server.terminate()
+            await asking.close()
             statuses = [(await answer).status for answer in answers]
             for connection in connections:
                 await connection.close()
@@ -140,7 +143,7 @@ def test_sigterm_answers_what_has_come_and_then_ends_with_0(tmp_path: Path, pict
 
         assert asyncio.run(main()) == [200] * 4
         assert server.wait() == 0
-    assert sorted(requests_of(log).values()) == [200] * 4
+    assert set(requests_of(log).values()) == {200}
 
 
 def test_a_short_soak(tmp_path: Path) -> None:
