@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from ..bundle import Preprocess
 from ..errors import ImageError, InputError
-from ..kernels import cpu
 from .decode import Pixels, is_path
 from .preprocess import preprocess_images
 
@@ -51,6 +50,8 @@ class Reader:
 
     def into(self, image: ImageLike, row: FloatArray, num_threads: int = 1) -> None:
         """Read one image into a row (3, h, w)."""
+        from ..kernels import cpu  # loads a BLAS, which machines with a GPU may lack
+
         preprocess_images([self.load(image)], self.preprocess, cpu, out=row[None], num_threads=num_threads)
 
 

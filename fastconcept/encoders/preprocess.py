@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Preprocess
-from ..kernels import cpu
 from ..kernels.contract import Array, Kernels
 
 
@@ -34,6 +33,8 @@ def preprocess_image(image: npt.NDArray[np.uint8], config: Preprocess) -> npt.ND
     >>> preprocess_image(np.full((4, 6, 3), 255, np.uint8), config).max()
     np.float32(1.0)
     """
+    from ..kernels import cpu  # loads a BLAS, which machines with a GPU may lack
+
     whole: npt.NDArray[np.float32] = preprocess_images([np.ascontiguousarray(image)], config, cpu)[0]
     return whole
 
@@ -64,6 +65,7 @@ def preprocess_images(
 
     Examples
     --------
+    >>> from fastconcept.kernels import cpu
     >>> config = Preprocess((2, 2), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     >>> preprocess_images([np.zeros((4, 6, 3), np.uint8)] * 5, config, cpu).shape
     (5, 3, 2, 2)
