@@ -18,10 +18,10 @@ timm = pytest.importorskip("timm")
 
 from training.builtin import features, objective, rows, schedule  # noqa: E402
 from training.builtin.checkpoint import Model, empty_text_tower, load, save  # noqa: E402
-from training.builtin.learn import Data, Settings, anchors, learn  # noqa: E402
-from training.builtin.lessons import KINDS, Lessons, read_lessons  # noqa: E402
+from training.builtin.learn import Data, Settings, anchors, learn, people  # noqa: E402
+from training.builtin.lessons import KINDS, PEOPLE, Lessons, read_lessons  # noqa: E402
 from training.builtin.photographs import centre, photographs  # noqa: E402
-from training.builtin.tower import DIM, CaptionBranch, ImageTower, TextAdapter  # noqa: E402
+from training.builtin.tower import DIM, CaptionBranch, ImageTower, TextAdapter, mix  # noqa: E402
 from training.builtin.trunk import FEATURES, class_probabilities, empty_trunk, load_trunk, read_features  # noqa: E402
 
 
@@ -145,15 +145,36 @@ def test_learning_brings_photographs_and_captions_together(trunk, capsys):
     branch, adapter = learn(data, settings)
     again, _ = learn(data, settings)
     with torch.inference_mode():
-        scores = branch(seen)[0] @ adapter(texts).T
+        scores = branch(seen) @ adapter(texts).T
         assert (scores.argmax(1) // 2 == torch.arange(16)).float().mean() > 0.9
-        torch.testing.assert_close(again(seen)[0], branch(seen)[0])
+        torch.testing.assert_close(again(seen), branch(seen))
     assert anchors(others).shape == (1000, DIM) and "step 60" in capsys.readouterr().out
+
+
+def test_people_are_left_to_the_captions():
+    """Along the direction from other things to people, the mixture says what the caption branch says."""
+    draw = torch.Generator().manual_seed(0)
+    classes, captions, kinds = (
+        torch.nn.functional.normalize(torch.randn(n, DIM, generator=draw), dim=1) for n in (4, 4, 2 * len(KINDS))
+    )
+    kind_of = torch.arange(2 * len(KINDS)) % len(KINDS)
+    direction = people(kinds, kind_of)
+    is_people = kind_of < PEOPLE
+    assert (kinds[is_people] @ direction).mean() > (kinds[~is_people] @ direction).mean()
+    mixed = mix(classes, captions, direction)
+    torch.testing.assert_close(mixed.norm(dim=1), torch.ones(4))
+    rest = torch.nn.functional.normalize(classes + captions, dim=1)
+    rest = rest - (rest @ direction)[:, None] * direction
+    along = captions @ direction
+    torch.testing.assert_close(mixed @ direction, along / (rest.square().sum(1) + along.square()).sqrt())
+    other = torch.nn.functional.normalize(classes + 0.5 * direction, dim=1)
+    assert (mix(other, captions, direction) @ direction - mixed @ direction).abs().max() < 0.05
 
 
 def test_a_checkpoint_is_the_model_in_half_precision(trunk, tmp_path):
     torch.manual_seed(0)
-    tower = ImageTower(trunk, CaptionBranch(), torch.nn.functional.normalize(torch.randn(1000, DIM), dim=1)).eval()
+    classes, people = (torch.nn.functional.normalize(torch.randn(n, DIM), dim=1) for n in (1000, 1))
+    tower = ImageTower(trunk, CaptionBranch(), classes, people[0]).eval()
     save(Model(tower, empty_text_tower(), TextAdapter()), tmp_path)
     read = load(tmp_path)
     pixels, tokens = torch.randn(2, 3, 96, 96), torch.randint(1, 9, (2, 77))

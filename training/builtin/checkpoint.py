@@ -63,7 +63,8 @@ def load(path: Path = FOLDER) -> Model:
     from safetensors.torch import load_file
 
     state = load_file(path if path.suffix else path / FILE)
-    model = Model(ImageTower(empty_trunk(), CaptionBranch(), torch.zeros(1000, DIM)), empty_text_tower(), TextAdapter())
+    image = ImageTower(empty_trunk(), CaptionBranch(), torch.zeros(1000, DIM), torch.zeros(DIM))
+    model = Model(image, empty_text_tower(), TextAdapter())
     for name, part in (("image", model.image), ("text", model.text), ("adapter", model.adapter)):
         own = {
             key.removeprefix(f"{name}."): value.float() for key, value in state.items() if key.startswith(f"{name}.")

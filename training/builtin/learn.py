@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 from . import objective
 from .checkpoint import Model, load, save
 from .features import read
-from .lessons import KINDS, Lessons, read_lessons
+from .lessons import KINDS, PEOPLE, Lessons, read_lessons
 from .rows import text_rows
 from .texts import class_texts, kept_texts
 from .tower import CaptionBranch, ImageTower, TextAdapter, mix
@@ -109,6 +109,20 @@ def anchors(classes: torch.Tensor) -> torch.Tensor:
     return normalize(definitions + 0.8 * prompts + 0.3 * names, dim=1)
 
 
+def people(kinds: torch.Tensor, kind_of: torch.Tensor) -> torch.Tensor:
+    """Return the unit direction (d,) from the texts of other kinds to those of kinds of people.
+
+    Parameters
+    ----------
+    kinds : (k, d) float32
+        Unit rows of the texts of :data:`KINDS`.
+    kind_of : (k,) int64
+        Which kind a text asks for.
+    """
+    means = torch.stack([kinds[kind_of == kind].mean(0) for kind in range(len(KINDS))])
+    return normalize(means[:PEOPLE].mean(0) - means[PEOPLE:].mean(0), dim=0)
+
+
 def learn(data: Data, settings: Settings) -> tuple[CaptionBranch, TextAdapter]:
     """Train and return the caption branch and the text adapter."""
     torch.manual_seed(settings.seed)
@@ -162,8 +176,9 @@ def _losses(
     groups = [data.captions[torch.from_numpy(places)], data.vocabulary[picked], data.kinds, kept]
     texts, words, kinds, stayed = adapter(torch.cat(groups)).split([len(rows) for rows in groups])
     probabilities = data.probabilities[photos]
-    captions, weight = branch(data.features[photos])
-    mixed = mix(probabilities, normalize(probabilities @ anchors(classes), dim=1), captions, weight)
+    captions = branch(data.features[photos])
+    direction = people(kinds.detach(), data.kind_of)
+    mixed = mix(normalize(probabilities @ anchors(classes), dim=1), captions, direction)
     human = torch.from_numpy(lessons.human[chosen])
     shares = torch.from_numpy(lessons.words[chosen])[:, picked][human]
     both = (mixed[:count][human], captions[:count][human])
@@ -199,8 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(data.features)} views, {len(data.captions)} texts, {len(data.vocabulary)} words", flush=True)
     branch, adapter = learn(data, Settings(steps=asked.steps))
     with torch.inference_mode():
-        rows = anchors(adapter(data.classes))
-    save(Model(ImageTower(trunk, branch, rows.clone()), text, adapter), asked.out / "checkpoint")
+        rows, direction = anchors(adapter(data.classes)), people(adapter(data.kinds), data.kind_of)
+    save(Model(ImageTower(trunk, branch, rows, direction), text, adapter), asked.out / "checkpoint")
 
 
 if __name__ == "__main__":

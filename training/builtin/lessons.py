@@ -43,6 +43,7 @@ KINDS = {  # what is asked of every photograph: the texts that ask, and the syns
     "snow": (("a photo of snow", "snow"), ("snow.n.01", "snow.n.02")),
     "sport": (("a photo of sport", "sports"), ("sport.n.01", "sports_equipment.n.01", "athlete.n.01")),
 }
+PEOPLE = 4  # of KINDS, the first ones are people
 SCENES = {  # image-level labels of train2: kinds that are there; kinds that are not are taken for absent
     "bedroom": ("room", "furniture"),
     "bathroom": ("room",),

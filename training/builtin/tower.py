@@ -7,8 +7,8 @@ Two branches end in the same space as the texts:
 * *captions*: a small network on the trunk's features, taught by photographs with captions, which knows people, rooms,
   streets and materials, none of which is a class.
 
-The more certain the trunk is of one class, the more the first branch counts; how much the second branch knows of what
-it sees, it has learnt to say.
+Both count the same. Only of people the first branch knows nothing, since no class is a person: whether people are there
+is left to the second branch alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from torch.nn.functional import gelu, layer_norm, normalize
 from .trunk import FEATURES, class_probabilities, read_features
 
 DIM, HIDDEN = 256, 768
-LEAST, MOST = 0.25, 0.65  # share of the caption branch where the trunk is certain of a class, and where it knows none
 
 
 class CaptionBranch(torch.nn.Module):
-    """Features (n, 1504) to unit rows (n, 256), and to how much they should count (n, 1), around zero."""
+    """Features (n, 1504) to unit rows (n, 256)."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -35,42 +34,33 @@ class CaptionBranch(torch.nn.Module):
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("deviation", torch.ones(FEATURES))
         self.first, self.last = torch.nn.Linear(FEATURES, HIDDEN), torch.nn.Linear(HIDDEN, DIM)
-        self.gate = torch.nn.Linear(HIDDEN, 1)
-        torch.nn.init.zeros_(self.gate.weight)
-        torch.nn.init.zeros_(self.gate.bias)
         self.dropout = torch.nn.Dropout(dropout)
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         # Patches are resized to fewer pixels than photographs, which scales all features; a layer norm undoes it.
         scaled = layer_norm((features - self.mean) / self.deviation, features.shape[-1:])
         hidden = self.dropout(gelu(self.first(self.dropout(scaled))))
-        return normalize(self.last(hidden), dim=1), self.gate(hidden)
+        return normalize(self.last(hidden), dim=1)
 
 
-def mix(
-    probabilities: torch.Tensor, classes: torch.Tensor, captions: torch.Tensor, weight: torch.Tensor
-) -> torch.Tensor:
+def mix(classes: torch.Tensor, captions: torch.Tensor, people: torch.Tensor) -> torch.Tensor:
     """Return the unit rows (n, d) of both branches together.
 
     Parameters
     ----------
-    probabilities : (n, 1000) float32
-        Of the ImageNet classes.
     classes, captions : (n, d) float32
         Unit rows of the two branches.
-    weight : (n, 1) float32
-        Added to the log-odds of the share of the captions.
+    people : (d,) float32
+        Unit direction from texts about other things to texts about people. Along it, rows are those of the captions.
 
     Examples
     --------
-    >>> certain, lost = torch.eye(1000)[:1], torch.full((1, 1000), 0.001)
-    >>> one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    >>> rows = [mix(probabilities, one, other, torch.zeros(1, 1)) for probabilities in (certain, lost)]
-    >>> bool(rows[0][0, 0] > 0.8), bool(rows[1][0, 1] > 0.8)
-    (True, True)
+    >>> classes, captions, people = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]), torch.tensor([0.0, 1.0])
+    >>> mix(classes, captions, people)
+    tensor([[0.7071, 0.7071]])
     """
-    share = torch.sigmoid(torch.logit(MOST - (MOST - LEAST) * probabilities.amax(1, keepdim=True)) + weight)
-    return normalize(share * captions + (1 - share) * classes, dim=1)
+    rows = normalize(captions + classes, dim=1)
+    return normalize(rows + ((captions - rows) @ people)[:, None] * people, dim=1)
 
 
 class ImageTower(torch.nn.Module):
@@ -83,14 +73,18 @@ class ImageTower(torch.nn.Module):
     branch : CaptionBranch
     anchors : (1000, 256) float32
         Unit rows of the classes' texts.
+    people : (256,) float32
+        As in :func:`mix`.
     """
 
     anchors: torch.Tensor
+    people: torch.Tensor
 
-    def __init__(self, trunk: Any, branch: CaptionBranch, anchors: torch.Tensor) -> None:
+    def __init__(self, trunk: Any, branch: CaptionBranch, anchors: torch.Tensor, people: torch.Tensor) -> None:
         super().__init__()
         self.trunk, self.branch = trunk, branch
         self.register_buffer("anchors", anchors.clone())
+        self.register_buffer("people", people.clone())
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.from_features(read_features(self.trunk, pixels))
@@ -98,7 +92,7 @@ class ImageTower(torch.nn.Module):
     def from_features(self, features: torch.Tensor) -> torch.Tensor:
         """Return unit rows (n, 256) of features (n, 1504)."""
         probabilities = class_probabilities(self.trunk, features)
-        return mix(probabilities, normalize(probabilities @ self.anchors, dim=1), *self.branch(features))
+        return mix(normalize(probabilities @ self.anchors, dim=1), self.branch(features), self.people)
 
 
 class TextAdapter(torch.nn.Module):
