@@ -133,7 +133,7 @@ def test_bench_report_and_comparison(ask: Json, tmp_path: Path) -> None:
     stages = report["latency"]["64x48"]["explain"]["stages_ms"]
     assert stages["total"]["p50"] == pytest.approx(sum(stages[s]["p50"] for s in stages if s != "total"), rel=1e-3)
     assert report["throughput"]["encode"]["1"] > 0 and report["peak_memory_mib"] > 0 and "environment" in report
-    assert set(report["latency"]["64x48"]) == {"explain", "decompose"}  # a transformer has no windows
+    assert set(report["latency"]["64x48"]) == {"explain", "explain, dense:clearclip", "decompose"}  # a transformer
     (tmp_path / "earlier.json").write_text(json.dumps(report))
     rows = ask(*arguments, "--earlier", tmp_path / "earlier.json")["comparison"]
     assert {"image", "method", "stage", "before_ms", "now_ms", "ratio"} == set(rows[0])
