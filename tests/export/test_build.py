@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from fastconcept import files
@@ -37,7 +38,13 @@ def clip(tiny_checkpoint: str) -> Model:
 def quick(clip: Model, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bundle]:
     """An export whose towers and parity are taken from a finished one; the rest is real."""
     monkeypatch.setattr(build, "load_clip", lambda model, pretrained: clip)
-    monkeypatch.setattr(writer, "write_image_tower", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
+
+    def whole(path: Path) -> None:
+        """A model of the finished export, with its weights inside, as it was before files shared them."""
+        onnx.save(onnx.load(str(tiny_bundle / path.name)), str(path))
+
+    monkeypatch.setattr(writer, "write_image_tower", lambda clip, path: whole(path))
+    monkeypatch.setattr(writer, "write_dense", lambda clip, name, path, *rest: whole(path))
     monkeypatch.setattr(writer, "write_text_tower", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
     monkeypatch.setattr(
         writer, "convert_tokenizer", lambda _, path: shutil.copy(tiny_bundle / path.name, path) and "lower"
