@@ -91,7 +91,8 @@ def test_signals_leave_nothing_half_written(number: signal.Signals, tmp_path: Pa
     out = tmp_path / "out"
     program = (
         "from functools import partial; from fastconcept.jobs.batch import batch; "
-        "from fastconcept.jobs.tasks import Embed; from tests.jobs.worlds import colours; import sys; "
+        "from fastconcept.jobs.tasks import Embed; from tests.jobs.worlds import colours; import signal, sys; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # shells ignore it in the background
         "batch(Embed(), sys.argv[1], sys.argv[2], engine=partial(colours, 0.02), shard_rows=2)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "photos"), str(out)]

@@ -128,7 +128,7 @@ def test_scales_can_count_equally(image: np.ndarray, bank: np.ndarray) -> None:
         {"sizes": (64, 64)},
         {"stride": (16,)},
         {"short_side": 4},
-        {"mode": "dense"},
+        {"mode": "denser"},
     ],
 )
 def test_wrong_options(wrong: dict[str, object]) -> None:

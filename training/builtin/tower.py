@@ -57,7 +57,7 @@ def mix(classes: torch.Tensor, captions: torch.Tensor, people: torch.Tensor) -> 
     --------
     >>> classes, captions, people = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]), torch.tensor([0.0, 1.0])
     >>> mix(classes, captions, people)
-    tensor([[0.7071, 0.7071]])
+    tensor([[0.7454, 0.6667]])
     """
     rows = normalize(captions + classes, dim=1)
     return normalize(rows + ((captions - rows) @ people)[:, None] * people, dim=1)
