@@ -338,7 +338,7 @@ def test_the_command_line_builds_the_plan_of_a_bundle(
     [
         ([], "name a model to export"),
         (["ViT-B-32"], "with -o"),
-        (["-b", "mine"], "give both"),
+        (["-b", "mine"], "what to make of a bundle: --tensorrt, --triton"),
         (["ViT-B-32", "-o", "out", "--tensorrt", "-b", "mine"], "exclude each other"),
         (["--tensorrt", "--device", "cpu"], "must be cuda or cuda:N, got 'cpu'"),
     ],
