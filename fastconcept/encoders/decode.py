@@ -124,10 +124,11 @@ def is_array(value: object) -> bool:
 def _existing_file(source: str | os.PathLike[str]) -> Path:
     path = Path(source)
     try:
-        if not path.is_file():
-            raise ImageError(f"no image file at {path}")
+        exists = path.is_file()
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
         raise ImageError(f"no image file at {str(path)[:100]!r}: {error}") from None
+    if not exists:
+        raise ImageError(f"no image file at {path}")
     return path
 
 

@@ -215,3 +215,9 @@ def test_animation_gives_its_first_frame_and_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert load_image(encoded(frames[0], "JPEG", exif=exif)).shape == (6, 4, 3)
+
+
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        load_image(tmp_path / "nothing.png")
+    assert str(caught.value) == f"no image file at {tmp_path / 'nothing.png'}"
