@@ -52,6 +52,8 @@ def check_names(names: tuple[str, ...], rows: int, what: str) -> None:
         raise InputError(f"{len(names)} {what} but {rows} embeddings; each needs its own row")
     earlier: set[str] = set()
     for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"{what} must be strings, got {type(name).__name__}")
         if not name.strip() or "\n" in name or "\r" in name:
             raise InputError(f"{what}: {name!r} is empty or has a line break")
         if name in earlier:

@@ -256,7 +256,8 @@ def _null_bank(bank: ConceptBank, control: str, seed: int) -> ConceptBank:
 
 
 def _null_dictionary(dictionary: Dictionary, control: str, seed: int) -> Dictionary:
-    return Dictionary(dictionary.words, _replaced(dictionary.embeddings, control, seed), dictionary.mean)
+    rows = _replaced(dictionary.embeddings, control, seed)
+    return Dictionary(dictionary.words, rows, dictionary.mean, dictionary.spellings)
 
 
 def _replaced(rows: FloatArray, control: str, seed: int) -> FloatArray:

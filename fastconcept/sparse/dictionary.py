@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +21,9 @@ from ..kernels.contract import Kernels, PreparedDictionary
 from ..kernels.csr import Lists
 from ..kernels.foreign import as_numpy
 from ..kernels.forks import renew_after_fork
+
+_log = logging.getLogger(__name__)
+_NAMED = 10  # of the words that are left out
 
 
 class Dictionary:
@@ -37,6 +42,9 @@ class Dictionary:
         The centred rows C, scaled to length one here.
     mean : (d,) floating
         The mean text embedding that was subtracted.
+    spellings : mapping of str to str, optional
+        Other words that the model cannot tell from one of these ("Dog" from "dog"), each with the word that stands
+        for it.
 
     Raises
     ------
@@ -54,15 +62,28 @@ class Dictionary:
     """
 
     @door
-    def __init__(self, words: Sequence[str], embeddings: ArrayLike, mean: ArrayLike) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        embeddings: ArrayLike,
+        mean: ArrayLike,
+        spellings: Mapping[str, str] | None = None,
+    ) -> None:
         rows = as_numpy("embeddings", embeddings)
-        self._words = tuple(words)
+        if spellings is not None and not isinstance(spellings, Mapping):
+            raise InputError(f"spellings must be a dict, got {type(spellings).__name__}")
+        self._words, self._spellings = tuple(words), dict(spellings or {})
         check_names(self._words, len(rows) if rows.ndim else 0, "words")
         self._embeddings = unit_rows(rows, self._words.__getitem__)
         self._mean = np.array(as_numpy("mean", mean), dtype=np.float32)
         if self._mean.shape != (self.dimension,) or not np.all(np.isfinite(self._mean)):
             raise InputError(f"the mean must be {self.dimension} finite numbers, not {self._mean.shape}")
         self._mean.flags.writeable = False
+        check_names((*self._words, *self._spellings), len(rows) + len(self._spellings), "words and spellings")
+        known = set(self._words)
+        for spelling, word in self._spellings.items():
+            if word not in known:
+                raise InputError(f"the spelling {spelling!r} stands for {word!r}, which is none of the words")
         self._prepared: dict[tuple[str, str], PreparedDictionary] = {}
         self.renew()
 
@@ -71,11 +92,11 @@ class Dictionary:
         self._lock = threading.Lock()
         renew_after_fork(self)
 
-    def __getstate__(self) -> tuple[tuple[str, ...], Float32, Float32]:
-        return self._words, self._embeddings, self._mean
+    def __getstate__(self) -> tuple[tuple[str, ...], Float32, Float32, dict[str, str]]:
+        return self._words, self._embeddings, self._mean, self._spellings
 
-    def __setstate__(self, state: tuple[tuple[str, ...], Float32, Float32]) -> None:
-        self._words, self._embeddings, self._mean = state
+    def __setstate__(self, state: tuple[tuple[str, ...], Float32, Float32, dict[str, str]]) -> None:
+        self._words, self._embeddings, self._mean, self._spellings = state
         for array in (self._embeddings, self._mean):
             array.flags.writeable = False
         self._prepared = {}
@@ -86,26 +107,47 @@ class Dictionary:
     def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike) -> Dictionary:
         """Centre the text embeddings (N, d) of words on their own mean; rows are scaled to length one before and after.
 
+        Of words with equal embeddings the last stays, as of equal lines in a list of words; the others become its
+        :attr:`spellings`, and a line of the log says which.
+
         Raises
         ------
         InputError
             As for the class; also if all words have the same embedding, so that centring leaves none a direction.
+
+        Examples
+        --------
+        >>> dictionary = Dictionary.from_embeddings(["Cat", "dog", "cat"], [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+        >>> dictionary.words, dictionary.spellings, dictionary.index("Cat")
+        (('dog', 'cat'), {'Cat': 'cat'}, 1)
         """
         words = tuple(words)
         rows = as_numpy("embeddings", embeddings)
         check_names(words, len(rows) if rows.ndim else 0, "words")
         unit = unit_rows(rows, words.__getitem__).astype(np.float64)
+        last = {row.tobytes(): i for i, row in enumerate(unit)}
+        stands = [last[row.tobytes()] for row in unit]
+        spellings = {words[i]: words[j] for i, j in enumerate(stands) if i != j}
+        if spellings:
+            kept = sorted(last.values())
+            words, unit = tuple(words[i] for i in kept), unit[kept]
+            _log.warning("%s", _left_out(spellings))
         mean = unit.mean(axis=0)
         centred = unit - mean
         lost = np.flatnonzero(np.linalg.norm(centred, axis=1) < 1e-6)
         if lost.size:
             raise InputError(f"the words are all alike: {words[lost[0]]!r} is their mean; add different words")
-        return cls(words, centred, mean)
+        return cls(words, centred, mean, spellings)
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words, row by row."""
         return self._words
+
+    @property
+    def spellings(self) -> dict[str, str]:
+        """Words without a row of their own, because the model cannot tell them from another, with that word."""
+        return dict(self._spellings)
 
     @property
     def embeddings(self) -> Float32:
@@ -130,11 +172,12 @@ class Dictionary:
 
     @cached_property
     def _by_word(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self._words)}
+        rows = {word: i for i, word in enumerate(self._words)}
+        return rows | {spelling: rows[word] for spelling, word in self._spellings.items()}
 
     @door
     def index(self, word: str) -> int:
-        """The row of a word, exactly as it is written in the dictionary.
+        """The row of a word, exactly as it is written in the dictionary, or of one of its :attr:`spellings`.
 
         Raises
         ------
@@ -197,9 +240,15 @@ class Dictionary:
         return sums
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
-        """Write one safetensors file: ``embeddings`` in float32 or, with ``half``, float16; ``mean``; ``words``."""
+        """Write one safetensors file: ``embeddings`` in float32 or, with ``half``, float16; ``mean``; ``words``.
+
+        Where there are other spellings, ``spellings`` holds them, and ``spelling_rows`` the row of each, int32.
+        """
         embeddings = self._embeddings.astype(np.float16 if half else np.float32)
         tensors: Tensors = {"embeddings": embeddings, "mean": self._mean, "words": encode_lines(self._words, "words")}
+        if self._spellings:
+            tensors["spellings"] = encode_lines(tuple(self._spellings), "spellings")
+            tensors["spelling_rows"] = self.rows_of(self._spellings)
         write_tensors(path, tensors, {"kind": "dictionary"})
 
     @classmethod
@@ -215,7 +264,31 @@ class Dictionary:
         embeddings, mean = tensors["embeddings"], tensors["mean"]
         if metadata.get("kind") != "dictionary" or embeddings.ndim != 2 or mean.dtype != np.float32:
             raise BundleError(f"{path}: kind {metadata.get('kind')!r}, embeddings {embeddings.shape}; not a dictionary")
+        words = decode_lines(tensors["words"], len(embeddings), f"{path}: words")
         try:
-            return cls(decode_lines(tensors["words"], len(embeddings), f"{path}: words"), embeddings, mean)
+            return cls(words, embeddings, mean, _read_spellings(tensors, words, path))
         except InputError as error:
             raise BundleError(f"{path}: {error}") from error
+
+
+def _left_out(spellings: Mapping[str, str]) -> str:
+    """Which words have no row of their own, for the log."""
+    pairs = [f"{spelling!r} ({word!r})" for spelling, word in itertools.islice(spellings.items(), _NAMED)]
+    more = ", ..." if len(spellings) > _NAMED else ""
+    one = len(spellings) == 1
+    return (
+        f"{len(spellings)} {'word has' if one else 'words have'} the embedding of another and "
+        f"{'is' if one else 'are'} left out: {', '.join(pairs)}{more}"
+    )
+
+
+def _read_spellings(tensors: Tensors, words: Sequence[str], path: str | os.PathLike[str]) -> dict[str, str]:
+    """Other spellings from a file; an old one has none."""
+    if "spellings" not in tensors:
+        return {}
+    rows = tensors.get("spelling_rows", np.zeros(0))
+    if rows.dtype != np.int32 or rows.ndim != 1 or not all(0 <= row < len(words) for row in rows.tolist()):
+        raise BundleError(f"{path}: spelling_rows must be one int32 row of the dictionary for each spelling")
+    spellings = decode_lines(tensors["spellings"], len(rows), f"{path}: spellings")
+    check_names(tuple(spellings), len(rows), "spellings")
+    return {spelling: words[row] for spelling, row in zip(spellings, rows.tolist(), strict=True)}

@@ -236,6 +236,17 @@ def test_an_image_mean_from_a_file(quick: Callable[..., Bundle], tmp_path: Path)
     assert list(bundle.manifest.banks) == ["p"]
 
 
+def test_of_words_with_equal_tokens_the_last_is_exported(
+    quick: Callable[..., Bundle], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = quick(
+        vocabulary_size=6, vocabulary=_write(tmp_path / "w.txt", "Dog\nsea\ndog &amp; cat\ncat\ndog & cat\ndog")
+    )
+    dictionary = Dictionary.load(bundle.dictionary())
+    assert dictionary.words == ("sea", "cat", "dog & cat", "dog") and dictionary.index("Dog") == 3
+    assert "2 words have the embedding of another and are left out: 'Dog' ('dog'), 'dog &amp; cat'" in caplog.text
+
+
 def _write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from fastconcept.errors import BundleError, ConceptError, InputError
 from fastconcept.kernels import cpu
+from fastconcept.sparse.decompose import decompose
 from fastconcept.sparse.dictionary import Dictionary
 
 WORDS = ["kitten", "Kitten", "dog leash", "größe", "two-tone"]
@@ -45,7 +48,7 @@ def test_rows_are_centred_on_the_mean_of_the_unit_vectors(count: int, dim: int, 
 
 
 def test_words_that_are_all_alike_have_no_direction() -> None:
-    with pytest.raises(InputError, match="'twin'"):
+    with pytest.raises(InputError, match="all alike: 'other'"):
         Dictionary.from_embeddings(["twin", "other"], np.ones((2, 4)) * [[1], [3]])
     with pytest.raises(InputError, match="'only'"):
         Dictionary.from_embeddings(["only"], np.ones((1, 4)))
@@ -190,3 +193,34 @@ def test_another_kind_of_file_is_a_bundle_error(dictionary: Dictionary, tmp_path
     save_file(load_file(tmp_path / "words.safetensors"), tmp_path / "other", metadata={"kind": "phrases"})
     with pytest.raises(BundleError, match="other"):
         Dictionary.load(tmp_path / "other")
+
+
+def test_of_words_with_equal_rows_one_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = vectors(6)
+    rows[3] = rows[0] = rows[5]
+    both = Dictionary.from_embeddings(["Dog", "cat", "sea", "DOG", "sky", "dog"], rows)
+    assert both.words == ("cat", "sea", "sky", "dog")
+    assert np.array_equal(both.embeddings, Dictionary.from_embeddings(both.words, rows[[1, 2, 4, 5]]).embeddings)
+    assert "2 words have the embedding of another and are left out: 'Dog' ('dog'), 'DOG' ('dog')" in caplog.text
+    both.save(tmp_path / "words.safetensors")
+    for dictionary in (both, Dictionary.load(tmp_path / "words.safetensors"), copy.deepcopy(both)):
+        assert dictionary.spellings == {"Dog": "dog", "DOG": "dog"}
+        assert dictionary.rows_of(["dog", "Dog", "DOG", "cat"]).tolist() == [3, 3, 3, 0]
+    code = decompose(rows[5:].astype(np.float32), both, np.zeros(6, np.float32), cpu, l0=1)[0]
+    assert code.without("Dog").l0 == code.l0 - 1 == 0
+
+
+@pytest.mark.parametrize("spellings", [{"a": "b"}, {"x": "y"}, {"": "a"}, ["x"], {7: "a"}])
+def test_spellings_of_no_word_are_refused(spellings: Any) -> None:
+    with pytest.raises(InputError):
+        Dictionary(["a", "b"], vectors(2), np.zeros(6), spellings)
+
+
+@pytest.mark.parametrize("rows", [[5], [-1], [0, 1], [[0]], [0.0], []])
+def test_damaged_spellings_are_a_bundle_error(tmp_path: Path, rows: list[Any]) -> None:
+    path = tmp_path / "words.safetensors"
+    Dictionary(["a", "b"], vectors(2), np.zeros(6), {"x": "b"}).save(path)
+    damaged = np.array(rows, np.int32 if rows != [0.0] else np.float32)
+    save_file(load_file(path) | {"spelling_rows": damaged}, path, metadata={"kind": "dictionary"})
+    with pytest.raises(BundleError, match=r"words\.safetensors: .*spelling"):
+        Dictionary.load(path)
