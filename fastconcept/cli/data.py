@@ -48,9 +48,7 @@ class Source:
     def open(self, masks: Path | None = None, with_objects: bool = False) -> datasets.Dataset:
         """Read the dataset and keep the items that are asked for."""
         columns = split(self.columns, str, "--columns") if self.columns is not None else None
-        dataset = datasets.open_dataset(
-            self.data, images=self.images, masks=masks, columns=columns, strict=self.strict
-        )
+        dataset = datasets.open_dataset(self.data, images=self.images, masks=masks, columns=columns, strict=self.strict)
         if self.where:
             dataset = dataset.where(**patterns(self.where))
         if self.labels is not None:

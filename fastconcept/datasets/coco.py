@@ -82,8 +82,14 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
 
 
 def _size(width: object, height: object) -> tuple[int, int] | None:
-    """Width and height where the file says them."""
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    """Width and height where the file says them; some tools write 640.0 or "640"."""
+    try:
+        sides = [float(side) for side in (width, height) if isinstance(side, (int, float, str))]
+    except (ValueError, OverflowError):
+        return None
+    if len(sides) < 2 or not all(side.is_integer() and side > 0 for side in sides):
+        return None
+    return int(sides[0]), int(sides[1])
 
 
 def _is_key(value: object, keys: Mapping[Any, Any]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError
 from .masks import Mask
+from .upright import upright_box
 
 Box = tuple[float, float, float, float]
 
@@ -53,6 +54,23 @@ class Item:
     def value(self, key: str) -> str | None:
         """An attribute by name, or the label for ``"label"``; None where the item has none."""
         return self.label if key == "label" else self.attributes.get(key)
+
+    def upright(self, orientation: int) -> Item:
+        """The same with the boxes and masks of the upright photograph, where they are those of its stored pixels.
+
+        Parameters
+        ----------
+        orientation : {5, 6, 7, 8}
+            What its EXIF data say; ``size`` is the width and height as stored.
+        """
+        assert self.size is not None
+        width, height = self.size
+        return replace(
+            self,
+            size=(height, width),
+            boxes=tuple(upright_box(box, width, height, orientation) for box in self.boxes),
+            masks=tuple(replace(mask, orientation=orientation) for mask in self.masks),
+        )
 
 
 class BadRow(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, MissingDependencyError
 from .mask_pictures import IGNORED, OBJECT, read_mask_picture
+from .upright import upright_mask
 
 __all__ = ["IGNORED", "OBJECT", "Mask", "fill_polygons", "is_polygon", "merge_masks", "read_mask", "run_lengths"]
 Bool = npt.NDArray[np.bool_]
@@ -39,11 +40,14 @@ class Mask:
     ignored : bool
         Whether it covers a crowd, whose pixels are neither object nor background unless another mask of the label
         claims them.
+    orientation : int
+        1, or the EXIF orientation of a photograph of which the mask has the stored pixels, not the upright ones.
     """
 
     label: str
     source: Any = field(repr=False)
     ignored: bool = False
+    orientation: int = 1
 
 
 def read_mask(mask: Mask, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -67,6 +71,8 @@ def read_mask(mask: Mask, height: int, width: int) -> npt.NDArray[np.uint8]:
     MissingDependencyError
         If it is made of polygons and pycocotools is not installed.
     """
+    if mask.orientation != 1:
+        return upright_mask(read_mask(replace(mask, orientation=1), width, height), mask.orientation)
     source = mask.source
     if isinstance(source, Path):
         return read_mask_picture(source, height, width)

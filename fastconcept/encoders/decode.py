@@ -108,6 +108,17 @@ def is_single_image(images: object) -> bool:
     )
 
 
+def read_orientation(path: Path) -> int:
+    """How the EXIF data of an image file ask for it to be turned: 1 to 8, as EXIF has it; 1 where they do not."""
+    from PIL import Image
+
+    try:
+        with _quiet, Image.open(path, formats=_formats()) as image:
+            return _orientation(image)
+    except Exception:  # as load_image, which reads images whose EXIF data are damaged
+        return 1
+
+
 def is_path(value: object) -> bool:
     """Whether an image is given by the name of its file, which errors about it then say."""
     return isinstance(value, (str, os.PathLike))
@@ -345,10 +356,15 @@ def _turn(image: Any) -> Any:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
+    return turns.get(_orientation(image))
+
+
+def _orientation(image: Any) -> int:
     try:
-        return turns.get(image.getexif().get(_ORIENTATION, 1))
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a damaged EXIF block is ignored, as viewers do
-        return None
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _from_array(source: Any, max_pixels: int) -> Pixels:

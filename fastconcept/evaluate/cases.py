@@ -12,6 +12,8 @@ from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRows, Box, Item
 from ..datasets.masks import OBJECT, Mask, merge_masks
+from ..datasets.upright import TURNED
+from ..encoders.decode import read_orientation
 from ..engine import Engine
 from ..errors import ConceptError, ImageError, InputError
 from ..saliency.patches import visible_region
@@ -74,9 +76,10 @@ def find_cases(
     """
     known: dict[str, Target | None] = {}
     count = 0
-    for index, item in enumerate(dataset.items, start=1):
-        image = _image(engine, item, bad)
-        if image is not None:
+    for index, annotated in enumerate(dataset.items, start=1):
+        seen = _upright(engine, annotated, bad)
+        if seen is not None:
+            item, image = seen
             cases = list(_cases(engine, item, image.shape[:2], bad, concept, max_area, fit, known))
             count += len(cases)
             if cases:
@@ -86,7 +89,8 @@ def find_cases(
         raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
 
 
-def _image(engine: Engine, item: Item, bad: BadRows) -> npt.NDArray[np.uint8] | None:
+def _upright(engine: Engine, item: Item, bad: BadRows) -> tuple[Item, npt.NDArray[np.uint8]] | None:
+    """An item with its image; boxes and masks of stored pixels are turned as the EXIF data turn these."""
     if not item.boxes and not item.masks:
         bad.add(item.name, "has neither box nor mask")
         return None
@@ -96,11 +100,12 @@ def _image(engine: Engine, item: Item, bad: BadRows) -> npt.NDArray[np.uint8] | 
         bad.add(item.name, str(error))
         return None
     shown = (image.shape[1], image.shape[0])
-    if item.size not in (None, shown):
-        turned = "; its EXIF data turn it" if item.size == shown[::-1] else ""
-        bad.add(item.name, "is annotated as {} x {} pixels and has {} x {}".format(*item.size, *shown) + turned)
-        return None
-    return image
+    if item.size in (None, shown):
+        return item, image
+    if item.size == shown[::-1] and item.image and (orientation := read_orientation(item.image)) in TURNED:
+        return item.upright(orientation), image
+    bad.add(item.name, "is annotated as {} x {} pixels and has {} x {}".format(*item.size, *shown))
+    return None
 
 
 def _cases(
