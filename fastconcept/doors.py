@@ -184,12 +184,13 @@ def door(function: Callable[P, R]) -> Callable[P, R]:
     checks = {name: PARAMETERS[name] for name in signature.parameters if name in PARAMETERS}
     optional = {name for name in checks if signature.parameters[name].default is None}
 
+    def passed(name: str, value: Any) -> Any:
+        return checks[name](name, value) if name in checks and not (value is None and name in optional) else value
+
     @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
-        for name, value in bound.arguments.items():
-            if name in checks and not (value is None and name in optional):
-                bound.arguments[name] = checks[name](name, value)
-        return function(*bound.args, **bound.kwargs)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:  # binding a signature would take longer than most lookups
+        placed = [passed(name, value) for name, value in zip(signature.parameters, args, strict=False)]
+        named = {name: passed(name, value) for name, value in kwargs.items()}
+        return function(*placed, *args[len(placed) :], **named)
 
     return checked

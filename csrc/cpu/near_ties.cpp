@@ -8,6 +8,7 @@
 
 #include "parallel.h"
 #include "simd.h"
+#include "similarities.h"
 
 namespace fastconcept {
 namespace {
@@ -52,6 +53,11 @@ std::vector<double> norms(const Rows& rows, const char* name, int num_threads) {
     return result;
 }
 
+double growth(int64_t terms) {
+    const double roundings = static_cast<double>(terms) * std::ldexp(1.0, -24);
+    return roundings < 0.5 ? roundings / (1 - roundings) : std::numeric_limits<double>::infinity();
+}
+
 double largest(const std::vector<double>& values) {
     return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
 }
@@ -70,12 +76,16 @@ float round_up(double value) {
 
 NearTies::NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads)
     : patches_(patches), bank_(bank), queries_(queries), patch_norms_(norms(patches, "patches", num_threads)) {
-    const double roundings = static_cast<double>(patches.dims) * std::ldexp(1.0, -24);
-    const double relative = roundings < 0.5 ? roundings / (1 - roundings) : std::numeric_limits<double>::infinity();
+    const int64_t depth = std::min(kDepth, patches.dims), parts = (patches.dims + kDepth - 1) / kDepth;
+    const double relative = (1 + growth(depth)) * (1 + growth(parts)) - 1;
     const double most =
         std::max(largest(norms(bank, "bank", num_threads)), largest(norms(queries, "queries", num_threads)));
     // Products below the smallest normal float lose more than a relative error; that is at most 2^-126 each.
     error_ = relative * most * (1 + 1e-9) + static_cast<double>(patches.dims) * std::ldexp(1.0, -126);
+}
+
+std::pair<float, float> NearTies::around(int64_t patch, double threshold) const {
+    return {round_down(threshold - bound(patch)), round_up(threshold + bound(patch))};
 }
 
 double NearTies::exact(int64_t patch, int64_t column) const {
@@ -96,7 +106,7 @@ double NearTies::best(int64_t patch, const float* similarities, const int64_t* c
 
 int32_t NearTies::count_greater(int64_t patch, const float* similarities, int64_t first, int64_t count,
                                 double threshold) const {
-    const float low = round_down(threshold - bound(patch)), high = round_up(threshold + bound(patch));
+    const auto [low, high] = around(patch, threshold);
     int32_t greater = 0;
     for (int64_t start = 0; start < count; start += kChunk) {
         const int64_t stop = std::min(count, start + kChunk);

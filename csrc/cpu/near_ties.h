@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "ranks.h"
@@ -17,9 +18,13 @@ public:
     // is not finite.
     NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads);
 
-    // Largest error of any float32 similarity of this patch: |fl(v.t) - v.t| <= d u / (1 - d u) * |v| * max |t|, with
-    // u = 2^-24, whatever the order of the sum (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+    // Largest error of any float32 similarity of this patch: a sum of n products, whatever its order, is off by at most
+    // g(n) = n u / (1 - n u) times |v| * max |t|, with u = 2^-24 (Higham, Accuracy and Stability of Numerical
+    // Algorithms, section 3.1); sums of kDepth products, of which b are added, by (1 + g(kDepth)) (1 + g(b)) - 1.
     double bound(int64_t patch) const { return error_ * patch_norms_[static_cast<size_t>(patch)]; }
+
+    // The floats around a threshold: a similarity above the second beats it, one that is not above the first does not.
+    std::pair<float, float> around(int64_t patch, double threshold) const;
 
     // Similarity in float64. Products of two floats are exact there; equal columns give equal results.
     double exact(int64_t patch, int64_t column) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "buckets.h"
 #include "near_ties.h"
 #include "parallel.h"
 #include "similarities.h"
@@ -13,7 +14,7 @@ namespace {
 constexpr int64_t kCountBlock = 4096;      // similarities that stay in the first-level cache for all concepts
 constexpr int64_t kStreamedPatches = 768;  // with kBankTile: 1.2 MB of similarities per thread
 constexpr int64_t kFewMembers = 8;         // at most one concept in this many is worth multiplying twice
-constexpr int64_t kMostStreamed = 256;     // concepts; every thread counts for all of them
+constexpr int64_t kMany = 8;               // concepts for which sorting into buckets pays
 
 // The distinct members of some subtrees, side by side, and the subtrees as lists of their new places.
 class Members {
@@ -68,12 +69,18 @@ void find_best(const Request& request, const NearTies& near_ties, int64_t patch,
         best[subtrees.count + q] = near_ties.exact(patch, request.bank.rows + q);
 }
 
-// Best and count of every concept at one patch, whose similarities to the bank are given.
-void rank_patch(const Request& request, const NearTies& near_ties, int64_t patch, const float* values) {
+// Best and count of every concept at one patch, whose similarities to the bank are given. `buckets` is scratch.
+void rank_patch(const Request& request, const NearTies& near_ties, int64_t patch, const float* values,
+                Buckets& buckets) {
     find_best(request, near_ties, patch, values);
     const int64_t concepts = request.concepts(), rows = request.bank.rows;
     const double* best = request.best + patch * concepts;
     int32_t* ranks = request.ranks + patch * concepts;
+    if (concepts >= kMany && rows > 0) {
+        buckets.fill(values, rows);
+        for (int64_t j = 0; j < concepts; ++j) ranks[j] = buckets.count_greater(near_ties, patch, best[j]);
+        return;
+    }
     for (int64_t start = 0; start < rows; start += kCountBlock)
         for (int64_t j = 0; j < concepts; ++j)
             ranks[j] +=
@@ -82,17 +89,22 @@ void rank_patch(const Request& request, const NearTies& near_ties, int64_t patch
 
 // Any subtrees: all similarities of a few hundred patches, then best and count patch by patch.
 void rank_in_rounds(const Request& request, const NearTies& near_ties) {
+    std::vector<Buckets> buckets(static_cast<size_t>(request.num_threads));
     for_each_patch(request.patches, request.bank, request.num_threads,
-                   [&](int64_t patch, const float* values, int) { rank_patch(request, near_ties, patch, values); });
+                   [&](int64_t patch, const float* values, int thread) {
+                       rank_patch(request, near_ties, patch, values, buckets[static_cast<size_t>(thread)]);
+                   });
 }
 
 // The same where the similarities are known.
 void rank_known(const Request& request, const NearTies& near_ties, const float* known) {
+    std::vector<Buckets> buckets(static_cast<size_t>(request.num_threads));
     parallel_for((request.patches.rows + kPatchesPerTask - 1) / kPatchesPerTask, request.num_threads,
-                 [&](int64_t task, int) {
+                 [&](int64_t task, int thread) {
                      const int64_t stop = std::min(request.patches.rows, (task + 1) * kPatchesPerTask);
                      for (int64_t patch = task * kPatchesPerTask; patch < stop; ++patch)
-                         rank_patch(request, near_ties, patch, known + patch * request.bank.rows);
+                         rank_patch(request, near_ties, patch, known + patch * request.bank.rows,
+                                    buckets[static_cast<size_t>(thread)]);
                  });
 }
 
@@ -102,7 +114,7 @@ struct Counter {
     std::vector<int32_t> ranks;
 };
 
-// Small subtrees: their members alone give the best; then the bank streams by and is counted while in cache.
+// Few small subtrees: their members alone give the best; then the bank streams by and is counted while in cache.
 void rank_by_streaming(const Request& request, const NearTies& near_ties, const Members& members) {
     const Rows& patches = request.patches;
     const std::vector<float> gathered = members.gather(request.bank);
@@ -148,7 +160,7 @@ void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees,
     std::fill(ranks, ranks + best.size(), 0);
     const Members members(bank, subtrees);
     if (known != nullptr) rank_known(request, near_ties, known);
-    else if (members.count() <= bank.rows / kFewMembers && request.concepts() <= kMostStreamed)
+    else if (members.count() <= bank.rows / kFewMembers && request.concepts() < kMany)
         rank_by_streaming(request, near_ties, members);
     else rank_in_rounds(request, near_ties);
     std::copy(best.begin(), best.end(), similarities);

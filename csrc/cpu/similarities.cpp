@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "blas.h"
 #include "simd.h"
 
 namespace fastconcept {
@@ -37,7 +38,29 @@ uint64_t hash_row(const float* row, int64_t dims, bool& finite) {
     return result;
 }
 
+FASTCONCEPT_CLONES
+void add(const float* from, int64_t count, float* to) {
+    for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
 }  // namespace
+
+void multiply(const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t tile, float* similarities,
+              int64_t stride) {
+    thread_local std::vector<float> part;  // BLAS may add to a sum in any order, so that adding is ours
+    const int dims = static_cast<int>(bank.dims);
+    const int64_t width = tile_width(bank, tile);
+    for (int64_t start = 0; start < bank.dims; start += kDepth) {
+        const int64_t depth = std::min(kDepth, bank.dims - start);
+        if (start > 0) part.resize(static_cast<size_t>(count * width));
+        blas().sgemm(kRowMajor, kNoTranspose, kTranspose, static_cast<int>(count), static_cast<int>(width),
+                     static_cast<int>(depth), 1.0f, patches.data + first * bank.dims + start, dims,
+                     bank.data + tile * kBankTile * bank.dims + start, dims, 0.0f,
+                     start > 0 ? part.data() : similarities, static_cast<int>(start > 0 ? width : stride));
+        if (start > 0)
+            for (int64_t i = 0; i < count; ++i) add(part.data() + i * width, width, similarities + i * stride);
+    }
+}
 
 std::vector<uint64_t> hash_rows(const Rows& matrix, const char* name, int num_threads) {
     constexpr int64_t rows_per_task = 256;

@@ -7,7 +7,6 @@
 #include <memory>
 #include <vector>
 
-#include "blas.h"
 #include "parallel.h"
 #include "ranks.h"
 
@@ -15,6 +14,7 @@ namespace fastconcept {
 
 // A product covers this many rows of the bank, whatever the number of threads, so that results do not depend on it.
 constexpr int64_t kBankTile = 384;
+constexpr int64_t kDepth = 128;
 constexpr int64_t kMostPatches = 384;
 constexpr int64_t kMostSimilarities = 21'000'000;  // 84 MB for any number of patches, concepts and threads
 constexpr int64_t kPatchesPerTask = 4;
@@ -29,14 +29,10 @@ void require_lists(const Lists& lists, int64_t rows, const char* indptr_name, co
 inline int64_t bank_tiles(const Rows& bank) { return (bank.rows + kBankTile - 1) / kBankTile; }
 inline int64_t tile_width(const Rows& bank, int64_t tile) { return std::min(kBankTile, bank.rows - tile * kBankTile); }
 
-// similarities[i * stride + j] = patch first + i (of `count`) times row j of a tile of the bank.
-inline void multiply(const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t tile,
-                     float* similarities, int64_t stride) {
-    const int dims = static_cast<int>(bank.dims);
-    blas().sgemm(kRowMajor, kNoTranspose, kTranspose, static_cast<int>(count), static_cast<int>(tile_width(bank, tile)),
-                 dims, 1.0f, patches.data + first * bank.dims, dims, bank.data + tile * kBankTile * bank.dims, dims,
-                 0.0f, similarities, static_cast<int>(stride));
-}
+// similarities[i * stride + j] = patch first + i (of `count`) times row j of a tile of the bank. Sums are made of
+// kDepth products at a time and then added, which bounds their error more narrowly than one long sum.
+void multiply(const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t tile, float* similarities,
+              int64_t stride);
 
 // Memory for floats, not initialised. Large buffers ask for huge pages: clearing small ones as they are first touched
 // costs a tenth of the whole computation at 82,000 concepts.

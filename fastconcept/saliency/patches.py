@@ -153,10 +153,11 @@ class PatchGrid:
 
     def covers_image(self) -> bool:
         """Whether every cell lies under a patch."""
-        covered = np.zeros(self.shape, bool)
-        for x0, y0, x1, y1 in np.maximum(self.cells, 0):
-            covered[y0:y1, x0:x1] = True
-        return bool(covered.all())
+        x0, y0, x1, y1 = np.clip(self.cells, 0, (*self.shape[::-1], *self.shape[::-1])).T
+        covered = np.zeros((self.shape[0] + 1, self.shape[1] + 1), np.int32)  # differences, added up below
+        for y, x, step in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+            np.add.at(covered, (y, x), step)
+        return bool((covered.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0).all())
 
 
 def cell_size(sizes: Sequence[int], stride: int | Sequence[int]) -> int:

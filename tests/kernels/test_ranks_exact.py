@@ -29,6 +29,10 @@ def test_ranks_are_those_of_exact_arithmetic(spread: float, dims: int) -> None:
     expected = reference.subtree_ranks(patches, bank, indptr, indices, queries)
     np.testing.assert_array_equal(ours.ranks, expected.ranks)
     np.testing.assert_allclose(ours.similarities, expected.similarities, rtol=0, atol=1e-7)
+    few = cpu.subtree_ranks(patches, bank, indptr[:3], indices[:40])  # counted another way than many, and in tiles
+    np.testing.assert_array_equal(few.ranks, expected.ranks[:, :2])
+    wide = cpu.subtree_ranks(patches, bank, indptr[[0, 3]] - [0, 40], indices[40:])
+    np.testing.assert_array_equal(wide.ranks, expected.ranks[:, 2:3])
     float32_ranks = (patches @ bank.T > (patches @ bank[17])[:, None]).sum(axis=1)
     if spread == 3e-7:  # the test would be empty if float32 got these right
         assert (float32_ranks != expected.ranks[:, 0]).any()
@@ -42,3 +46,14 @@ def test_rows_that_are_not_of_unit_length() -> None:
     indptr, indices = np.arange(301), np.arange(300)
     ours, expected = (k.subtree_ranks(patches, bank, indptr, indices) for k in (cpu, reference))
     np.testing.assert_array_equal(ours.ranks, expected.ranks)
+
+
+def test_many_concepts_where_similarities_overflow() -> None:
+    rng = np.random.default_rng(0)
+    bank, patches = unit(rng.standard_normal((100, 200))), unit(rng.standard_normal((4, 200)))
+    bank[3], bank[4], bank[5] = 3e38, -3e38, np.where(np.arange(200) % 2, 3e38, -3e38)  # products beyond float32
+    patches[1:] *= np.float32(1e3)
+    ours, expected = (k.subtree_ranks(patches, bank, np.arange(101), np.arange(100)) for k in (cpu, reference))
+    fits = np.isfinite(patches[:1] @ bank.T).all(axis=1)
+    np.testing.assert_array_equal(ours.ranks[:1][fits], expected.ranks[:1][fits])
+    assert ((ours.ranks >= 0) & (ours.ranks <= 100)).all()
