@@ -21,10 +21,10 @@ lint: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
-# Jobs on a cluster of this machine. Ray is large, so that `make test` skips these tests where it is not installed.
+# Jobs and the server on a cluster of this machine. Ray is large, so that `make test` skips these tests where it is not installed.
 test-ray: $(VENV)/.dev
 	$(BIN)/pip install -q -e ".[dev,ray]"
-	$(BIN)/python -m pytest tests/jobs/test_cluster.py
+	$(BIN)/python -m pytest tests/jobs/test_cluster.py tests/serve/test_ray.py
 
 test-asan: $(VENV)/.dev
 	PYTHON=$(BIN)/python tests/asan.sh

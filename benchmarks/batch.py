@@ -1,9 +1,19 @@
-"""Bulk jobs beside the engine that they call: images a second over the same small files, in one run, in turns."""
+"""Bulk jobs beside the engine that they call, over the same small files, in one run.
+
+``batch`` and ``batch-ray`` compare rates; ``batch-limits`` looks at memory, a job that is killed, and damaged files.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +23,187 @@ from skimage import data
 
 import fastconcept as fc
 from fastconcept.jobs.batch import batch
+from fastconcept.jobs.cluster import Cluster
 from fastconcept.jobs.tasks import Decompose
 
-_TURNS = 2
+_DAMAGED = 20  # one file of so many
+# The verb in a process of its own, which says how much memory it took; getrusage would count its parent's.
+_VERB = """
+import sys
+from fastconcept.cli import run
+code = run(sys.argv[1:])
+with open("/proc/self/status") as lines:
+    print(next(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
+sys.exit(code)
+"""
+
+_QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-def run(options: Any) -> list[dict[str, Any]]:
-    """One row per turn: rates of ``decompose(list of paths)`` and of ``batch``, listing and files included."""
-    count = 200 if options.quick else 10_000
-    engine, rows = fc.load(), []
+def here(options: Any) -> list[dict[str, Any]]:
+    """Rates of ``decompose(list of paths)`` and of ``batch``: whenever a shard is done, the engine takes as many paths.
+
+    In turns, so that other work on the machine slows both. The job's time includes listing and writing.
+    """
+    count, shard = (200, 100) if options.quick else (10_000, 1000)
+    engine = fc.load()
     with tempfile.TemporaryDirectory() as folder:
-        paths = _pictures(Path(folder, "photos"), count)
+        paths = pictures(Path(folder, "photos"), count)
         _ = engine.decompose(paths[:64]).cosine  # opens everything
-        for turn in range(_TURNS):
-            began = time.perf_counter()
-            _ = engine.decompose(paths).cosine
-            alone = time.perf_counter() - began
-            began = time.perf_counter()
-            batch(Decompose(), Path(folder, "photos"), Path(folder, f"out-{turn}"), engine=lambda: engine)
-            job = time.perf_counter() - began
-            rates = {"engine_per_second": count / alone, "batch_per_second": count / job}
-            rows.append({"case": f"decompose {count} images, turn {turn}", **rates, "batch_to_engine": alone / job})
-    return rows
+        alone = _Watch()
+
+        def turn(rows: int, share: float) -> None:
+            if rows and rows % shard == 0:
+                with alone:
+                    _ = engine.decompose(paths[rows - shard : rows]).cosine
+
+        job = _Watch()
+        with job:
+            result = batch(
+                Decompose(), Path(folder, "photos"), Path(folder, "out"), engine=lambda: engine, shard_rows=shard,
+                progress=turn,
+            )  # fmt: skip
+    assert result.images == count, result
+    wall, processor = job.wall - alone.wall, job.processor - alone.processor
+    return [
+        {
+            "case": f"decompose {count:,} images, here",
+            "engine_per_second": count / alone.wall,
+            "batch_per_second": count / wall,
+            "batch_to_engine": alone.wall / wall,
+            "engine_cpu_ms": 1e3 * alone.processor / count,
+            "batch_cpu_ms": 1e3 * processor / count,
+        }
+    ]
 
 
-def _pictures(folder: Path, count: int) -> list[str]:
-    """Crops of photographs, 160 pixels wide, as JPEG."""
+def on_ray(options: Any) -> list[dict[str, Any]]:
+    """The same job by a worker of a local Ray with the same cores; the engine alone before and after it."""
+    if importlib.util.find_spec("ray") is None:
+        print("batch-ray: Ray is not installed", file=sys.stderr)
+        return []
+    import ray
+
+    count = 200 if options.quick else 10_000
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray's name); else any other program of the machine comes first
+    with tempfile.TemporaryDirectory() as folder:
+        photos, alone = Path(folder, "photos"), _Watch()
+        paths = pictures(photos, count)
+        engine = fc.load()
+        _ = engine.decompose(paths[:64]).cosine
+
+        def by_itself(part: Sequence[str]) -> None:
+            with alone:
+                _ = engine.decompose(part).cosine
+
+        by_itself(paths[: count // 4])
+        starting = _Watch()
+        with starting:
+            ray.init(address="local", include_dashboard=False, num_cpus=engine.num_threads, log_to_driver=False)
+        times: list[float] = []
+        with (job := _Watch()):
+            result = batch(
+                Decompose(), photos, Path(folder, "out"), engine=fc.load, shard_rows=max(count // 10, 1),
+                cluster=Cluster(), progress=lambda rows, share: times.append(time.perf_counter()),
+            )  # fmt: skip
+        ray.shutdown()
+        by_itself(paths[-count // 4 :])
+    assert result.images == count, result
+    rate = 2 * (count // 4) / alone.wall
+    steady = (len(times) - 2) * (count // 10) / (times[-1] - times[1])  # from the first shard to the last
+    return [
+        {
+            "case": f"decompose {count:,} images, Ray on the same cores",
+            "engine_per_second": rate,
+            "ray_per_second": count / job.wall,
+            "ray_to_engine": count / job.wall / rate,
+            "steady_to_engine": steady / rate,
+            "seconds_to_start_ray": starting.wall,
+        }
+    ]
+
+
+def limits(options: Any) -> list[dict[str, Any]]:
+    """Peak memory of few and many rows; what kill -9 costs; each damaged file in ``failed.parquet``."""
+    few, many = (50, 200) if options.quick else (1000, 20_000)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = pictures(folder / "few", few)
+        (folder / "many").mkdir()
+        for number in range(many):
+            os.link(paths[number % few], folder / "many" / f"{number:06d}.jpg")
+        peaks = [_verb(folder / kind, folder / f"out-{kind}")[1] for kind in ("few", "many")]
+        memory = {"case": f"peak memory, {few:,} and {many:,} rows", "few_mib": peaks[0], "many_mib": peaks[1]}
+        return [memory | {"many_to_few": peaks[1] / peaks[0]}, _killed(folder, 100 if options.quick else 2000)]
+
+
+def _killed(folder: Path, count: int) -> dict[str, Any]:
+    """A job with damaged files, killed in the middle of a shard and started again, beside one that is left alone."""
+    shard, photos = count // 8, folder / "damaged"
+    paths = pictures(photos, count)
+    damaged = set(paths[::_DAMAGED])
+    for path in damaged:
+        Path(path).write_bytes(Path(path).read_bytes()[:300])
+    whole, _ = _verb(photos, folder / "whole", "--shard-rows", str(shard))
+    with subprocess.Popen(_command(photos, folder / "killed", "--shard-rows", str(shard)), **_QUIET) as process:
+        while len([*(folder / "killed" / "shards").glob("part-*.parquet")]) < 3 and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(0.6 * whole["seconds"] / 8)  # in the middle of the next one
+        process.send_signal(signal.SIGKILL)
+    before = sum(_rows(file) for file in (folder / "killed" / "shards").glob("part-*.parquet"))
+    resumed, _ = _verb(photos, folder / "killed", "--shard-rows", str(shard))
+    failed, rows = _column(folder / "killed" / "failed.parquet"), _column(folder / "killed" / "shards")
+    assert sorted([*failed, *rows]) == paths, "a row was lost, or is there twice"
+    return {
+        "case": f"{count:,} rows in shards of {shard}, {len(damaged)} files damaged, killed once",
+        "done_before": before,
+        "done_after": resumed["images_now"],
+        "done_twice_at_most": shard,
+        "rows_in_all": len(rows),
+        "failed": len(failed),
+        "failed_are_the_damaged": set(failed) == damaged,
+    }
+
+
+def _verb(source: Path, out: Path, *more: str) -> tuple[dict[str, Any], float]:
+    """What ``fastconcept batch decompose`` answers, and the MiB that it took at most."""
+    ended = subprocess.run(_command(source, out, *more), check=True, capture_output=True, text=True)
+    return json.loads(ended.stdout), int(ended.stderr.split()[-1]) / 1024
+
+
+def _command(source: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-c", _VERB, "batch", "decompose", str(source), "-o", str(out), "--json", *more]
+
+
+def _rows(file: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(file).num_rows)
+
+
+def _column(place: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    paths: list[str] = pq.read_table(place, columns=["path"])["path"].to_pylist()
+    return paths
+
+
+class _Watch:
+    """Seconds, and seconds of this process's threads, of all blocks together."""
+
+    def __init__(self) -> None:
+        self.wall = self.processor = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter() - self._began[0]
+        self.processor += time.process_time() - self._began[1]
+
+
+def pictures(folder: Path, count: int) -> list[str]:
+    """Crops of photographs, 160 pixels wide, as JPEG; their paths in order."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     photographs = [np.asarray(picture) for picture in (data.chelsea(), data.coffee(), data.rocket(), data.astronaut())]
@@ -49,4 +214,4 @@ def _pictures(folder: Path, count: int) -> list[str]:
     return [str(path) for path in sorted(folder.iterdir())]
 
 
-SUITES = {"batch": run}
+SUITES: dict[str, Callable[[Any], list[dict[str, Any]]]] = {"batch": here, "batch-ray": on_ray, "batch-limits": limits}

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from ..serve.limits import Limits
 from . import output
 from .options import SharedEngine, split
@@ -73,6 +72,7 @@ def command(
     check_installed()
     from ..serve import run
     from ..serve.app import make_app
+    from ..serve.guard import read_keys
 
     names = split(hosts, str, "--hosts") if hosts else None
     if names is None and run.is_loopback(host):
@@ -80,7 +80,7 @@ def command(
     app = make_app(
         engine,
         limits=limits,
-        api_keys=_keys(api_keys),
+        api_keys=() if api_keys is None else read_keys(api_keys),
         hosts=names,
         cors_origins=split(cors_origins, str, "--cors-origins") if cors_origins else (),
     )
@@ -94,23 +94,3 @@ def command(
     document = {"url": run.url_of(bound), "bundle": str(engine.bundle.path), "device": engine.device}
     text = [f"{output.printable(engine.bundle.manifest.model)} at {run.url_of(bound)}"]
     return Answer(document, text, then=answer_requests)
-
-
-def _keys(path: Path | None) -> list[str]:
-    """The keys of a file; empty lines and lines that begin with # do not count.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or holds no key.
-    """
-    if path is None:
-        return []
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"cannot read the API keys of {path}: {error}") from None
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not keys:
-        raise InputError(f"{path} holds no API key; without --api-keys none is needed")
-    return keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..engine import Engine
-from . import api, inference, openapi
+from . import api as v1
+from . import inference, openapi
 from .answers import Document
 from .guard import Guard
 from .limits import Limits
@@ -30,6 +32,7 @@ def make_app(
     hosts: Iterable[str] | None = None,
     cors_origins: Sequence[str] = (),
     routes: Sequence[BaseRoute] = (),
+    api: bool = True,
 ) -> Starlette:
     """An ASGI application that answers for an engine.
 
@@ -45,6 +48,9 @@ def make_app(
         Origins of other web pages that may use the server from a browser; none by default.
     routes : sequence of starlette routes
         Further routes. Their requests have the engine's :class:`.service.Service` as ``request.app.state.service``.
+
+    api : bool
+        Whether there are the routes under ``/v1`` and ``/v2``, which show whoever asks all that the model finds.
 
     Returns
     -------
@@ -70,9 +76,7 @@ def make_app(
         routes=[
             Route("/health", health),
             Route("/metrics", metrics),
-            *api.routes(),
-            *openapi.routes(),
-            *inference.routes(),
+            *(chain(v1.routes(), openapi.routes(), inference.routes()) if api else ()),
             *routes,
         ],
         middleware=middleware,

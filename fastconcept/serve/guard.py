@@ -11,12 +11,14 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..errors import InputError
 from .answers import described, refusal
 from .limits import MEBIBYTE
 from .refusals import (
@@ -301,6 +303,24 @@ async def _disconnected(receive: Receive) -> None:
 
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
+
+
+def read_keys(path: Path) -> list[str]:
+    """The API keys of a file, one a line; empty lines and lines that begin with # do not count.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds no key.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"cannot read the API keys of {path}: {error}") from None
+    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not keys:
+        raise InputError(f"{path} holds no API key; without --api-keys none is needed")
+    return keys
 
 
 def _digest(key: str) -> bytes:

@@ -10,8 +10,9 @@ import pytest
 
 import fastconcept.serve
 from fastconcept import cli
-from fastconcept.cli.serve import _keys, limits
+from fastconcept.cli.serve import limits
 from fastconcept.errors import InputError, MissingDependencyError
+from fastconcept.serve.guard import read_keys
 from fastconcept.serve.limits import Limits
 from fastconcept.serve.run import bind
 
@@ -26,12 +27,12 @@ def test_the_options_have_the_defaults_of_the_limits() -> None:
 def test_keys_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# of the laboratory\nalpha\n\n  beta \n")
-    assert _keys(file) == ["alpha", "beta"]
+    assert read_keys(file) == ["alpha", "beta"]
     file.write_text("# none yet\n")
     with pytest.raises(InputError, match="holds no API key"):
-        _keys(file)
+        read_keys(file)
     with pytest.raises(InputError, match="cannot read the API keys"):
-        _keys(tmp_path / "nothing")
+        read_keys(tmp_path / "nothing")
 
 
 def test_a_port_that_is_taken_is_said() -> None:

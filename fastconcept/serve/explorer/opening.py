@@ -40,6 +40,7 @@ def add_study(app: Starlette, questions: Path, answers: Path, layout: Layout = L
     Parameters
     ----------
     app : Starlette
+        Made with ``api=False``, so that it has no other route that answers about the images.
     questions : Path
         JSON file of :class:`fastconcept.evaluate.study.Questions`.
     answers : Path

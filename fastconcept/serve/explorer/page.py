@@ -23,6 +23,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PART = "browse.html"  # of the explorer's page and of the study's: search, path and maps
 
 
 @cache
@@ -33,7 +34,9 @@ def assets() -> dict[str, tuple[bytes, str]]:
         kind = next((kind for ending, kind in _TYPES.items() if file.name.endswith(ending)), None)
         if kind is not None:
             found[file.name] = file.read_bytes(), kind
-    return found
+    part, _ = found.pop(_PART)
+    mark = f"<!-- {_PART} -->".encode()
+    return {name: (content.replace(mark, part), kind) for name, (content, kind) in found.items()}
 
 
 async def asset(request: Request) -> Response:

@@ -284,7 +284,7 @@ def test_a_question_of_a_study(engine: fc.Engine, cat: Path, tmp_path: Path, new
     captions = ("a cup of coffee", "a cat that looks at you", "a rocket", "a woman who smiles")
     asked = Questions("Study of a cat", tuple(Question(str(cat), captions, answer) for answer in (1, 0)), {})
     asked.save(tmp_path / "questions.json")
-    app = make_app(engine, hosts=run.LOOPBACK)
+    app = make_app(engine, hosts=run.LOOPBACK, api=False)
     add_study(app, tmp_path / "questions.json", tmp_path / "answers.sqlite", LAYOUT)
     with served(app) as url:
         page = new_page()

@@ -32,7 +32,7 @@ def folder(photographs: list[Path], tmp_path: Path) -> Path:
 @pytest.fixture
 def client(folder: Path) -> Iterator[TestClient]:
     """Asks the server of the study."""
-    app = make_app(fc.load())
+    app = make_app(fc.load(), api=False)
     add_study(app, folder / "questions.json", folder / "answers.sqlite", Layout(mode="windows", stride=32))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
@@ -54,6 +54,9 @@ def test_maps_are_shown_and_neither_the_photograph_nor_the_answer(client: TestCl
         assert "cat.png" not in text and str(folder) not in text
     for path in ("photographs/1/picture", "photographs/1/words", "photographs/1/place?x=1&y=1", "about"):
         assert client.get(f"/api/{path}").status_code == 404
+    for path in ("/v1/explain", "/v1/decompose", "/v2/models/concepts/infer"):
+        assert client.post(path, json={"image": (folder / "cat.png").read_bytes().hex()}).status_code == 404
+    assert client.get("/openapi.json").status_code == 404
     assert client.get("/api/study/questions/3").status_code == 400
     assert client.get("/api/photographs/cat.png/level").status_code == 400
 
