@@ -26,6 +26,7 @@ MODULES = (
     "memory",
     "builtin",
     "batch",
+    "batch_cost",
     "modes",
     "stream",
     "int8",
