@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,9 @@ def load_clip(model: str, pretrained: str | None = None) -> Model:
             f"{model} needs another package ({error}); pip install {error.name or 'transformers'}"
         ) from None
     except Exception as error:  # open_clip, the hub and torch raise many kinds
-        raise ExportError(f"{model} cannot be loaded: {_one_line(error)}{_offline(error)}") from error
+        hint = _offline(error)
+        hint = (hint and _text_tower_hint(model)) or hint
+        raise ExportError(f"{model} cannot be loaded: {_one_line(error)}{hint}") from error
     tokenizer = _tokenizer(open_clip, model)
     network.eval()
     try:
@@ -70,27 +73,53 @@ def load_clip(model: str, pretrained: str | None = None) -> Model:
 
 
 def _tokenizer(open_clip: Any, model: str) -> Any:
-    """The tokenizer of a model; if it cannot be had, the error says which files it is made of."""
+    """The tokenizer of a model; if it cannot be had, the error says which files are missing."""
     try:
         with quiet():
-            return open_clip.get_tokenizer(model)
+            tokenizer = open_clip.get_tokenizer(model)
+            tokenizer(["a dog"])  # one that is made of tokenizer.json alone does not know how to pad
+            return tokenizer
     except Exception as error:  # transformers and the hub raise many kinds
-        needed = "tokenizer.json and tokenizer_config.json (or the vocabulary of its class)"
-        place = model.partition(":")[2] if model.startswith("local-dir:") else "the cache of the hub"
-        there = ""
-        if model.startswith("local-dir:"):
-            files = sorted(path.name for path in Path(place).glob("*token*")) + sorted(
-                path.name for path in Path(place).glob("*vocab*")
-            )
-            there = f"; of such files there are: {', '.join(files) or 'none'}"
+        needed = "tokenizer.json and tokenizer_config.json, or the vocabulary of its class"
+        place = "the cache of the hub"
+        if (folder := _local(model)) is not None:
+            there = {path.name for path in folder.iterdir()}
+            missing = [name for name in ("tokenizer.json", "tokenizer_config.json") if name not in there]
+            place = str(folder)
+            needed += f"; {' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing" if missing else ""
         raise ExportError(
-            f"the tokenizer of {model} cannot be loaded from {place}: {_one_line(error)}. It needs {needed}{there}"
+            f"the tokenizer of {model} cannot be loaded from {place}: {_one_line(error)}. It needs {needed}"
             f"{_offline(error)}"
         ) from error
 
 
+def _local(model: str) -> Path | None:
+    """The folder of a model on disk."""
+    schema, _, place = model.partition(":")
+    return Path(place) if schema == "local-dir" and Path(place).is_dir() else None
+
+
+def _text_tower_hint(model: str) -> str:
+    """What a model on disk needs if its text tower is one of transformers whose configuration is not there."""
+    folder = _local(model)
+    if folder is None:
+        return ""
+    try:
+        config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+        name = config["model_cfg"]["text_cfg"]["hf_model_name"]
+        if (Path(name) / "config.json").is_file():
+            return ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return (
+        f". Its text tower needs config.json of {name} besides the weights: where there is a network, run "
+        f"hf download {name} config.json --local-dir {folder / 'text'}; then write {folder / 'text'} for "
+        "hf_model_name in open_clip_config.json"
+    )
+
+
 def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _offline(error: Exception) -> str:

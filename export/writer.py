@@ -285,9 +285,7 @@ class BundleWriter:
             sync(self.folder / MANIFEST)
 
 
-def _advanced(
-    image: npt.NDArray[np.uint8], advance: Callable[[int, int], None], done: int
-) -> npt.NDArray[np.uint8]:
+def _advanced(image: npt.NDArray[np.uint8], advance: Callable[[int, int], None], done: int) -> npt.NDArray[np.uint8]:
     advance(done, LEAST_PHOTOGRAPHS)
     return image
 

@@ -98,7 +98,10 @@ def _number(name: str, value: Any) -> float:
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, Real):
         raise _wrong(name, "a number", value)
-    return float(number)
+    try:
+        return float(number)
+    except (OverflowError, ValueError):  # an integer of hundreds of digits
+        raise InputError(f"{name} is too large for a number with a point") from None
 
 
 def _wholes(name: str, value: Any) -> int | tuple[int, ...]:
@@ -132,6 +135,15 @@ def _concepts(name: str, value: Any) -> str | list[Any]:
     return value if isinstance(value, str) else _several(name, value)
 
 
+def _patterns(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, "a dict of columns and patterns", value)
+    for key, pattern in value.items():
+        _text(f"a column of {name}", key)
+        _text(f"{name}[{key!r}]", pattern)
+    return dict(value)
+
+
 def _function(name: str, value: Any) -> Any:
     if not callable(value):
         raise _wrong(name, "a function", value)
@@ -145,7 +157,10 @@ def _path(name: str, value: Any) -> Any:
 
 
 def _wrong(name: str, expected: str, value: Any) -> InputError:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:  # an integer of thousands of digits, or an object of somebody else
+        shown = type(value).__name__
     return InputError(f"{name} must be {expected}, got {shown if len(shown) < 80 else shown[:76] + ' ...'}")
 
 
@@ -153,15 +168,18 @@ PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("mode", "fit", "border", "score", "aggregate", "scale_weights"), _text),
     **dict.fromkeys(("below", "device", "kind", "name", "text", "word"), _text),
     **dict.fromkeys(("sizes", "stride"), _wholes),
-    **dict.fromkeys(("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k", "every"), _whole),
+    **dict.fromkeys(
+        ("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k", "every", "shard_rows"), _whole
+    ),
     **dict.fromkeys(("l1_penalty", "threshold", "max_age_ms", "tolerance", "smoothing_ms", "score_age_ms"), _number),
     **dict.fromkeys(("progress", "on_error"), _function),
-    **dict.fromkeys(("words", "phrases"), _strings),
+    **dict.fromkeys(("words", "phrases", "columns"), _strings),
     **dict.fromkeys(("bundle", "encoder", "path"), _path),
     "concepts": _concepts,
     "labels": iterable,
     "providers": _several,
     "texts": _texts,
+    "where": _patterns,
 }
 
 

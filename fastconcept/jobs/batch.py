@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..bundle import sha256_of
+from ..doors import door
 from ..engine import Engine, load
 from ..environment import versions
 from ..errors import InputError
@@ -57,6 +58,7 @@ class JobResult:
     seconds: float
 
 
+@door
 def batch(
     task: Task,
     source: str | os.PathLike[str],
@@ -125,6 +127,8 @@ def batch(
     >>> batch(Decompose(l0=10), "photos", "words", engine=partial(load, num_threads=2))  # doctest: +SKIP
     JobResult(out='/home/ada/words', shards=1, images=9998, failed=2, images_now=9998, seconds=61.5)
     """
+    if not (hasattr(task, "verb") and callable(engine)):
+        raise InputError("task must be one of fastconcept.jobs.tasks, and engine a function that opens an engine")
     folder = Folder(_absolute(out))
     rows = task.shard_rows if shard_rows is None else shard_rows
     if not 1 <= rows <= _LARGEST_SHARD:
@@ -224,6 +228,8 @@ def _on(
 
 def _absolute(place: str | os.PathLike[str]) -> str:
     """Paths of this machine are kept whole, so that a job may go on from another directory, and on other nodes."""
+    if not isinstance(place, (str, os.PathLike)) or not os.fspath(place):
+        raise InputError(f"source, out and images must be paths or URLs, got {place!r:.80}")
     text = os.fspath(place)
     return text if is_remote(text) else os.path.abspath(os.path.expanduser(text))
 
@@ -256,7 +262,9 @@ def _begun(folder: Folder, job: dict[str, Any]) -> dict[str, Any]:
     try:
         manifest = json.loads(folder.read(MANIFEST))
         earlier = {name: manifest[name] for name in job}
-    except (ValueError, KeyError, TypeError):
+        if not isinstance(manifest.get("runs", []), list):
+            raise ValueError("runs")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{folder.file(MANIFEST)} is not the manifest of a job; choose another folder") from None
     for name, value in job.items():
         if earlier[name] != json.loads(json.dumps(value)):

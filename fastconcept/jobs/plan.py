@@ -68,6 +68,18 @@ class Plan:
         """The whole work, in the unit of the weights."""
         return sum(unit.weight for unit in self.units)
 
+    def check(self) -> None:
+        """Raise :class:`ValueError` if a value has another type than jobs write."""
+        for unit in self.units:
+            numbers = (unit.start, unit.stop, unit.weight)
+            whole = all(type(number) is int for number in numbers) and 0 <= unit.start <= unit.stop and unit.weight > 0
+            if unit.kind not in ("listed", "parquet", "tar") or not isinstance(unit.file, str) or not whole:
+                raise ValueError(f"a unit is {unit}")
+        pairs = (*dict(self.columns).items(), *dict(self.where).items())
+        texts = [self.image, self.base, *(text for pair in pairs for text in pair)]
+        if not self.units or not all(isinstance(text, str) for text in texts):
+            raise ValueError("it has no units, or columns that are no text")
+
     def save(self, folder: Folder) -> None:
         """Write it into the folder of a job."""
         with folder.write(PLAN) as stream:
@@ -85,8 +97,10 @@ class Plan:
         try:
             document: dict[str, Any] = json.loads(folder.read(PLAN))
             units = tuple(Unit(**unit) for unit in document.pop("units"))
-            return cls(units, **document)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            plan = cls(units, **document)
+            plan.check()
+            return plan
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             message = f"{folder.file(PLAN)} cannot be read as the plan of a job"
             raise InputError(f"{message}: {error}; on a cluster, every node must see {folder}") from None
 

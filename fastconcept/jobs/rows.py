@@ -205,13 +205,17 @@ class _Header(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         """The header in a block of 512 bytes."""
         try:
-            return super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if type(error).__name__ == "EOFHeaderError":  # a block of zeros, which is how an archive ends
                 raise
             raise tarfile.ReadError(f"it is cut off or damaged ({error})") from None
+        if header.size < 0 or (header.type in _IN_MEMORY and header.size > _TEXT_BYTES):
+            raise tarfile.ReadError(f"it has a header of {header.size:,} bytes")
+        return header
 
 
+_IN_MEMORY = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 _TEXTS = dict(zip(("cls", "txt", "json"), TAR_COLUMNS, strict=True))
 
 

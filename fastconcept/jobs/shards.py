@@ -161,8 +161,12 @@ def join_failures(folder: Folder) -> int:
     schema = arrow.schema([(name, arrow.string()) for name in FAILED])
     with folder.write("failed.parquet") as stream, arrow.parquet.ParquetWriter(stream, schema) as writer:
         for name in sorted(folder.names("job/failed") & folder.names("shards")):
-            with opened(folder.file(f"job/failed/{name}")) as part:
-                table = arrow.parquet.read_table(part)
+            file = folder.file(f"job/failed/{name}")
+            try:
+                with opened(file) as part:
+                    table = arrow.parquet.read_table(part, schema=schema)
+            except Exception as error:  # of pyarrow and of file systems
+                raise InputError(f"{file} is damaged ({error}); remove it and start the job again") from None
             writer.write_table(table)
             rows += len(table)
     return rows

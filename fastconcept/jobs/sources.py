@@ -28,6 +28,7 @@ _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "ima
 _CONTENTS = ("image", "img", "image_bytes", "bytes", "jpg", "jpeg", "png", "webp", "content")
 _GLOB = re.compile(r"[*?\[{]")
 _MAX_ALTERNATIVES = 1_000_000  # that braces in a glob may stand for
+_MAX_UNITS = 1_000_000  # shards of a parquet file; no number in a file decides how much memory is taken
 _PATTERNS = Mapping[str, str]
 
 
@@ -153,7 +154,7 @@ def _alternatives(pattern: str) -> list[str]:
     """
     patterns = [""]
     for text, inside in re.findall(r"([^{]*)(?:\{([^{}]*)\})?", pattern):
-        span = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
+        span = re.fullmatch(r"([0-9]{1,15})\.\.([0-9]{1,15})", inside)
         if span:
             first, last = map(int, span.groups())
             if (last - first + 1) * len(patterns) > _MAX_ALTERNATIVES:
@@ -304,6 +305,8 @@ def _plan_parquet(
             with opened(file) as stream:
                 found = arrow.parquet.ParquetFile(stream)
                 rows, here = found.metadata.num_rows, found.schema_arrow
+            if not 0 <= rows <= _MAX_UNITS * shard_rows:
+                raise InputError(f"{file} says that it has {rows:,} rows")
         except Exception:  # what cannot be read is a failed row when its turn comes
             units.append(Unit("parquet", file, 0, 0, 1))
             continue

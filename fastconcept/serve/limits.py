@@ -59,5 +59,5 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name in ("batch_window", "max_store") else 1e-3
-            if not least <= value < 1e9:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e9:
                 raise InputError(f"{field.name} must be {'positive' if least else 'at least 0'}, got {value!r}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from .refusals import MalformedError
 
 HEADER = "Inference-Header-Content-Length"
 _MAX_AXES = 8
+_LENGTH = re.compile("[0-9]{1,15}")
 
 
 @dataclass
@@ -66,7 +68,7 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
     """
     length = len(body)
     if header_length is not None:
-        if not (header_length.isdigit() and int(header_length) <= len(body)):
+        if not (_LENGTH.fullmatch(header_length) and int(header_length) <= len(body)):
             raise MalformedError(f"{HEADER} is {header_length[:20]!r}, the body has {len(body)} bytes")
         length = int(header_length)
     document = json_object(body[:length])
@@ -78,7 +80,7 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
         if size is None:
             elements: list[bytes | str] = _flat(name, tensor.get("data"))
         else:
-            if not (isinstance(size, int) and 0 <= size <= len(body) - place):
+            if type(size) is not int or not 0 <= size <= len(body) - place:
                 raise MalformedError(f"{name}: binary_data_size is {size!r}, {len(body) - place} bytes are left")
             elements = _of_bytes(name, memoryview(body)[place : place + size])
             place += size

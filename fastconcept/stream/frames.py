@@ -17,6 +17,7 @@ from ..encoders.decode import is_single_image, load_image
 from ..errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
+_LATEST = 1e18  # seconds
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,11 @@ class Images:
         for index, item in enumerate(self._images):
             now = time.perf_counter()
             seconds, image = item if _is_pair(item) else (now - began, item)
-            if not last <= (seconds := float(seconds)) < np.inf:
-                raise InputError(f"times of frames must not go back, got {seconds} after {last}")
+            if not last <= seconds < _LATEST:
+                raise InputError(
+                    f"times of frames must be seconds that do not go back, got {seconds!r:.40} after {last}"
+                )
+            seconds = float(seconds)
             last = seconds
             yield Frame(index, seconds, now, lambda image=image: load_image(image, self._max_pixels))  # type: ignore[misc]
 
@@ -115,6 +119,8 @@ def open_source(frames: Any, max_pixels: int) -> Source:
         If it is neither.
     """
     if isinstance(frames, (str, os.PathLike)):
+        if not os.fspath(frames):
+            raise InputError("frames must be a video file, a device or a URL, got an empty name")
         from .video import Video
 
         return Video(os.fspath(frames), max_pixels)

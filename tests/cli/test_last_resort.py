@@ -166,3 +166,21 @@ def test_outputs_that_are_directories(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_version_in_any_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"fastconcept {fastconcept.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["batch", "decompose"],
+        ["batch", "embed", "", "-o", "x"],
+        ["batch", "embed", "x", "-o", ""],
+        ["stream", "", "-c", "dog"],
+        ["batch", "embed", f"{{1..{'9' * 5000}}}.jpg", "-o", "x"],
+    ],
+)
+def test_nothing_where_something_is_needed(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1

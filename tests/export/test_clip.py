@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -257,9 +259,37 @@ def test_a_tokenizer_that_cannot_be_had(tiny_checkpoint: str, monkeypatch: pytes
         raise OSError("We couldn't connect to 'https://huggingface.co'\nand many more lines")
 
     monkeypatch.setattr(open_clip, "get_tokenizer", refuse)
-    with pytest.raises(ExportError, match=r"tokenizer of local-dir.*tokenizer\.json.*HF_HUB_OFFLINE=1") as caught:
+    with pytest.raises(ExportError, match=r"tokenizer of local-dir.*json are missing.*HF_HUB_OFFLINE=1") as caught:
         load_clip(tiny_checkpoint)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_tokenizer_of_which_a_file_is_missing(
+    missing: str, tiny_checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_checkpoint.removeprefix("local-dir:"), tmp_path / "model")
+    for name in {"tokenizer.json", "tokenizer_config.json"} - {missing}:
+        (tmp_path / "model" / name).write_text("{}")
+
+    def refuse(texts: list[str]) -> None:
+        raise ValueError("Asking to pad but the tokenizer does not have a padding token. Please select a token.")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: refuse)
+    with pytest.raises(ExportError, match=rf"Asking to pad.*vocabulary of its class; {missing} is missing$"):
+        load_clip(f"local-dir:{tmp_path / 'model'}")
+
+
+def test_a_text_tower_whose_configuration_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"model_cfg": {"text_cfg": {"hf_model_name": "roberta-base"}}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(document))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files\nand more")
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", refuse)
+    with pytest.raises(ExportError, match=r"needs config\.json of roberta-base besides the weights.*hf_model_name"):
+        load_clip(f"local-dir:{tmp_path}")
 
 
 def test_loggers_of_other_packages_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,19 @@ def test_explain(image: Any, concept: Any, chosen: dict[str, Any]) -> None:
         ENGINE.explain(image, concept, **{"stride": 16, "sizes": [16], **chosen})
 
 
-VERBS = ("explain", "decompose", "concepts", "search", "report", "evaluate", "bench", "info", "export")
+VERBS = (
+    "explain",
+    "decompose",
+    "concepts",
+    "search",
+    "report",
+    "evaluate",
+    "bench",
+    "info",
+    "export",
+    "stream",
+    "batch",
+)
 NAMES = (
     "localize",
     "zeroshot",

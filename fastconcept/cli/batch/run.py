@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +50,7 @@ def with_address(arguments: Sequence[str]) -> list[str]:
     (['--ray', 'any', 'photos', '-o', 'out'], ['photos', '--ray', 'head:6379'])
     """
     complete: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         complete.append(argument)
         if argument == "--ray" and not _ADDRESS.fullmatch(following):
             complete.append(_ANY)
