@@ -55,6 +55,7 @@ def export_clip_model(
         name=name,
         context_length=clip.config.text_config.max_position_embeddings,
         logit_scale=float(clip.logit_scale.detach().exp()),
+        dense=["clearclip"],
         contents=contents,
     )
 

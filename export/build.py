@@ -40,6 +40,7 @@ def export_model(
     text_length: str = "fixed",
     logit_scale: float = 100.0,
     image_parts: tuple[torch.nn.Module, torch.nn.Module] | None = None,
+    dense: Sequence[str] = (),
     transform: Callable[[Any], Any] | None = None,
     licences: Sequence[str] = (),
     contents: Contents | None = None,
@@ -82,6 +83,9 @@ def export_model(
         For an image tower that pools a feature map: its trunk, pixels (n, 3, H, W) to maps (n, c, h, w) at any size
         that is a multiple of its stride, and its head, means (n, c) to unit rows. The bundle then has the mode
         "windows", if ``head(mean of trunk(pixels))`` is the whole tower to 1e-5; else a warning says why not.
+    dense : sequence of str
+        As for :func:`export_open_clip`, for towers that hold a transformer of open_clip, timm or transformers'
+        ``CLIPModel``; none by default.
     transform : callable, optional
         The model's own preprocessing, from a Pillow image to (3, h, w), for the parity report to compare with
         ``preprocess``. Without it the report starts from the same pixels on both sides.
@@ -119,10 +123,12 @@ def export_model(
     def load() -> Model:
         parts = None if image_parts is None else TowerParts(*image_parts)
         return from_towers(
-            image, text, tokenizer, preprocess, name, context_length, text_length, logit_scale, transform, parts
-        )
+            image, text, tokenizer, preprocess, name, context_length, text_length, logit_scale, transform, parts,
+            bool(names),
+        )  # fmt: skip
 
-    settings = _Settings(compact, overwrite, min_cosine, num_threads, progress)
+    names = check_names(tuple(dense))
+    settings = _Settings(compact, overwrite, min_cosine, num_threads, progress, names)
     return _export(name, load, out, contents, licences, settings)
 
 

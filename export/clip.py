@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
 from ..errors import ExportError, MissingDependencyError
-from .dense.find import DenseTower, find_dense
+from .dense.find import dense_or_reason, find_dense
 from .model import Model, row_width, unit_rows
 from .onnx import quiet
 from .split import timm_parts
@@ -141,7 +141,7 @@ def _model_of(
 
     context_length = int(getattr(tokenizer, "context_length", None) or network.context_length)
     preprocess = _preprocess(open_clip.get_model_preprocess_cfg(network))
-    dense, no_dense = _dense(network.visual)
+    dense, no_dense = dense_or_reason(find_dense, network.visual)
     image, (text, dynamic) = unit_rows(network, "encode_image"), text_tower(network)
     whole_text = unit_rows(network, "encode_text")
     row_width(f"the text tower of {model}", whole_text, torch.ones(1, context_length, dtype=torch.int64))
@@ -162,14 +162,6 @@ def _model_of(
         dense=dense,
         no_dense=no_dense,
     )
-
-
-def _dense(visual: Any) -> tuple[DenseTower | None, str]:
-    """The dense passes of an image tower, or None and the reason."""
-    try:
-        return find_dense(visual), ""
-    except ExportError as error:
-        return None, str(error)
 
 
 def _check_name(open_clip: Any, model: str, pretrained: str | None) -> bool:

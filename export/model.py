@@ -37,7 +37,7 @@ class Model:
     dynamic_text: bool  # the text tower is exact at any length up to the context length
     parts: TowerParts | None = None  # the image tower in two parts, where it may be one that pools a feature map
     dense: DenseTower | None = None  # its dense passes, where it has tokens
-    no_dense: str = "only towers of open_clip are taken apart"  # why there are none
+    no_dense: str = ""  # why there are none
 
 
 def import_torch() -> Any:
@@ -89,6 +89,7 @@ def from_towers(
     logit_scale: float,
     transform: Callable[[Any], Any] | None,
     parts: TowerParts | None = None,
+    with_dense: bool = False,
 ) -> Model:
     """A model of two separate towers; parameters and errors as for :func:`fastconcept.export.build.export_model`."""
     torch = import_torch()
@@ -105,6 +106,9 @@ def from_towers(
     width = row_width(f"the text tower of {name}", texts, torch.ones(2, length, dtype=torch.int64))
     if width != dim:
         raise ExportError(f"{name}: the image tower returns rows of {dim}, the text tower rows of {width}")
+    from .dense.find import dense_or_reason, find_dense_inside
+
+    dense, no_dense = dense_or_reason(find_dense_inside, image) if with_dense else (None, "")
     return Model(
         name=name,
         pretrained=None,
@@ -119,6 +123,8 @@ def from_towers(
         logit_scale=logit_scale,
         dynamic_text=text_length == "dynamic",
         parts=parts,
+        dense=dense,
+        no_dense=no_dense,
     )
 
 

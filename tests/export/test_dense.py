@@ -19,7 +19,7 @@ from fastconcept.errors import ExportError, InputError
 from fastconcept.export.build import export_open_clip
 from fastconcept.export.contents import Contents
 from fastconcept.export.dense.attention import CHANGES
-from fastconcept.export.dense.find import check_names, find_dense
+from fastconcept.export.dense.find import check_names, find_dense, find_dense_inside
 from fastconcept.export.dense.positions import resample_positions
 
 Array = np.ndarray[Any, Any]
@@ -327,3 +327,68 @@ def test_a_pass_that_does_not_agree_is_left_out(
     assert "is not the tower" in bundle.manifest.absent["dense"] and "is not the tower" in caplog.text
     with pytest.raises(InputError, match="is not the tower"):
         fc.load(bundle.path).evidence(np.zeros((9, 9, 3), np.uint8), mode="dense")
+
+
+class ClipAttention(torch.nn.Module):
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.num_heads = attention.num_heads
+        self.q_proj, self.k_proj, self.v_proj = (torch.nn.Linear(32, 32) for _ in range(3))
+        weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+        for layer, weight, bias in zip((self.q_proj, self.k_proj, self.v_proj), weights, biases, strict=True):
+            layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
+        self.out_proj = attention.out_proj
+
+
+class ClipModelTower(torch.nn.Module):
+    """The weights of a tower of open_clip in the layout of transformers' ``CLIPModel``; runs the original."""
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.original, self.projection = [visual], torch.nn.Linear(32, 16, bias=False)
+        self.projection.load_state_dict({"weight": visual.proj.detach().T.contiguous()})
+        table = torch.nn.Embedding.from_pretrained(visual.positional_embedding.detach())
+        self.vision = trunk = torch.nn.Module()
+        trunk.embeddings, trunk.encoder = torch.nn.Module(), torch.nn.Module()
+        trunk.embeddings.class_embedding = visual.class_embedding
+        trunk.embeddings.patch_embedding, trunk.embeddings.position_embedding = visual.conv1, table
+        trunk.pre_layrnorm, trunk.post_layernorm = visual.ln_pre, visual.ln_post
+        trunk.encoder.layers = torch.nn.ModuleList([self.layer(block) for block in visual.transformer.resblocks])
+
+    @staticmethod
+    def layer(block: Any) -> torch.nn.Module:
+        layer = torch.nn.Module()
+        layer.layer_norm1, layer.layer_norm2, layer.mlp = block.ln_1, block.ln_2, block.mlp
+        layer.self_attn = ClipAttention(block.attn)
+        return layer
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.original[0](pixels)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_layout_of_clip_models_gives_the_rows_of_open_clips(visual: Any, name: str) -> None:
+    pixels = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    theirs, ours = find_dense_inside(ClipModelTower(visual)), find_dense(visual)
+    assert theirs.stride == ours.stride == 8
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs.modules[name]()(pixels), ours.modules[name]()(pixels), atol=1e-5, rtol=0)
+
+
+def test_a_transformer_of_timm_inside_another_module() -> None:
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    trunk = VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4, num_classes=24)
+    for tower in (trunk, torch.nn.Sequential(trunk, torch.nn.Linear(24, 16))):
+        pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            expected = torch.nn.functional.normalize(tower.eval()(pixels), dim=-1)
+            rows = find_dense_inside(tower).modules["gem"]()(pixels)
+        assert rows.shape == (2, 17, expected.shape[1])
+        torch.testing.assert_close(rows[:, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_tower_that_holds_no_transformer_is_refused() -> None:
+    with pytest.raises(ExportError, match="holds no transformer"):
+        find_dense_inside(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()))

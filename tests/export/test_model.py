@@ -219,7 +219,9 @@ def test_open_clip_and_the_general_door_write_the_same(tiny_checkpoint: str, tin
         out=tmp_path / "out",
         name="local-dir:tiny",
         contents=FEW,
+        dense=["maskclip"],
     )
+    assert list(bundle.manifest.dense.towers) == ["maskclip"]
     manifest, original = bundle.manifest, Bundle(tiny_bundle).manifest
     assert manifest.parity["min_cosine"] > 0.999999
     for field in ("model", "embedding_dim", "context_length", "logit_scale", "preprocess", "tokenizer_clean"):
