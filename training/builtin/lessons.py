@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +135,7 @@ def tokens(caption: str) -> list[str]:
     return re.findall(r"[a-z]+", caption.lower())
 
 
-@lru_cache
+@cache
 def kinds_of(word: str) -> tuple[int, ...]:
     """Return which of :data:`KINDS` a word names, by its first noun sense.
 
