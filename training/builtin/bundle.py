@@ -74,7 +74,9 @@ class Texts(torch.nn.Module):
         return self.adapter(self.tower(tokens))
 
 
-def build(shared: Path, checkpoint: Path = FOLDER, target: Path = SHIPPED, mean_photos: int = 1000) -> Bundle:
+def build(
+    shared: Path, checkpoint: Path = FOLDER, target: Path = SHIPPED, mean_photos: int = 1000, compact: bool = True
+) -> Bundle:
     """Export the checkpoint and return the finished bundle.
 
     Parameters
@@ -85,6 +87,8 @@ def build(shared: Path, checkpoint: Path = FOLDER, target: Path = SHIPPED, mean_
         Checkpoint, and directory of the bundle; what is there is replaced.
     mean_photos : int
         Photographs of the second training pack that the image mean is over, drawn with a fixed seed.
+    compact : bool
+        Whether weights have 16 bits, and the token table 8.
     """
     import open_clip
 
@@ -108,7 +112,7 @@ def build(shared: Path, checkpoint: Path = FOLDER, target: Path = SHIPPED, mean_
             logit_scale=20.0,
             licences=LICENCES,
             contents=Contents(synsets=concepts, vocabulary=vocabulary, mean_images=photos),
-            compact=True,
+            compact=compact,
             overwrite=True,
         )
 
@@ -126,8 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="directory with the training packs")
     parser.add_argument("--checkpoint", type=Path, default=FOLDER, help="directory of the checkpoint")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="directory of the bundle")
+    parser.add_argument("--float32", action="store_true", help="weights in full, to compare the shipped bundle with")
     asked = parser.parse_args(arguments)
-    bundle = build(asked.shared, asked.checkpoint, asked.out)
+    bundle = build(asked.shared, asked.checkpoint, asked.out, compact=not asked.float32)
     total = sum(size for _, size in bundle.manifest.files.values())
     print(f"{bundle.path}: {total / 1e6:.1f} MB, parity {bundle.manifest.parity['min_cosine']:.6f}")
 

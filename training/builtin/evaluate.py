@@ -8,6 +8,7 @@ retrieval and of zero-shot accuracy, is measured by ``fastconcept evaluate``.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import fastconcept as fc
 from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.evaluate.metrics import recall_at
 from fastconcept.evaluate.retrieval import retrieval_ranks
+from fastconcept.saliency.agreement import compare_maps
 
 from .lessons import KINDS, kinds_of, tokens
 from .texts import class_nodes, class_texts, concept_set, imagenet_classes
@@ -94,6 +96,18 @@ def _captions(engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows) -> d
     }
 
 
+def same_maps(engine: fc.Engine, full: fc.Engine, shared: Path, count: int = 32) -> dict[str, float]:
+    """Return the mean and the least rank correlation of maps by two bundles, of what is there and of dogs."""
+    folder, found = shared / "data" / "dev", []
+    entries = [e for e in json.loads((folder / "annotations.json").read_text()) if e["subset"].startswith("ilsvrc_val")]
+    for entry, mode in itertools.product(entries[:count], ("windows", "crops")):
+        asked = (folder / entry["file"], [entry["wnid"], "dog.n.01"])
+        maps = [[seen.cells for seen in one.explain(*asked, mode=mode, stride=32)] for one in (engine, full)]
+        compared = [compare_maps(*pair, near=1) for pair in zip(*maps, strict=True)]
+        found += [one.spearman for one in compared if one is not None]
+    return {"map_spearman": float(np.mean(found)), "map_spearman_least": float(np.min(found))}
+
+
 def has_person(captions: Sequence[str]) -> bool:
     """Return whether a caption names a person.
 
@@ -138,8 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="directory with data/dev")
     parser.add_argument("--bundle", type=Path, help="directory of a bundle; by default the built-in one")
     parser.add_argument("--json", type=Path, help="file that gets the numbers, too")
+    parser.add_argument("--full", type=Path, help="the same bundle in float32, whose maps should be the same")
     asked = parser.parse_args(arguments)
-    numbers = {name: round(value, 4) for name, value in judge(fc.load(asked.bundle), asked.shared).items()}
+    engine = fc.load(asked.bundle)
+    judged = judge(engine, asked.shared)
+    if asked.full:
+        judged |= same_maps(engine, fc.load(asked.full), asked.shared)
+    numbers = {name: round(value, 4) for name, value in judged.items()}
     print(json.dumps(numbers, indent=1))
     if asked.json:
         asked.json.write_text(json.dumps(numbers, indent=1) + "\n")
