@@ -58,7 +58,7 @@ def embed_dense(
         return np.concatenate([whole, _tiled(uploaded, plan, tower, encoder, timings)])
 
     rows = remember(f"{layout.mode} {layout.fit} {plan.size}", 1 + len(plan.grid), token_rows)
-    whole, tokens = np.ascontiguousarray(rows[:1]), np.ascontiguousarray(rows[1:])
+    whole, tokens = rows[:1], rows[1:]
     if layout.class_bias:
         tokens = _unit(tokens - np.float32(layout.class_bias) * whole)
     return Evidence(image, layout, plan.grid, tokens, whole, plan.region, timings)
@@ -131,4 +131,4 @@ def tile_starts(length: int, tile: int) -> list[int]:
 
 def _unit(rows: Any) -> Any:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.ascontiguousarray(rows / np.maximum(lengths, np.float32(1e-12)))
+    return rows / np.maximum(lengths, np.float32(1e-12))

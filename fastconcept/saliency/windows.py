@@ -108,7 +108,9 @@ def box_means(maps: Any, boxes: npt.NDArray[np.float64], tower: ImageTower) -> A
     by_both = np.matmul(down, by_column)  # (c, r, k)
     flat = by_both.reshape((channels, len(rows) * len(columns)))
     chosen = tower.kernels.upload(row_of.reshape(-1) * len(columns) + column_of.reshape(-1))
-    return np.ascontiguousarray(flat.take(chosen, axis=1).T)
+    return (
+        flat.take(chosen, axis=1).transpose().copy()
+    )  # in C order; NumPy's function for that would fetch it from a device
 
 
 def overlaps(spans: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float32]:

@@ -262,6 +262,61 @@ def test_evidence_stays_on_the_device_and_is_read_there(
     assert runtime.Session.cupy.cuda.get_current_stream().ptr == 0
 
 
+class Pooled:
+    """An encoder of means over squares of 8 px, as a split, a dense and a plain one; pixels and rows on the device."""
+
+    stride, batch_size = 8, 16
+
+    def __init__(self, kernels: Any, shape: str) -> None:
+        self.kernels, self.shape = kernels, shape
+
+    def encode(self, given: Any) -> Any:
+        values = np.asarray(self.kernels.to_host(given))
+        if self.shape == "head":
+            return self.kernels.upload(self.unit(values))
+        n, channels, height, width = values.shape
+        maps = values.reshape(n, channels, height // 8, 8, width // 8, 8).mean(axis=(3, 5))
+        if self.shape == "maps":
+            return self.kernels.upload(maps)
+        tokens = maps.reshape(n, channels, -1).transpose(0, 2, 1)
+        rows = self.unit(np.concatenate([tokens.mean(axis=1, keepdims=True), tokens], axis=1))
+        return self.kernels.upload(rows if self.shape == "tokens" else np.ascontiguousarray(rows[:, 0]))
+
+    def unit(self, rows: np.ndarray) -> np.ndarray:
+        mixed = rows @ np.random.default_rng(0).standard_normal((3, DIM)).astype(np.float32)
+        return (mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "windows", **COARSE},
+        {"mode": "dense:clearclip"},
+        {"mode": "dense:clearclip", "class_bias": 0.5},
+        {"mode": "dense:clearclip", "short_side": 1400},  # more tokens than a pass may have
+    ],
+)
+def test_every_mode_makes_its_evidence_on_the_device(
+    kernels: ModuleType, image: np.ndarray, traffic: Any, options: dict[str, Any]
+) -> None:
+    from fastconcept.encoders.split import SplitEncoder
+    from fastconcept.kernels import cpu
+    from fastconcept.saliency.explain import embed
+    from fastconcept.saliency.layout import Layout
+
+    made = []
+    for room in (kernels, cpu):
+        maps, head, tokens, rows = (Pooled(room, shape) for shape in ("maps", "head", "tokens", "rows"))
+        tower = ImageTower(
+            rows, Preprocess((32, 32), (0.5,) * 3, (0.25,) * 3), room, None, SplitEncoder(maps, head), tokens
+        )
+        made.append(embed(image, tower, Layout(**options)))
+    ours, theirs = made
+    assert type(ours.rows).__name__ == "DeviceArray"
+    np.testing.assert_allclose(kernels.to_host(ours.rows), theirs.rows, atol=1e-5)
+    np.testing.assert_allclose(kernels.to_host(ours.whole), theirs.whole, atol=1e-5)
+
+
 def test_everything_runs_on_the_engines_own_stream(engine: Engine, image: np.ndarray, runtime: Any) -> None:
     engine.explain(image, CONCEPTS, **COARSE)
     for encoder in (engine.image_encoder, engine.text_encoder):
