@@ -1,4 +1,8 @@
-"""The image towers of ViT-B/32 and ViT-B/16 with random weights: the time of an encoder does not depend on them."""
+"""The image towers of ViT-B/32 and ViT-B/16 with random weights: the time of an encoder does not depend on them.
+
+With ``dense``, a tower gives the rows of its tokens beside that of the picture, the last block changed as by ClearCLIP
+(Lan et al. 2024, arXiv 2407.12442): attention of queries to queries, no residual, no perceptron.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,12 @@ WIDTH, LAYERS, HEADS, DIM, SIDE = 768, 12, 12, 512, 224
 
 
 def vision_transformer(
-    patch: int, width: int = WIDTH, layers: int = LAYERS, heads: int = HEADS, side: int = SIDE
+    patch: int, width: int = WIDTH, layers: int = LAYERS, heads: int = HEADS, side: int = SIDE, dense: bool = False
 ) -> Any:
-    """CLIP's vision transformer (pre-norm, QuickGELU left out for GELU as in OpenCLIP), unit rows out."""
+    """CLIP's vision transformer (pre-norm, QuickGELU left out for GELU as in OpenCLIP), unit rows out.
+
+    Rows are (n, 512), and (n, 1 + tokens, 512) with `dense`, the picture's own first.
+    """
     import torch
     from torch import nn
 
@@ -22,29 +29,42 @@ def vision_transformer(
             self.inward, self.outward = nn.Linear(width, 3 * width), nn.Linear(width, width)
             self.mix = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-        def forward(self, x: Any) -> Any:
+        def parts(self, x: Any) -> Any:
             n, tokens, _ = x.shape
-            parts = self.inward(self.first(x)).view(n, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-            seen = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
-            x = x + self.outward(seen.transpose(1, 2).reshape(n, tokens, width))
+            return self.inward(self.first(x)).view(n, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+
+        def attend(self, queries: Any, keys: Any, values: Any) -> Any:
+            seen = nn.functional.scaled_dot_product_attention(queries, keys, values)
+            return self.outward(seen.transpose(1, 2).flatten(2))
+
+        def forward(self, x: Any) -> Any:
+            x = x + self.attend(*self.parts(x))
             return x + self.mix(self.second(x))
+
+        def places(self, x: Any) -> Any:
+            queries, _, values = self.parts(x)
+            return self.attend(queries, queries, values)
 
     class Tower(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.stem = nn.Conv2d(3, width, patch, patch, bias=False)
             self.start = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
-            self.places = nn.Parameter(torch.randn(1, (SIDE // patch) ** 2 + 1, width) / width**0.5)
+            self.positions = nn.Parameter(torch.randn(1, (SIDE // patch) ** 2 + 1, width) / width**0.5)
             self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
             self.blocks = nn.ModuleList(Block() for _ in range(layers))
             self.project = nn.Linear(width, DIM, bias=False)
 
         def forward(self, pixels: Any) -> Any:
             x = self.stem(pixels).flatten(2).transpose(1, 2)
-            x = self.before(torch.cat([self.start.expand(len(x), -1, -1), x], 1) + self.places)
-            for block in self.blocks:
+            x = self.before(torch.cat([self.start.expand(len(x), -1, -1), x], 1) + self.positions)
+            for block in self.blocks[:-1]:
                 x = block(x)
-            return nn.functional.normalize(self.project(self.after(x[:, 0])).float(), dim=-1)
+            rows = self.blocks[-1](x)[:, :1]
+            if dense:
+                rows = torch.cat([rows, self.blocks[-1].places(x)[:, 1:]], 1)
+            rows = nn.functional.normalize(self.project(self.after(rows)).float(), dim=-1)
+            return rows if dense else rows[:, 0]
 
     torch.manual_seed(0)
     return Tower().eval()

@@ -18,20 +18,23 @@ from .steps import Missing, attempt, median_ms
 from .verify import unit_rows
 
 
-def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Callable[[Any], Any]]]:
-    """Every way to run the encoder: a function that prepares it and returns pixels -> rows on the device."""
+def compiled(model: Any) -> Callable[[Any], Any]:
+    """A tower of torch as a function from pixels to rows, both on the device, in bfloat16."""
     import cupy
     import torch
 
-    def compiled() -> Callable[[Any], Any]:
-        model = vision_transformer(patch).cuda().to(torch.bfloat16)
-        run = torch.compile(model, mode="max-autotune-no-cudagraphs")
+    run = torch.compile(model.cuda().to(torch.bfloat16), mode="max-autotune-no-cudagraphs")
 
-        def encode(pixels: Any) -> Any:
-            with torch.no_grad(), torch.cuda.stream(_torch_stream()):
-                return cupy.from_dlpack(run(torch.from_dlpack(pixels).to(torch.bfloat16)).float())
+    def encode(pixels: Any) -> Any:
+        with torch.no_grad(), torch.cuda.stream(_torch_stream()):
+            return cupy.from_dlpack(run(torch.from_dlpack(pixels).to(torch.bfloat16)).float())
 
-        return encode
+    return encode
+
+
+def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Callable[[Any], Any]]]:
+    """Every way to run the encoder: a function that prepares it and returns pixels -> rows on the device."""
+    import cupy
 
     def onnxruntime(provider: str) -> Callable[[Any], Any]:
         import onnxruntime as ort
@@ -58,7 +61,7 @@ def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Ca
         return open_image_plan(path, DIM, device.id).encode
 
     return {
-        "torch.compile bfloat16": compiled,
+        "torch.compile bfloat16": lambda: compiled(vision_transformer(patch)),
         "ONNX Runtime CUDA float32": lambda: onnxruntime("CUDAExecutionProvider"),
         "ONNX Runtime TensorRT float32": lambda: onnxruntime("TensorrtExecutionProvider"),
         "TensorRT float16": tensorrt,
@@ -79,8 +82,8 @@ class Encoder:
 
     batch_size = PATCHES
 
-    def __init__(self, encode: Callable[[Any], Any]) -> None:
-        self.encode = encode
+    def __init__(self, encode: Callable[[Any], Any], stride: int = 0) -> None:
+        self.encode, self.stride = encode, stride  # of a dense one: pixels per token
 
 
 def time_encoders(ceilings: Ceilings) -> list[dict[str, Any]]:
@@ -106,7 +109,23 @@ def time_encoders(ceilings: Ceilings) -> list[dict[str, Any]]:
     return rows
 
 
-def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 10) -> dict[str, Any]:
+def time_dense(ceilings: Ceilings) -> list[dict[str, Any]]:
+    """One pass of a ViT-B/16 for all tokens, then the whole explanation by it."""
+    import cupy
+
+    from fastconcept.kernels import cuda
+
+    with cuda.open_device("cuda:0"):
+        encode = compiled(vision_transformer(16, dense=True))
+        pixels = cupy.random.random((1, 3, SIDE, SIDE), dtype=np.float32)
+        work = Work(pixels.nbytes, flops(16, 1))
+        row = beside_floor("dense pass ViT-B/16", median_ms(lambda: encode(pixels), 10), work, ceilings)
+        whole = Encoder(lambda pixels: cupy.ascontiguousarray(encode(pixels)[:, 0]))
+        row["explain"] = time_explain(whole, "explain dense ViT-B/16", dense=Encoder(encode, 16))
+        return [row]
+
+
+def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 10, dense: Any = None) -> dict[str, Any]:
     """What ``Engine.explain`` does, from a JPEG to a map on the host, one concept among all nouns; on the host's clock.
 
     Parameters
@@ -119,6 +138,8 @@ def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 1
         Rows of the bank.
     repeat : int
         Timed calls, after two that are not.
+    dense : object, optional
+        With ``stride`` as well, and ``encode`` for rows of tokens: explain by one pass of it instead of by crops.
     """
     from fastconcept.bundle import Preprocess
     from fastconcept.encoders.image_tower import ImageTower
@@ -130,7 +151,9 @@ def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 1
 
     bank, config = cuda.prepare_bank(unit_rows(concepts, DIM, 1)), Preprocess((SIDE, SIDE), (0.5,) * 3, (0.25,) * 3)
     targets = [Target("c", "c", "", np.arange(min(91, concepts), dtype=np.int32))]
-    tower, layout = ImageTower(encoder, config, cuda), Layout(fit="crop")
+    mode = "dense:clearclip" if dense else "crops"
+    tower = ImageTower(encoder, config, cuda, dense=dense, mode=mode)
+    layout = Layout(fit="crop", mode=mode)
     source, decode = _source()
     times: list[float] = []
     stages: dict[str, float] = {}

@@ -1,7 +1,9 @@
 """Everything about the GPU path on one machine, in one JSON: ``python -m benchmarks.gpu.run --json FILE``.
 
-Builds the extension, checks the kernels, runs the contract tests and compute-sanitizer, and times. Needs no network and
-never stops half-way: a step that cannot be done is recorded with its reason.
+Builds the extension, checks the kernels, times them, and runs the contract tests and compute-sanitizer, what is worth
+most first. Needs no network and never stops half-way: a step that cannot be done is recorded with its reason. The file
+is written after every step, and a run that was cut off goes on with ``--resume``; on a card that is lent for minutes,
+``timeout 360 python -m benchmarks.gpu.run --resume`` twice is a whole run.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fastconcept.files import whole_file
+
 from .bars import SANITIZERS, judge, rows_of
 from .floors import Ceilings, measure_ceilings
 from .steps import Missing, attempt
@@ -27,7 +31,12 @@ PACKAGES = (
     *("cupy-cuda13x", "torch", "triton", "numpy", "pybind11", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt"),
     *("tensorrt-cu13", "tensorrt-lean-cu13", "pytest", "hypothesis"),
 )
-STEP_SECONDS = 900
+STEP_SECONDS = 300
+STEPS = (
+    *("build", "verify", "ceilings", "kernels", "solver", "encoders", "dense", "contract"),
+    *(f"sanitize-{tool}" for tool in SANITIZERS),
+    "peers",
+)
 
 
 def machine() -> dict[str, Any]:
@@ -69,8 +78,12 @@ def run_tool(command: list[str], **environment: str) -> dict[str, Any]:
 
 
 def build() -> dict[str, Any]:
-    """The extension, in place, from scratch."""
-    return run_tool([sys.executable, "setup.py", "build_ext", "--inplace", "--force"], FASTCONCEPT_CUDA="1")
+    """The extension, in place, from scratch, for the cards of this machine unless FASTCONCEPT_CUDA_ARCHS says which."""
+    found = _output(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]) or ""
+    here = ";".join(sorted({line.strip().replace(".", "") for line in found.splitlines()}))
+    chosen = {"FASTCONCEPT_CUDA_ARCHS": here} if here and "FASTCONCEPT_CUDA_ARCHS" not in os.environ else {}
+    command = [sys.executable, "setup.py", "build_ext", "--inplace", "--force"]
+    return run_tool(command, FASTCONCEPT_CUDA="1", **chosen)
 
 
 def verify() -> dict[str, Any]:
@@ -109,47 +122,63 @@ def failures(steps: list[dict[str, Any]]) -> list[str]:
     return failed + [f"{line['bar']}: missed" for line in judge(steps) if line["reached"] is False]
 
 
+def _timed(function: str, measured: dict[str, Any] | None) -> Any:
+    """A timing by its name, with the ceilings of the card where it needs them."""
+    from . import measure, measure_encoders
+
+    room = measure_encoders if function in ("time_encoders", "time_dense") else measure
+    if measured is None:
+        return getattr(room, function)()
+    if measured["status"] != "done":
+        raise Missing(f"no ceilings were measured: {measured.get('reason', measured['status'])}")
+    return getattr(room, function)(Ceilings(**measured["result"]))
+
+
+def _done(path: Path, commit: str | None) -> dict[str, dict[str, Any]]:
+    """The steps of an earlier run of the same commit that need not be repeated, by name."""
+    if commit is None or not path.is_file():
+        return {}
+    document = json.loads(path.read_text())
+    if document["machine"].get("result", {}).get("commit") != commit:
+        return {}
+    return {step["name"]: step for step in document["steps"] if step["status"] in ("done", "failed")}
+
+
+def _write(path: Path, facts: dict[str, Any], steps: list[dict[str, Any]]) -> None:
+    document = {"date": datetime.date.today().isoformat(), "machine": facts, "bars": judge(steps), "steps": steps}
+    with whole_file(path) as stream:
+        stream.write(json.dumps({**document, "failures": failures(steps)}, indent=1, default=str).encode() + b"\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run every step and write the document."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.run", description=__doc__)
     parser.add_argument("--json", type=Path, default=ROOT / "gpu.json")
-    parser.add_argument("--skip", nargs="*", default=[], metavar="STEP", help="steps to leave out")
+    parser.add_argument("--only", nargs="*", choices=STEPS, default=STEPS, metavar="STEP", help="steps to run")
+    parser.add_argument("--skip", nargs="*", choices=STEPS, default=[], metavar="STEP", help="steps to leave out")
+    parser.add_argument("--resume", action="store_true", help="keep what the file has of this commit, and go on")
     given = parser.parse_args(arguments)
+    facts = attempt("machine", machine)
+    before = _done(given.json, facts.get("result", {}).get("commit")) if given.resume else {}
     steps: list[dict[str, Any]] = []
 
     def step(name: str, work: Any) -> dict[str, Any]:
-        report = {"name": name, "status": "skipped"} if name in given.skip else attempt(name, work)
+        wanted = name in given.only and name not in given.skip
+        known = before.pop(name, None)
+        report = known or (attempt(name, work) if wanted else {"name": name, "status": "skipped"})
         steps.append(report)
-        date = datetime.date.today().isoformat()
-        document = {"date": date, "machine": facts, "bars": judge(steps), "steps": steps}
-        given.json.write_text(json.dumps({**document, "failures": failures(steps)}, indent=1, default=str) + "\n")
+        _write(given.json, facts, [*steps, *before.values()])
         return report
 
-    facts = attempt("machine", machine)
     step("build", build)
     step("verify", verify)
+    measured = step("ceilings", measure_ceilings)
+    for name in ("kernels", "solver", "encoders", "dense"):
+        step(name, lambda name=name: _timed(f"time_{name}", measured))
     step("contract", contract)
     for tool in SANITIZERS:
         step(f"sanitize-{tool}", lambda tool=tool: sanitize(tool))
-    measured = step("ceilings", measure_ceilings)
-
-    def timed(function: str, needs_ceilings: bool = True) -> Any:
-        def work() -> Any:
-            from . import measure, measure_encoders
-
-            room = measure_encoders if function == "time_encoders" else measure
-            if not needs_ceilings:
-                return getattr(room, function)()
-            if measured["status"] != "done":
-                raise Missing(f"no ceilings were measured: {measured.get('reason', measured['status'])}")
-            return getattr(room, function)(Ceilings(**measured["result"]))
-
-        return work
-
-    step("kernels", timed("time_kernels"))
-    step("solver", timed("time_solver"))
-    step("peers", timed("time_peers", needs_ceilings=False))
-    step("encoders", timed("time_encoders"))
+    step("peers", lambda: _timed("time_peers", None))
     for line in judge(steps):
         verdict = {True: "reached", False: "MISSED", None: line.get("reason")}[line["reached"]]
         print(f"{line['bar']}: {line['measured']} {line['unit']} (target {line['target']}): {verdict}")

@@ -43,9 +43,24 @@ def test_without_a_gpu_it_runs_to_the_end_and_says_why(tmp_path: Path) -> None:
     assert steps["build"]["status"] == "skipped"
     assert steps["verify"]["status"] == "missing" and str(HAS_CUDA) in steps["verify"]["reason"]
     assert steps["kernels"]["status"] == "missing" and "no ceilings" in steps["kernels"]["reason"]
-    assert {"solver", "peers", "encoders", "sanitize-memcheck"} <= set(steps)
-    assert len(document["bars"]) == 6 and all(bar["reached"] is None and bar["reason"] for bar in document["bars"])
+    assert set(steps) == set(part("run").STEPS)
+    assert len(document["bars"]) == 7 and all(bar["reached"] is None and bar["reason"] for bar in document["bars"])
     assert all(step["status"] != "done" or step["name"] == "machine" for step in document["steps"])
+
+
+def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier run of this commit measured stays, whatever is done or left out now; of others, nothing."""
+    run, target = part("run"), tmp_path / "gpu.json"
+    monkeypatch.setattr(run, "build", lambda: {"command": "once"})
+    assert run.main(["--json", str(target), "--only", "build"]) == 0
+    monkeypatch.setattr(run, "build", lambda: pytest.fail("built twice"))
+    assert run.main(["--json", str(target), "--resume", "--only", "build", "peers"]) == 0
+    steps = {step["name"]: step for step in json.loads(target.read_text())["steps"]}
+    assert steps["build"]["result"] == {"command": "once"} and steps["contract"]["status"] == "skipped"
+    target.write_text(target.read_text().replace('"commit": "', '"commit": "another '))
+    monkeypatch.setattr(run, "build", lambda: {"command": "twice"})
+    assert run.main(["--json", str(target), "--resume", "--only", "build"]) == 0
+    assert json.loads(target.read_text())["steps"][0]["result"] == {"command": "twice"}
 
 
 def test_a_step_that_fails_does_not_stop_the_rest() -> None:
@@ -66,6 +81,7 @@ def a_run(scale: float) -> list[dict[str, object]]:
         {"name": "ranks and maps all 82115", "ms": 3.0 * scale},
     ]
     explain = {"name": "explain ViT-B/32, TensorRT float16", "ms": 40.0 * scale}
+    dense = {"name": "dense pass ViT-B/16", "explain": {"name": "explain dense ViT-B/16", "ms": 5.0 * scale}}
     encoder = {"name": "encoder", "status": "done", "result": {"name": "TensorRT float16 ViT-B/32", "explain": explain}}
     solver = {"name": "nnlasso 4096 gap 0.0001", "per_second": 3e5 / scale}
     tools = [{"name": f"sanitize-{tool}", "status": "done"} for tool in part("bars").SANITIZERS]
@@ -77,20 +93,21 @@ def a_run(scale: float) -> list[dict[str, object]]:
         {"name": "solver", "status": "done", "result": [solver]},
         {"name": "peers", "status": "done", "result": [{"name": "ADMM", "per_second": 15_000.0}]},
         {"name": "encoders", "status": "done", "result": [encoder]},
+        {"name": "dense", "status": "done", "result": [dense]},
     ]
 
 
 def test_every_bar_is_judged() -> None:
     judge, run = part("bars").judge, part("run")
-    assert [line["reached"] for line in judge(a_run(1.0))] == [True] * 6
+    assert [line["reached"] for line in judge(a_run(1.0))] == [True] * 7
     worse = judge(a_run(1.01))
-    assert [line["reached"] for line in worse] == [False] * 6
-    assert len(run.failures(a_run(1.01))) == 7  # the bars, and the tool that found something
+    assert [line["reached"] for line in worse] == [False] * 7
+    assert len(run.failures(a_run(1.01))) == 8  # the bars, and the tool that found something
     steps = [step for step in a_run(1.0) if step["name"] != "peers"]
     steps[0] = {"name": "sanitize-memcheck", "status": "missing", "reason": "not installed"}
     lines = judge(steps)
-    assert [line["reached"] for line in lines] == [True, True, True, None, True, None]
-    assert "ADMM" in lines[3]["reason"] and "sanitize" in lines[5]["reason"]
+    assert [line["reached"] for line in lines] == [True, True, True, None, True, True, None]
+    assert "ADMM" in lines[3]["reason"] and "sanitize" in lines[6]["reason"]
 
 
 @pytest.mark.parametrize("pillow", [True, False])
@@ -108,7 +125,10 @@ def test_an_explanation_is_timed_as_the_engine_makes_it(
         monkeypatch.setitem(sys.modules, "PIL", None)
     measure, cupy = part("measure_encoders"), sys.modules["cupy"]
     layout = importlib.import_module("fastconcept.saliency.layout").Layout
-    monkeypatch.setattr("fastconcept.saliency.layout.Layout", lambda fit: layout(fit=fit, sizes=(128,), stride=128))
+    monkeypatch.setattr(
+        "fastconcept.saliency.layout.Layout",
+        lambda fit, mode: layout(mode, fit, **({"sizes": (128,), "stride": 128} if mode == "crops" else {})),
+    )
     matrix = np.random.default_rng(0).standard_normal((3, measure.DIM)).astype(np.float32)
 
     def encode(pixels: Any) -> Any:
@@ -117,6 +137,14 @@ def test_an_explanation_is_timed_as_the_engine_makes_it(
 
     row = measure.time_explain(measure.Encoder(encode), "explain", concepts=64, repeat=1)
     assert row["source"].startswith("JPEG" if pillow else "pixels")
+
+    def tokens(pixels: Any) -> Any:
+        n, _, height, width = pixels.shape
+        rows = np.random.default_rng(0).standard_normal((n, 1 + height * width // 256, measure.DIM))
+        return cupy.asarray((rows / np.linalg.norm(rows, axis=2, keepdims=True)).astype(np.float32))
+
+    dense = measure.Encoder(tokens, 16)
+    assert measure.time_explain(None, "dense", concepts=64, repeat=1, dense=dense)["ms"] > 0
     assert row["ms"] > 0 and set(row["last_stages_ms"]) == {"decode", "preprocess", "encode", "ranks", "maps"}
 
 
@@ -179,8 +207,13 @@ def test_the_encoders_are_vision_transformers(patch: int, monkeypatch: pytest.Mo
     torch = pytest.importorskip("torch")
     encoders = part("encoders")
     tower = encoders.vision_transformer(patch, width=32, layers=2, heads=4)
+    dense = encoders.vision_transformer(patch, width=32, layers=2, heads=4, dense=True)
+    pixels = torch.rand(3, 3, 224, 224)
     with torch.no_grad():
-        rows = tower(torch.rand(3, 3, 224, 224))
+        rows, tokens = tower(pixels), dense(pixels)
+    assert tokens.shape == (3, 1 + (224 // patch) ** 2, encoders.DIM)
+    torch.testing.assert_close(tokens[:, 0], rows)
+    assert (tokens[:, 1:].norm(dim=-1) - 1).abs().max() < 1e-5 and tokens[0, 1:].std(0).max() > 1e-4
     assert rows.shape == (3, encoders.DIM)
     np.testing.assert_allclose(torch.linalg.norm(rows, dim=1), 1, atol=1e-5)
     assert 3.5 < encoders.flops(16, 1) / encoders.flops(32, 1) < 4.5
@@ -217,6 +250,6 @@ def test_what_is_timed_imports_on_a_bare_machine() -> None:
     absent = {"PIL", "onnxruntime", "tokenizers", "safetensors", "ftfy", "scipy_openblas32", "scipy", "typer", "rich"}
     needed = ["benchmarks.gpu.measure_encoders", "benchmarks.gpu.verify", "fastconcept.encoders.preprocess"]
     needed += ["fastconcept.kernels.cuda", "fastconcept.encoders.tensorrt", "fastconcept.saliency.explain"]
-    needed += ["fastconcept.saliency.targets"]
+    needed += ["fastconcept.saliency.targets", "benchmarks.gpu.run"]
     code = textwrap.dedent(program) % (absent, needed)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
