@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.once import made_once
 from tests.planted import planted, write_rows
 
 __all__ = ["planted", "write_rows"]  # fixtures
@@ -117,26 +117,18 @@ def teacher_bundle(shared: Path) -> Path:
         "mean_images": shared / "data/dev/images",
         "mean_limit": 300,
     }
-    return _cached_export("teacher", f"local-dir:{shared / 'models/teacher'}", chosen)
+    return _cached_export("teacher", f"local-dir:{shared / 'models/teacher'}", chosen, dense=())
 
 
-def _cached_export(name: str, model: str, chosen: dict[str, Any]) -> Path:
+def _cached_export(name: str, model: str, chosen: dict[str, Any], **options: Any) -> Path:
     """Export into ``.cache`` unless the same code has exported the same model there before."""
-    from fastconcept.bundle import sha256_of
-    from fastconcept.errors import ExportError
     from fastconcept.export import Contents, export_open_clip
 
     sources = [path for pattern in _EXPORT_SOURCES for path in sorted(ROOT.glob(pattern))]
     checkpoint = sorted(Path(model.removeprefix("local-dir:")).glob("open_clip_*"))
     inputs = [value for value in chosen.values() if isinstance(value, Path) and value.is_file()]
-    digests = [sha256_of(path) for path in [*sources, *checkpoint, *inputs]]
-    key = hashlib.sha256("".join([*digests, sha256_of(Path(__file__))]).encode()).hexdigest()[:16]
-    target = ROOT / ".cache" / f"{name}-{key}"
-    if not target.is_dir():
-        target.parent.mkdir(exist_ok=True)
-        try:
-            export_open_clip(model, target, contents=Contents(**chosen))
-        except ExportError:
-            if not target.is_dir():  # else a run beside this one was faster
-                raise
-    return target
+    return made_once(
+        name,
+        [*sources, *checkpoint, *inputs, Path(__file__)],
+        lambda target: export_open_clip(model, target, contents=Contents(**chosen), **options),
+    )

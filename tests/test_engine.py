@@ -24,10 +24,10 @@ def engine() -> Engine:
     return fc.load()
 
 
-@pytest.mark.parametrize("photo", range(2))
-def test_equal_to_naive_convis(engine: Engine, photographs: list[Path], photo: int) -> None:
+@pytest.mark.parametrize(("photo", "stride"), [(0, 16), (1, 32)])
+def test_equal_to_naive_convis(engine: Engine, photographs: list[Path], photo: int, stride: int) -> None:
     path = photographs[photo]
-    seen = engine.explain(path, CONCEPTS, fit="crop", seed=5, score="rank")
+    seen = engine.explain(path, CONCEPTS, fit="crop", seed=5, score="rank", stride=stride)
 
     def encode(patches: list[Image.Image]) -> np.ndarray:
         config = engine.bundle.manifest.preprocess
@@ -35,7 +35,7 @@ def test_equal_to_naive_convis(engine: Engine, photographs: list[Path], photo: i
         return engine.image_encoder.encode(np.stack([preprocess_image(np.asarray(patch), config) for patch in patches]))
 
     subtrees = [engine.bank.subtree(concept) for concept in CONCEPTS]
-    expected = naive_maps(engine.load_image(path), encode, engine.bank.embeddings, subtrees, seed=5)
+    expected = naive_maps(engine.load_image(path), encode, engine.bank.embeddings, subtrees, seed=5, stride=stride)
     np.testing.assert_allclose(seen.maps, expected, rtol=0, atol=1e-6)
     assert seen["entity.n.01"].constant and (seen["entity.n.01"].map == 1).all()
     assert seen["entity.n.01"].rank == 0 and seen["entity.n.01"].score == 1.0

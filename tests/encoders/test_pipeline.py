@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from fastconcept.encoders.pipeline import Reader, in_order, prepared_batches
 from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.engine import Engine
 from fastconcept.errors import ImageError, InputError
+from fastconcept.sparse import decompose as sparse
+from fastconcept.sparse.dictionary import Dictionary
 
 CONFIG = Preprocess((8, 8), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
 THREADS = [1, 2, 5]
@@ -27,11 +30,13 @@ def pictures(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (9 + i % 7, 9 + i % 5, 3), dtype=np.uint8) for i in range(count)]
 
 
-def engine(threads: int, **options: object) -> Engine:
-    def encoder(pixels: np.ndarray) -> np.ndarray:
-        return pixels.reshape(len(pixels), -1)[:, :12] + 3
+def flat(pixels: np.ndarray) -> np.ndarray:
+    return pixels.reshape(len(pixels), -1)[:, :12] + 3
 
-    return Engine.from_parts(embedding_dim=12, preprocess=CONFIG, image_encoder=encoder, num_threads=threads, **options)
+
+def engine(threads: int, **options: Any) -> Engine:
+    parts = {"embedding_dim": 12, "preprocess": CONFIG, "image_encoder": flat, "num_threads": threads}
+    return Engine.from_parts(**parts | options)
 
 
 @pytest.mark.parametrize("threads", THREADS)
@@ -145,3 +150,49 @@ def test_decode_is_exact_unless_fast_is_asked_for(tmp_path: Path) -> None:
     np.testing.assert_array_equal(engine(1, decode="fast").load_image(path), load_image(path))
     with pytest.raises(InputError, match="decode must be exact or fast, got 'quick'"):
         fc.load(decode="quick")
+
+
+WORDS = Dictionary([f"word {i}" for i in range(20)], np.random.default_rng(2).standard_normal((20, 12)), np.zeros(12))
+
+
+def decomposer(threads: int, encoder: Callable[[np.ndarray], np.ndarray]) -> Engine:
+    made = engine(threads, image_encoder=encoder, dictionary=WORDS, image_mean=np.zeros(12, np.float32))
+    made.image_encoder.batch_size = 3
+    return made
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_words_are_those_of_one_by_one_in_order(threads: int) -> None:
+    images, made = pictures(11), decomposer(threads, flat)
+    batch = made.decompose(images, l1_penalty=0.1)
+    for seen, image in zip(batch, images, strict=True):
+        alone = made.decompose(image, l1_penalty=0.1)
+        assert seen.top() == alone.top() and seen.gap == alone.gap
+        np.testing.assert_array_equal(seen.original, alone.original)
+    assert set(batch.timings_ms) == {"encode", "solve"} and len(made.decompose([])) == 0
+    whole, expected = made.average(iter(images), l1_penalty=0.1)["all"], batch.average()
+    assert whole.count == 11 and dict(whole.top()) == pytest.approx(dict(expected.top()))
+    with pytest.raises(ImageError, match=r"^images\[7\]: "):
+        made.decompose([*images[:7], b"no image", *images[7:]])
+
+
+def test_a_batch_is_solved_while_the_next_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, threads, solve = threading.Event(), set(), sparse.decompose
+
+    def solved(*arguments: Any, **options: Any) -> Any:
+        threads.add(threading.get_ident())
+        began.set()
+        return solve(*arguments, **options)
+
+    def encoder(pixels: np.ndarray) -> np.ndarray:
+        assert not encoded or began.wait(60), "the first batch is not solved before the second is asked for"
+        encoded.append(len(pixels))
+        return flat(pixels)
+
+    monkeypatch.setattr(sparse, "decompose", solved)
+    encoded: list[int] = []
+    decomposer(2, encoder).decompose(pictures(9))
+    assert encoded == [3, 3, 3] and threading.get_ident() not in threads and len(threads) == 1
+    threads.clear()
+    decomposer(1, flat).decompose(pictures(9))
+    assert threads == {threading.get_ident()}

@@ -81,6 +81,7 @@ def test_what_is_planted_is_found_and_nulls_are_not(engine: Engine, dataset: Dat
         layout=GRID,
         nulls=nulls,
         repeats=300,
+        wsol_steps=32,
         progress=lambda done, total: seen.append((done, total)),
     )
     ours = result.methods["map"].metrics()
@@ -166,7 +167,7 @@ def test_a_sweep_compares_readings(engine: Engine, dataset: Dataset) -> None:
     assert len(rows) == 2 * 12 and rows[0].lift == (0.0, 0.0, 0.0) and not rows[0].over
     assert {row.choice.border for row in rows} == {"constant", "reflect"}
     alone = replace(GRID, sizes=(64,))
-    default = localize(engine, dataset, layout=alone, nulls=(), repeats=10)
+    default = localize(engine, dataset, layout=alone, nulls=(), repeats=10, wsol_steps=8)
     assert rows[0].accuracy == default.methods["map"].metrics()["MaxBoxAcc"]
     assert rows[0].pointing == default.methods["map"].metrics()["pointing"]
 

@@ -35,17 +35,16 @@ def clip(tiny_checkpoint: str) -> Model:
 
 
 @pytest.fixture
-def quick(clip: Model, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bundle]:
+def quick(
+    clip: Model, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_towers: None
+) -> Callable[..., Bundle]:
     """An export whose towers and parity are taken from a finished one; the rest is real."""
     monkeypatch.setattr(build, "load_clip", lambda model, pretrained: clip)
-
-    def whole(path: Path) -> None:
-        """A model of the finished export, with its weights inside, as it was before files shared them."""
-        onnx.save(onnx.load(str(tiny_bundle / path.name)), str(path))
-
-    monkeypatch.setattr(writer, "write_image_tower", lambda clip, path: whole(path))
-    monkeypatch.setattr(writer, "write_dense", lambda clip, name, path, *rest: whole(path))
-    monkeypatch.setattr(writer, "write_text_tower", lambda clip, path: shutil.copy(tiny_bundle / path.name, path))
+    monkeypatch.setattr(
+        writer,
+        "write_dense",
+        lambda clip, name, path, *rest: onnx.save(onnx.load(str(tiny_bundle / path.name)), str(path)),
+    )
     monkeypatch.setattr(
         writer, "convert_tokenizer", lambda _, path: shutil.copy(tiny_bundle / path.name, path) and "lower"
     )

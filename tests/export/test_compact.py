@@ -82,11 +82,12 @@ def size_with_weights(path: Path) -> int:
     return sum(file.stat().st_size for file in (path, *(path.parent / name for name in weight_files(path))))
 
 
-def test_a_compact_bundle(tiny_checkpoint: str, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_compact_bundle(tiny_checkpoint: str, tiny_bundle: Path, tmp_path: Path, finished_towers: None) -> None:
     from fastconcept.export import Contents, export_open_clip
 
     contents = Contents(roots=["feline.n.01"], vocabulary_size=50)
-    bundle = export_open_clip(tiny_checkpoint, tmp_path / "small", contents=contents, compact=True, progress=False)
+    options = {"dense": (), "compact": True, "progress": False}
+    bundle = export_open_clip(tiny_checkpoint, tmp_path / "small", contents=contents, **options)
     bundle.verify()
     assert 0.999 <= bundle.manifest.parity["min_cosine"] <= 1
     for encoder in (bundle.manifest.image_encoder, bundle.manifest.text_encoder):

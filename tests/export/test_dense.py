@@ -263,18 +263,24 @@ def test_what_has_no_tokens_says_why() -> None:
 
 
 @pytest.fixture(scope="module")
-def bundle(write_checkpoint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(
+    tiny_checkpoint: str,
+    take_text_tower: Callable[[pytest.MonkeyPatch], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A compact bundle of a tiny random transformer with two dense passes, and their agreement with crops."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("dense")
-    checkpoint = write_checkpoint(folder / "model")
     for number in range(32):
         coarse = np.random.default_rng(number).integers(0, 256, (3, 4, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((40, 30)).save(folder / f"{number}.png")
     contents = Contents(roots=["big_cat.n.01"], vocabulary_size=0, mean_images=folder)
     passes = ("clearclip", "naclip")
-    export_open_clip(checkpoint, folder / "bundle", contents=contents, dense=passes, compact=True, progress=False)
+    options = {"contents": contents, "dense": passes, "compact": True, "progress": False}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        take_text_tower(monkeypatch)
+        export_open_clip(tiny_checkpoint, folder / "bundle", **options)
     return folder / "bundle"
 
 
@@ -317,10 +323,14 @@ def test_agreement_with_crops_stands_in_the_bundle(bundle: Path) -> None:
 
 
 def test_a_pass_that_does_not_agree_is_left_out(
-    tiny_checkpoint: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    finished_towers: None,
 ) -> None:
     monkeypatch.setattr("fastconcept.export.dense.write.LARGEST_DIFFERENCE", -1.0)
-    contents = Contents(vocabulary_size=0)
+    contents = Contents(roots=["cat.n.01"], vocabulary_size=0)
     with caplog.at_level(logging.WARNING):
         bundle = export_open_clip(tiny_checkpoint, tmp_path / "tiny", contents=contents, progress=False)
     assert bundle.manifest.dense is None and not list((tmp_path / "tiny").glob("image_dense*"))

@@ -24,8 +24,8 @@ CONVNEXT = {
 def convnext(write_checkpoint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A compact bundle of a tiny random ConvNeXt."""
     folder = tmp_path_factory.mktemp("convnext")
-    model = write_checkpoint(folder / "model", {**CONVNEXT, "custom_text": True})
-    contents = Contents(roots=["big_cat.n.01"])
+    model = write_checkpoint(folder / "model", {**CONVNEXT, "custom_text": True, "text_cfg": {"layers": 1}})
+    contents = Contents(roots=["big_cat.n.01"], vocabulary_size=0)
     export_open_clip(model, folder / "bundle", contents=contents, compact=True, progress=False)
     return folder / "bundle"
 
@@ -62,10 +62,11 @@ def test_damaged_weights_are_noticed(convnext: Path, tmp_path: Path) -> None:
 
 
 def test_a_vision_transformer_has_no_windows(
-    tiny_checkpoint: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny_checkpoint: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, finished_towers: None
 ) -> None:
+    contents = Contents(roots=["cat.n.01"], vocabulary_size=0)
     with caplog.at_level(logging.WARNING):
-        bundle = export_open_clip(tiny_checkpoint, tmp_path / "tiny", contents=Contents(), progress=False)
+        bundle = export_open_clip(tiny_checkpoint, tmp_path / "tiny", contents=contents, dense=(), progress=False)
     assert bundle.manifest.split is None and not caplog.records
     assert not list((tmp_path / "tiny").glob("image_trunk*"))
 

@@ -23,6 +23,7 @@ def naive_maps(
     bank: np.ndarray,
     subtrees: Sequence[np.ndarray],
     seed: int,
+    stride: int = 16,
 ) -> np.ndarray:
     """The reference's grid procedure.
 
@@ -33,6 +34,7 @@ def naive_maps(
     bank : (N, d) unit rows
     subtrees : for every concept the rows of its subtree
     seed : of the noise around the image
+    stride : pixels between patches
 
     Returns
     -------
@@ -44,8 +46,8 @@ def naive_maps(
     canvas = Image.fromarray(padded)
     sums, exact = np.zeros((len(subtrees), 480, 480)), bank.astype(np.float64)
     for size in (128, 64):
-        corners = [(x, y) for y in range(0, 480, 16) for x in range(0, 480, 16)]
-        assert len(corners) == 900
+        corners = [(x, y) for y in range(0, 480, stride) for x in range(0, 480, stride)]
+        assert len(corners) == (480 // stride) ** 2
         embeddings = encode([canvas.crop((x, y, x + size, y + size)) for x, y in corners])
         for (x, y), embedding in zip(corners, embeddings, strict=True):
             similarities = exact @ embedding.astype(np.float64)

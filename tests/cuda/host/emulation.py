@@ -15,6 +15,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.once import made_once
+
 HOST = Path(__file__).parent
 
 
@@ -36,8 +38,14 @@ def native() -> ModuleType:
     build = load(HOST / "build.py")
     sanitized = os.environ.get("FASTCONCEPT_TEST_SANITIZERS") == "inside"
     extra = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined") if sanitized else ()
-    with tempfile.TemporaryDirectory() as folder:  # a library that is loaded needs its file no more
-        module: ModuleType = build.load_module(build.build_library(Path(folder), compiler, extra))
+
+    def compile_into(target: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # beside it, so that it can be renamed
+            build.build_library(Path(folder), compiler, extra).rename(target)
+
+    sources = [*sorted(build.SOURCES.iterdir()), *sorted(HOST.glob("*.h")), HOST / "build.py"]
+    depends = " ".join([str(Path(compiler).resolve()), *extra, sys.version])
+    module: ModuleType = build.load_module(made_once("cuda-on-host", sources, compile_into, depends))
     return module
 
 
