@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ..datasets.items import BadRows, Box, Item
 from ..datasets.masks import OBJECT, Mask, merge_masks
 from ..datasets.upright import TURNED
 from ..encoders.decode import read_orientation
+from ..encoders.pipeline import in_order
 from ..engine import Engine
 from ..errors import ConceptError, ImageError, InputError
 from ..saliency.patches import visible_region
@@ -76,8 +78,9 @@ def find_cases(
     """
     known: dict[str, Target | None] = {}
     count = 0
-    for index, annotated in enumerate(dataset.items, start=1):
-        seen = _upright(engine, annotated, bad)
+    pictures = in_order(dataset.items, partial(_load, engine), threads=min(engine.num_threads - 1, 1), ahead=1)
+    for index, (annotated, picture) in enumerate(pictures, start=1):
+        seen = _upright(annotated, picture, bad)
         if seen is not None:
             item, image = seen
             cases = list(_cases(engine, item, image.shape[:2], bad, concept, max_area, fit, known))
@@ -89,15 +92,21 @@ def find_cases(
         raise InputError(f"nothing to localise in {dataset.name}; {len(bad.rows)} rows are bad")
 
 
-def _upright(engine: Engine, item: Item, bad: BadRows) -> tuple[Item, npt.NDArray[np.uint8]] | None:
+def _load(engine: Engine, item: Item) -> npt.NDArray[np.uint8] | None:
+    return engine.load_image(item.image or item.name) if item.boxes or item.masks else None
+
+
+def _upright(
+    item: Item, picture: Callable[[], npt.NDArray[np.uint8] | None], bad: BadRows
+) -> tuple[Item, npt.NDArray[np.uint8]] | None:
     """An item with its image; boxes and masks of stored pixels are turned as the EXIF data turn these."""
-    if not item.boxes and not item.masks:
-        bad.add(item.name, "has neither box nor mask")
-        return None
     try:
-        image = engine.load_image(item.image or item.name)
+        image = picture()
     except ImageError as error:
         bad.add(item.name, str(error))
+        return None
+    if image is None:
+        bad.add(item.name, "has neither box nor mask")
         return None
     shown = (image.shape[1], image.shape[0])
     if item.size in (None, shown):
