@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class Timings(dict[str, float]):
@@ -30,3 +33,16 @@ class Timings(dict[str, float]):
             yield
         finally:
             self[name] = self.get(name, 0.0) + (time.perf_counter() - began) * 1e3
+
+    def each(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with the time that they take to come added to a stage."""
+        iterator = iter(items)
+        while True:
+            with self.stage(name):
+                item = next(iterator, _END)
+            if item is _END:
+                return
+            yield item  # type: ignore[misc]
+
+
+_END = object()

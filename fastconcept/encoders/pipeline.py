@@ -93,12 +93,13 @@ def prepared_batches(
     rows = _Rows((batch_size, 3, *reader.preprocess.size), buffer)
     source = iter(images)
     several = list(islice(source, 2))
-    alone, threads = len(several) < 2, reader.num_threads
-    work = partial(reader.into, num_threads=threads if alone else 1)
+    alone = len(several) < 2
+    threads = 0 if alone or reader.num_threads == 1 else reader.num_threads
+    work = partial(reader.into, num_threads=reader.num_threads if alone else 1)
     jobs = ((position, image, rows.take()) for position, image in enumerate(chain(several, source)))
     batch: list[_Row] = []
     positions: list[int] = []
-    outcomes = in_order(jobs, lambda job: work(job[1], job[2].values), 1 if alone else threads, 2 * batch_size)
+    outcomes = in_order(jobs, lambda job: work(job[1], job[2].values), threads, 2 * batch_size)
     for (position, image, row), outcome in outcomes:
         try:
             outcome()
@@ -130,7 +131,7 @@ def in_order(
     work : callable
         What is done to each item.
     threads : int
-        With 1, the caller's thread works.
+        With 0, the caller's thread works.
     ahead : int
         Most items that are begun before they are asked for, beside one per thread.
 
@@ -145,7 +146,7 @@ def in_order(
     >>> [outcome() for _, outcome in in_order(range(5), lambda number: number**2, threads=2, ahead=3)]
     [0, 1, 4, 9, 16]
     """
-    if threads == 1:
+    if threads == 0:
         for item in items:
             yield item, partial(work, item)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,16 +12,18 @@ import numpy.typing as npt
 
 from ..doors import door, plain
 from ..encoders.decode import is_single_image
+from ..encoders.pipeline import in_order
 from ..errors import InputError
 from ..kernels.foreign import embedding_rows
 from ..sparse import decompose as sparse
+from ..sparse.result import Decompositions
 from ..timings import Timings
 from .encoding import Encoding
 from .opened import FloatArray
 
 if TYPE_CHECKING:
     from ..encoders.decode import ImageLike
-    from ..sparse.result import AverageWeights, Decomposition, Decompositions
+    from ..sparse.result import AverageWeights, Decomposition
 
 DEFAULT_L1_PENALTY = 0.25  # of SpLiCE's own examples
 
@@ -87,11 +88,13 @@ class Decomposing(Encoding):
         mean = self.dictionary.mean if texts is not None else self.image_mean
         notes: list[str] = []
         timings = Timings()
+        if images is not None:
+            parts = [codes for codes, _ in self._decomposed(images, l1_penalty, l0, timings)]
+            batch = Decompositions.joined(parts).noted(notes, timings)
+            return batch[0] if is_single_image(images) else batch
         with self.place:
             with timings.stage("encode"):
-                if images is not None:
-                    single, rows = is_single_image(images), self._embed_images(images)
-                elif texts is not None:
+                if texts is not None:
                     single, rows = isinstance(texts, str), self._embed_texts(texts)
                     notes = self._text_notes([texts] if isinstance(texts, str) else texts)
                 else:
@@ -101,6 +104,28 @@ class Decomposing(Encoding):
                 batch = self._decompose(rows, mean, l1_penalty, l0)
         batch = batch.noted(notes, timings)
         return batch[0] if single else batch
+
+    def _decomposed(
+        self, images: ImageLike | Iterable[ImageLike], l1_penalty: float | None, l0: int | None, timings: Timings
+    ) -> Iterator[tuple[Decompositions, list[int]]]:
+        """Images batch by batch, each solved in a thread while the next is encoded; an empty batch if there are none.
+
+        With ``num_threads=1``, or for a single image, everything happens in the caller's thread.
+        """
+        mean, single = self.image_mean, is_single_image(images)
+        several: Any = [images] if single else images
+
+        def solve(batch: tuple[Any, list[int]]) -> Decompositions:
+            with self.place, timings.stage("solve"):
+                return self._decompose(batch[0], mean, l1_penalty, l0)
+
+        batches = timings.each("encode", self.encode_batches(several, on_device=True))
+        empty = True
+        for (_, positions), outcome in in_order(batches, solve, 0 if single or self.num_threads == 1 else 1, ahead=1):
+            yield outcome(), positions
+            empty = False
+        if empty:
+            yield solve((np.empty((0, self.parts.embedding_dim), np.float32), [])), []
 
     def _decompose(self, rows: Any, mean: FloatArray, l1_penalty: float | None, l0: int | None) -> Decompositions:
         return sparse.decompose(
@@ -167,38 +192,25 @@ class Decomposing(Encoding):
             If there are fewer or more labels than images, or a label is not hashable.
         """
         timings = Timings()
-        began = time.perf_counter()
         with self.place:
-            averages = sparse.average(
-                self._labelled_batches(images, labels, timings),
-                self.dictionary,
-                self.image_mean,
-                self.kernels,
-                l1_penalty=_penalty(l1_penalty, l0),
-                l0=l0,
-                num_threads=self.num_threads,
-                progress=progress,
+            averages = sparse.average_codes(
+                _labelled(self._decomposed(images, l1_penalty, l0, timings), labels), self.kernels, progress
             )
-        timings["solve"] = (time.perf_counter() - began) * 1e3 - timings.get("encode", 0.0)
         return {label: replace(mean, timings_ms=timings) for label, mean in averages.items()}
 
-    def _labelled_batches(
-        self, images: Iterable[ImageLike], labels: Iterable[Hashable] | None, timings: Timings
-    ) -> Iterator[tuple[Any, Sequence[Hashable]]]:
-        left = None if labels is None else iter(labels)
-        batches, done = self._batches([images] if is_single_image(images) else images), 0  # type: ignore[list-item]
-        while True:
-            with timings.stage("encode"):
-                rows, positions = next(batches, (None, []))
-            if rows is None:
-                break
-            chosen = ["all"] * len(positions) if left is None else [*islice(left, len(positions))]
-            if len(chosen) < len(positions):
-                raise InputError(f"there are only {done + len(chosen)} labels for more than {done} images")
-            done += len(chosen)
-            yield rows, [_label(label) for label in chosen]
-        if left is not None and next(left, _NO_LABEL) is not _NO_LABEL:
-            raise InputError(f"there are more labels than images ({done})")
+
+def _labelled(
+    batches: Iterable[tuple[Decompositions, list[int]]], labels: Iterable[Hashable] | None
+) -> Iterator[tuple[Decompositions, Sequence[Hashable]]]:
+    left, done = None if labels is None else iter(labels), 0
+    for codes, positions in batches:
+        chosen = ["all"] * len(positions) if left is None else [*islice(left, len(positions))]
+        if len(chosen) < len(positions):
+            raise InputError(f"there are only {done + len(chosen)} labels for more than {done} images")
+        done += len(chosen)
+        yield codes, [_label(label) for label in chosen]
+    if left is not None and next(left, _NO_LABEL) is not _NO_LABEL:
+        raise InputError(f"there are more labels than images ({done})")
 
 
 _NO_LABEL = object()

@@ -87,8 +87,9 @@ class Encoding(Opened):
         (n, d) float32, unit rows
         """
         with self.place:
-            rows: FloatArray = self.kernels.to_host(self._embed_images(images))
-        return rows
+            several: Any = [images] if is_single_image(images) else images
+            parts = [rows for rows, _ in self.encode_batches(several)]
+            return np.concatenate(parts) if parts else np.empty((0, self.parts.embedding_dim), np.float32)
 
     @door
     def encode_batches(
@@ -96,6 +97,7 @@ class Encoding(Opened):
         images: Iterable[ImageLike],
         *,
         on_error: Callable[[int, ImageError], object] | None = None,
+        on_device: bool = False,
     ) -> Iterator[tuple[FloatArray, list[int]]]:
         """Embed whole images batch by batch, so that memory does not grow with their number.
 
@@ -108,27 +110,21 @@ class Encoding(Opened):
         on_error : callable, optional
             Called with the position of an image that cannot be read and the reason; the image is left out. By default
             the error is raised, and names the file or the position of the image.
+        on_device : bool
+            Leave the rows where the encoder made them: on a GPU, arrays of CuPy.
 
         Yields
         ------
         rows, positions
             (m, d) float32 unit rows, and which of the images they belong to.
         """
-        for rows, positions in self._batches(images, on_error):
-            with self.place:
-                host: FloatArray = self.kernels.to_host(rows)
-            yield host, positions
-
-    def _batches(
-        self, images: Iterable[ImageLike], on_error: Callable[[int, ImageError], object] | None = None
-    ) -> Iterator[tuple[Any, list[int]]]:
-        """As :meth:`encode_batches`, with rows on the device."""
         encoder = self.image_encoder
         for pixels, positions in prepared_batches(
             iterable("images", images), self._reader(), encoder.batch_size, on_error
         ):
             with self.place:
                 rows = encoder.encode(self.kernels.upload(pixels))
+                rows = rows if on_device else self.kernels.to_host(rows)
             yield rows, positions
 
     def _reader(self) -> Reader:
@@ -136,12 +132,6 @@ class Encoding(Opened):
         if self.parts.decode == "fast":
             load = partial(load_image, max_pixels=self.parts.max_pixels, short_side=2 * max(self.parts.preprocess.size))
         return Reader(load, self.parts.preprocess, self.num_threads)
-
-    def _embed_images(self, images: ImageLike | Iterable[ImageLike]) -> Any:
-        """Rows of whole images, on the device."""
-        several: Any = [images] if is_single_image(images) else images
-        parts = [rows for rows, _ in self._batches(several)]
-        return np.concatenate(parts) if parts else np.empty((0, self.parts.embedding_dim), np.float32)
 
     @door
     def encode_text(self, texts: str | Sequence[str]) -> FloatArray:

@@ -238,18 +238,32 @@ def average(
     >>> average([batch], dictionary, dictionary.mean, reference, l1_penalty=0.2)["pet"].top()
     [('cat', 0.45), ('dog', 0.45)]
     """
+    solved = (
+        (decompose(rows, dictionary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads), labels)
+        for rows, labels in batches
+    )
+    return average_codes(solved, kernels, progress)
+
+
+def average_codes(
+    batches: Iterable[tuple[Decompositions, Sequence[Label]]],
+    kernels: Kernels,
+    progress: Callable[[int], object] | None = None,
+) -> dict[Label, AverageWeights]:
+    """:func:`average` of batches that are decomposed already."""
     totals: dict[Label, _Total] = {}
     done = 0
-    for embeddings, labels in batches:
-        if len(labels) != len(embeddings):
-            raise InputError(f"a batch has {len(embeddings)} embeddings but {len(labels)} labels")
-        batch = decompose(embeddings, dictionary, mean, kernels, l1_penalty=l1_penalty, l0=l0, num_threads=num_threads)
+    dictionary: Dictionary | None = None
+    for batch, labels in batches:
+        if len(labels) != len(batch):
+            raise InputError(f"a batch has {len(batch)} embeddings but {len(labels)} labels")
+        dictionary = batch.dictionary
         for label, code, cosine in zip(labels, batch.codes.rows(), _cosines(batch, kernels), strict=True):
             totals.setdefault(label, _Total()).add(*code, cosine)
-        done += len(embeddings)
+        done += len(batch)
         if progress is not None:
             progress(done)
-    return {label: total.average(dictionary) for label, total in totals.items()}
+    return {} if dictionary is None else {label: total.average(dictionary) for label, total in totals.items()}
 
 
 def _cosines(batch: Decompositions, kernels: Kernels) -> Float64:

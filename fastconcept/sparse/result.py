@@ -210,6 +210,17 @@ class Decompositions:
     def __len__(self) -> int:
         return len(self.originals)
 
+    @classmethod
+    def joined(cls, batches: Sequence[Decompositions]) -> Decompositions:
+        """At least one batch of one dictionary and mean, one after the other."""
+        first = batches[0]
+        if len(batches) == 1:
+            return first
+        codes = SparseCodes.joined([batch.codes for batch in batches])
+        notes = [note for batch in batches for note in batch.notes or ("",) * len(batch)]
+        originals = np.concatenate([batch.originals for batch in batches])  # on a device, of CuPy
+        return replace(first, codes=codes, originals=originals, notes=tuple(notes) if any(notes) else ())
+
     def noted(self, notes: Sequence[str], timings_ms: dict[str, float]) -> Decompositions:
         """The same with further notes, one for each (or none at all), and with timings."""
         both = ["; ".join(filter(None, pair)) for pair in zip_longest(self.notes, notes, fillvalue="")]
