@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ... import __version__
 from ...bundle import find_bundle
 from ...concepts.taxonomy import Taxonomy
@@ -165,16 +168,14 @@ class Explorer:
         found = [{**self._named(concept.name), **seen_document(concept)} for concept in seen]
         return {"place": [x, y], "concepts": found, **_made(evidence)}
 
-    async def words(self, digest: str, mode: str, l1_penalty: float, without: Sequence[str]) -> dict[str, Any]:
+    async def words(self, digest: str, l1_penalty: float, without: Sequence[str]) -> dict[str, Any]:
         """Words of a photograph, and what is near it before and after words are taken out."""
         if len(without) > 100:
             raise InputError(f"at most 100 words can be taken out, got {len(without)}")
-        evidence = await self.evidence(digest, mode)
-        return await self.service.run(self._words, evidence, l1_penalty, list(without))
+        whole = await self.photographs.embedding(digest)
+        return await self.service.run(self._words, whole, l1_penalty, list(without))
 
-    def _words(self, evidence: Evidence, l1_penalty: float, without: list[str]) -> dict[str, Any]:
-        with self.engine.place:
-            whole = self.engine.kernels.to_host(evidence.whole)[0]
+    def _words(self, whole: npt.NDArray[np.float32], l1_penalty: float, without: list[str]) -> dict[str, Any]:
         words = self.engine.decompose(embeddings=whole, l1_penalty=l1_penalty)
         left = words.without(*without) if without else words
         document = {**words.to_dict(), "without": without, "cosine_left": left.cosine}

@@ -84,6 +84,13 @@ class Photographs:
         )
         return evidence
 
+    async def embedding(self, digest: str) -> npt.NDArray[np.float32]:
+        """Embedding of a whole photograph, (d,), which takes no evidence; errors as :meth:`pixels`."""
+        row: npt.NDArray[np.float32] = await self._with_content(
+            digest, lambda content: self.service.embed(digest, content)
+        )
+        return row
+
     async def _with_content(self, digest: str, ask: Callable[[bytes | None], Any]) -> Any:
         try:
             return await ask(None)

@@ -56,7 +56,7 @@ def explorer_routes(explorer: Explorer) -> list[BaseRoute]:
 
     async def words(request: Request) -> Response:
         penalty, without = _number(request, "l1_penalty", 0.25), request.query_params.getlist("without")
-        return document(await explorer.words(await _digest(request), _mode(request, explorer), penalty, without))
+        return document(await explorer.words(await _digest(request), penalty, without))
 
     return [
         *page_routes("index.html"),

@@ -36,6 +36,7 @@ async function open(list) {
       showStrip();
       if (k === 0) openPhotograph(id);
     } catch (error) {
+      error.message = error.message.replace(/^the image /, `${file.name || "the pasted image"} `);
       complain(error);
     }
   }
@@ -108,11 +109,10 @@ async function view() {
     }
     calm();
     if (!state.concept) drawStage(state, []);
-    await Promise.all([level(state, stale), maps(state, stale), place(state, stale)]);
-    if (!stale()) await words(state);
+    await Promise.all([words(state), level(state, stale), maps(state, stale), place(state, stale)]); // words are there first
   } catch (error) {
     if (stale() || error.name === "AbortError") return;
-    if (error.name === "UnknownImageError") {
+    if (error.status === 404) {
       find("#work").hidden = true;
       find("#welcome").hidden = false;
       error.message = "This view belongs to a photograph that the explorer does not have any more. Open it again, and the view comes back.";
@@ -235,10 +235,10 @@ async function place(state, stale) {
 
 async function words(state) {
   if (!about.words) return;
-  const key = JSON.stringify([state.photo, state.mode, state.l1, state.without, about.folder.ready]);
+  const key = JSON.stringify([state.photo, state.l1, state.without, about.folder.ready]);
   if (cache.wordsOf === key) return;
   cache.wordsOf = key;
-  await showWords(state, openPhotograph);
+  await showWords(state, openPhotograph, aboutPhotograph);
 }
 
 // A slider moves: only the stage is drawn again.
@@ -373,7 +373,7 @@ async function folder() {
     await new Promise((resolve) => setTimeout(resolve, 1500));
     about.folder = (await ask("about")).folder;
   }
-  if (about.folder.count && cache.id) words({ ...read(), mode: read().mode || about.mode });
+  if (about.folder.count && cache.id) words(read());
 }
 
 async function start() {

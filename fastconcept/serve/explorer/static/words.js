@@ -8,12 +8,12 @@ const SHOWN = 12; // words, until all are asked for
 const asked = latest();
 let all = false;
 
-export async function showWords(state, openPhotograph) {
+export async function showWords(state, openPhotograph, aboutPhotograph) {
   find("#l1").value = state.l1;
   find('output[for="l1"]').textContent = state.l1.toFixed(2);
   let answer;
   try {
-    answer = await asked(`photographs/${state.photo}/words`, { mode: state.mode, l1_penalty: state.l1, without: state.without });
+    answer = await aboutPhotograph(() => asked(`photographs/${state.photo}/words`, { l1_penalty: state.l1, without: state.without }));
   } catch (error) {
     return complain(error);
   }
