@@ -201,14 +201,19 @@ def door(function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function)
     checks = {name: PARAMETERS[name] for name in signature.parameters if name in PARAMETERS}
     optional = {name for name in checks if signature.parameters[name].default is None}
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+    places = [name for name, kind in kinds.items() if kind is not inspect.Parameter.VAR_POSITIONAL]
+    spread = next((name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL), "")
+    if spread:  # what follows it is named
+        places = places[: list(kinds).index(spread)]
 
     def passed(name: str, value: Any) -> Any:
         return checks[name](name, value) if name in checks and not (value is None and name in optional) else value
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:  # binding a signature would take longer than most lookups
-        placed = [passed(name, value) for name, value in zip(signature.parameters, args, strict=False)]
+        placed = [passed(name, value) for name, value in zip(places, args, strict=False)]
         named = {name: passed(name, value) for name, value in kwargs.items()}
-        return function(*placed, *args[len(placed) :], **named)
+        return function(*placed, *passed(spread, args[len(placed) :]), **named)
 
     return checked

@@ -165,6 +165,7 @@ def _cause(error: BaseException) -> FastconceptError | None:
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on the terminal; its files have the rest
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of its own statistics; ours come with the results
     try:
         import ray  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import ray.data  # type: ignore[import-not-found, import-untyped, unused-ignore]
