@@ -24,8 +24,10 @@ import asyncio, json, logging, socket, sys
 from pathlib import Path
 
 import httpx, ray
+from functools import partial
 from ray import serve
-from fastconcept.serve.ray import application
+from fastconcept import load
+from fastconcept.serve.ray import application, deployment
 
 photograph, keys = Path(sys.argv[1]).read_bytes(), sys.argv[2]
 with socket.socket() as free:
@@ -33,9 +35,8 @@ with socket.socket() as free:
     port = free.getsockname()[1]
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 serve.start(http_options={"host": "127.0.0.1", "port": port})
-app = application({"num_threads": "1", "max_batch": 8, "api_keys": keys})
-app = app.deployment.options(num_replicas=2).bind() if len(sys.argv) > 3 else app
-serve.run(app)
+application({"num_threads": "1", "max_batch": 8, "api_keys": keys})  # as the command and files make it
+serve.run(deployment(partial(load, num_threads=1), api_keys=["alpha"], num_replicas=2))
 found = {}
 
 async def ask():
@@ -62,7 +63,7 @@ print(json.dumps(found))
 def test_replicas_answer_as_the_engine_does(engine: fc.Engine, picture: bytes, tmp_path: Path) -> None:
     (tmp_path / "cup.png").write_bytes(picture)
     (tmp_path / "keys").write_text("alpha\n")
-    command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "cup.png"), str(tmp_path / "keys"), "two"]
+    command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "cup.png"), str(tmp_path / "keys")]
     ended = subprocess.run(command, env=quick(), capture_output=True, text=True, timeout=500)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
