@@ -213,7 +213,8 @@ def door(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:  # binding a signature would take longer than most lookups
         placed = [passed(name, value) for name, value in zip(places, args, strict=False)]
-        named = {name: passed(name, value) for name, value in kwargs.items()}
-        return function(*placed, *passed(spread, args[len(placed) :]), **named)
+        given: Any = (*placed, *passed(spread, args[len(placed) :]))
+        named: Any = {name: passed(name, value) for name, value in kwargs.items()}
+        return function(*given, **named)
 
     return checked
