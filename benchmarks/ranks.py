@@ -1,4 +1,4 @@
-"""Best ranks of one concept and of all concepts at 730 patches, beside sorting, counting in NumPy and a bare sgemm."""
+"""Best ranks of one, a hundred and all concepts at 730 patches, beside sorting, counting in NumPy and a bare sgemm."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def count_ranks(patches: np.ndarray, bank: np.ndarray, members: np.ndarray) -> n
 
 
 def measure(concepts: int, repetitions: int) -> list[dict[str, Any]]:
-    """Two rows: one concept with 91 members, and all concepts."""
+    """Three rows: one concept with 91 members, a hundred without sub-concepts, and all concepts."""
     patches, bank = random_units(PATCHES, DIMS, seed=1), random_units(concepts, DIMS, seed=2)
     members = np.sort(np.random.default_rng(3).choice(concepts, 91, replace=False))
+    hundred = np.arange(101), np.random.default_rng(4).choice(concepts, 100, replace=False)
     indptr, (child_indptr, child_indices, order) = np.array([0, 91]), random_tree(concepts)
     product = np.empty((PATCHES, concepts), np.float32)
     few = np.ascontiguousarray(patches[:SORTED] @ bank.T)
@@ -53,6 +54,7 @@ def measure(concepts: int, repetitions: int) -> list[dict[str, Any]]:
         {
             "sgemm": lambda: np.matmul(patches, bank.T, out=product),
             "one": lambda: cpu.subtree_ranks(patches, bank, indptr, members),
+            "hundred": lambda: cpu.subtree_ranks(patches, bank, *hundred),
             "count": lambda: count_ranks(patches, bank, members),
             "all": lambda: cpu.all_ranks(patches, bank, child_indptr, child_indices, order),
             "argsort": lambda: argsort_ranks(few, members),
@@ -63,9 +65,12 @@ def measure(concepts: int, repetitions: int) -> list[dict[str, Any]]:
     checked = patches[:CHECKED]
     one = cpu.subtree_ranks(checked, bank, indptr, members).ranks
     exact = reference.subtree_ranks(checked, bank, indptr, members).ranks
+    several = cpu.subtree_ranks(checked, bank, *hundred).ranks
+    exact_several = reference.subtree_ranks(checked, bank, *hundred).ranks
     every = cpu.all_ranks(checked, bank, child_indptr, child_indices, order)
     exact_every = reference.all_ranks(checked, bank, child_indptr, child_indices, order)
-    rows = [("one concept", "one", one, exact), ("all concepts", "all", every, exact_every)]
+    rows = [("one concept", "one", one, exact), ("100 concepts", "hundred", several, exact_several)]
+    rows.append(("all concepts", "all", every, exact_every))
     return [
         {
             "case": f"{PATCHES} x {concepts} x {DIMS}, {name}",
