@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
+
+from ...errors import DeviceError
 from .. import _cpu
+
+_CORE = "OPENBLAS_CORETYPE"
+_AT_HWCAP2, _SME = 26, 1 << 23  # of Linux on aarch64
 
 
 def load() -> ctypes.CDLL:
-    """Hand the core the BLAS of scipy-openblas32, set to one thread (we thread over tiles ourselves)."""
-    import scipy_openblas32
+    """Hand the core the BLAS of scipy-openblas32, set to one thread (we thread over tiles ourselves).
 
-    library = ctypes.CDLL(f"{scipy_openblas32.get_lib_dir()}/lib{scipy_openblas32.get_library()}.so")
+    Raises
+    ------
+    DeviceError
+        If its products are wrong on this processor.
+    """
+    with _without_sme():
+        import scipy_openblas32  # loads it already
+
+        library = ctypes.CDLL(f"{scipy_openblas32.get_lib_dir()}/lib{scipy_openblas32.get_library()}.so")
     library.scipy_openblas_set_num_threads(1)
     names = ("scipy_cblas_sgemm", "scipy_cblas_sgemv")
     sgemm, sgemv = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names)
     _cpu.set_blas(sgemm or 0, sgemv or 0)
+    check_products()
     return library
+
+
+def check_products() -> None:
+    """Refuse a BLAS that is wrong about whole numbers, whose products are exact.
+
+    Examples
+    --------
+    >>> check_products()
+    """
+    left, right = (np.arange(rows * 24, dtype=np.float32).reshape(rows, 24) % 7 for rows in (30, 65))
+    if not np.array_equal(_cpu.multiply_all(left, right, 1), np.einsum("ik,jk->ij", left, right)):
+        raise DeviceError(f"the BLAS of scipy-openblas32 is wrong on this processor; try another core with {_CORE}=...")
+
+
+@contextmanager
+def _without_sme() -> Iterator[None]:
+    """OpenBLAS 0.3.34 multiplies wrongly with the matrix extension of aarch64: choose a core that does without."""
+    if platform.machine() != "aarch64" or _CORE in os.environ or not ctypes.CDLL(None).getauxval(_AT_HWCAP2) & _SME:
+        yield
+        return
+    os.environ[_CORE] = "NEOVERSEN1"
+    try:
+        yield
+    finally:
+        del os.environ[_CORE]
