@@ -13,6 +13,7 @@ from .dense.find import dense_or_reason, find_dense
 from .model import Model, row_width, unit_rows
 from .onnx import quiet
 from .split import timm_parts
+from .tokenizer import original_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +145,8 @@ def _model_of(
     dense, no_dense = dense_or_reason(find_dense, network.visual)
     image, (text, dynamic) = unit_rows(network, "encode_image"), text_tower(network)
     whole_text = unit_rows(network, "encode_text")
-    row_width(f"the text tower of {model}", whole_text, torch.ones(1, context_length, dtype=torch.int64))
+    tokens = torch.from_numpy(original_tokens(tokenizer, ["a dog"], context_length))  # not of padding alone
+    row_width(f"the text tower of {model}", whole_text, tokens)
     return Model(
         name=f"local-dir:{Path(model.partition(':')[2]).resolve().name}" if model.startswith("local-dir:") else model,
         pretrained=None if pretrained is None else Path(pretrained).name,

@@ -78,6 +78,7 @@ class Contents:
             banks=tuple(banks),
             dictionary=safe_name(Path(self.vocabulary or "wordnet").stem),
             words=tuple(_words(self.vocabulary, self.vocabulary_size, database)),
+            keep="last" if self.vocabulary else "first",
             photos=tuple(sample_images(Path(self.mean_images), self.mean_limit)) if self.mean_images else (),
             image_mean=Path(self.image_mean) if self.image_mean else None,
             image_mean_name=self.image_mean_name,
@@ -92,6 +93,7 @@ class Plan:
     banks: tuple[BankPlan, ...]
     dictionary: str  # its name
     words: tuple[str, ...]  # of the dictionary; none: no dictionary
+    keep: str  # which of words with equal tokens: the more frequent
     photos: tuple[Path, ...]  # whose embeddings are averaged
     image_mean: Path | None
     image_mean_name: str | None

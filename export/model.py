@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
 from ..errors import ExportError, MissingDependencyError
-from .tokenizer import default_context_length, read_tokenizer
+from .tokenizer import default_context_length, original_tokens, read_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,8 @@ def from_towers(
     dim = row_width(f"the image tower of {name}", images, torch.zeros(2, 3, *preprocess.size))
     if preprocess.patch_size is not None:
         row_width(f"the image tower of {name}", images, torch.zeros(2, 3, *preprocess.patch_size))
-    width = row_width(f"the text tower of {name}", texts, torch.ones(2, length, dtype=torch.int64))
+    tokens = torch.from_numpy(original_tokens(tokenizer, ["a dog", "a cat"], length))  # not of padding alone
+    width = row_width(f"the text tower of {name}", texts, tokens)
     if width != dim:
         raise ExportError(f"{name}: the image tower returns rows of {dim}, the text tower rows of {width}")
     from .dense.find import dense_or_reason, find_dense_inside

@@ -182,7 +182,7 @@ class BundleWriter:
         for bank in plan.banks:
             self.write_bank(bank)
         if plan.words:
-            self.write_dictionary(plan.dictionary, plan.words)
+            self.write_dictionary(plan.dictionary, plan.words, plan.keep)
         if plan.photos:
             self.write_image_mean(plan.photos)
         elif plan.image_mean:
@@ -196,12 +196,12 @@ class BundleWriter:
             (self.folder / "banks").mkdir(exist_ok=True)
             plan.bank(embeddings).save(self.folder / self.banks[plan.name], half=self.compact)
 
-    def write_dictionary(self, name: str, words: Sequence[str]) -> None:
+    def write_dictionary(self, name: str, words: Sequence[str], keep: str) -> None:
         with self.stages.stage(f"dictionary {name}") as advance:
             embeddings = self.text_encoder.encode(words, progress=advance)
             self.dictionaries[name] = f"dictionaries/{name}.safetensors"
             (self.folder / "dictionaries").mkdir(exist_ok=True)
-            dictionary = Dictionary.from_embeddings(words, embeddings)
+            dictionary = Dictionary.from_embeddings(words, embeddings, keep)
             dictionary.save(self.folder / self.dictionaries[name], half=self.compact)
 
     def write_image_mean(self, photos: Sequence[Path]) -> None:

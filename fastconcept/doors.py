@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from .errors import InputError
 
+_MOST_BITS = 1024  # of an integer; numbers of thousands of digits cannot even be printed
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -91,7 +92,9 @@ def _whole(name: str, value: Any) -> int:
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, Integral):
         raise _wrong(name, "an integer", value)
-    return int(number)
+    if (whole := int(number)).bit_length() > _MOST_BITS:
+        raise InputError(f"{name} is an integer of more than {_MOST_BITS} bits")
+    return whole
 
 
 def _number(name: str, value: Any) -> float:
@@ -107,6 +110,10 @@ def _number(name: str, value: Any) -> float:
 def _wholes(name: str, value: Any) -> int | tuple[int, ...]:
     if isinstance(plain(value), Integral):
         return _whole(name, value)
+    return _counts(name, value)
+
+
+def _counts(name: str, value: Any) -> tuple[int, ...]:
     return tuple(_whole(name, item) for item in iterable(name, value))
 
 
@@ -144,6 +151,25 @@ def _patterns(name: str, value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def _flag(name: str, value: Any) -> bool:
+    flag = plain(value)
+    if not isinstance(flag, (bool, int)):
+        raise _wrong(name, "True or False", value)
+    return bool(flag)
+
+
+def _engine(name: str, value: Any) -> Any:
+    if not hasattr(value, "parts") and not callable(value):  # bulk jobs take a function that opens one
+        raise _wrong(name, "an engine", value)
+    return value
+
+
+def _dataset(name: str, value: Any) -> Any:
+    if not hasattr(value, "bad_rows"):
+        raise _wrong(name, "a dataset, as open_dataset returns it", value)
+    return value
+
+
 def _function(name: str, value: Any) -> Any:
     if not callable(value):
         raise _wrong(name, "a function", value)
@@ -156,26 +182,46 @@ def _path(name: str, value: Any) -> Any:
     return value
 
 
-def _wrong(name: str, expected: str, value: Any) -> InputError:
+def shown(value: Any) -> str:
+    """A value in an error: at most 80 characters, and never another error.
+
+    Examples
+    --------
+    >>> shown([1, "a"]), shown(10**5000)
+    ("[1, 'a']", 'int')
+    """
     try:
-        shown = repr(value)
+        text = repr(value)
     except Exception:  # an integer of thousands of digits, or an object of somebody else
-        shown = type(value).__name__
-    return InputError(f"{name} must be {expected}, got {shown if len(shown) < 80 else shown[:76] + ' ...'}")
+        return type(value).__name__
+    return text if len(text) < 80 else text[:76] + " ..."
+
+
+def _wrong(name: str, expected: str, value: Any) -> InputError:
+    return InputError(f"{name} must be {expected}, got {shown(value)}")
 
 
 PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("mode", "fit", "border", "score", "aggregate", "scale_weights"), _text),
-    **dict.fromkeys(("below", "device", "kind", "name", "text", "word"), _text),
+    **dict.fromkeys(("below", "device", "kind", "name", "text", "word", "decode"), _text),
+    **dict.fromkeys(("by", "concept", "inside", "nuisance", "part", "protocol", "target"), _text),
     **dict.fromkeys(("sizes", "stride"), _wholes),
+    **dict.fromkeys(("l0s", "dictionary_sizes"), _counts),
+    **dict.fromkeys(("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k", "every"), _whole),
     **dict.fromkeys(
-        ("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k", "every", "shard_rows"), _whole
+        ("count", "choices", "folds", "limit", "null_seeds", "num_threads", "repeats", "shard_rows", "wsol_steps"),
+        _whole,
     ),
     **dict.fromkeys(("l1_penalty", "threshold", "max_age_ms", "tolerance", "smoothing_ms", "score_age_ms"), _number),
+    **dict.fromkeys(("class_bias", "max_area", "scale"), _number),
     **dict.fromkeys(("progress", "on_error"), _function),
     **dict.fromkeys(("words", "phrases", "columns"), _strings),
-    **dict.fromkeys(("bundle", "encoder", "path"), _path),
+    **dict.fromkeys(("dictionaries", "modes", "nulls", "vocabularies"), _strings),
+    **dict.fromkeys(("bundle", "encoder", "path", "masks"), _path),
+    **dict.fromkeys(("smooth", "strict"), _flag),
     "concepts": _concepts,
+    "dataset": _dataset,
+    "engine": _engine,
     "labels": iterable,
     "providers": _several,
     "texts": _texts,

@@ -15,6 +15,7 @@ from . import kernels as backends
 from .bundle import Bundle, Preprocess
 from .concepts.bank import ConceptBank
 from .concepts.storage import read_tensors
+from .doors import door
 from .encoders.decode import MAX_PIXELS
 from .encoders.dense import DenseEncoder
 from .encoders.image_tower import ImageTower
@@ -178,6 +179,7 @@ class Parts:
         return parts
 
     @classmethod
+    @door
     def in_memory(
         cls,
         *,

@@ -11,8 +11,14 @@ import pytest
 
 import fastconcept as fc
 from fastconcept.concepts.taxonomy import Taxonomy
+from fastconcept.datasets.dataset import open_dataset
 from fastconcept.encoders.tokenizer import CLEANERS
 from fastconcept.errors import ConceptError, FastconceptError, InputError
+from fastconcept.evaluate.localize import localize
+from fastconcept.evaluate.retrieval import retrieval
+from fastconcept.jobs.batch import batch
+from fastconcept.jobs.tasks import Embed
+from fastconcept.serve.limits import Limits
 
 WORDS = ["cat", "dog", "Dog", "car", "sea", "tree"]
 COARSE = {"sizes": 64, "stride": 64}
@@ -72,6 +78,8 @@ STRANGE: list[Any] = [
     slice(1),
 ]
 STRANGE += [
+    10**400,
+    10**5000,
     np.array("a"),
     np.array([np.nan]),
     np.zeros((2, 2, 2, 2, 2)),
@@ -148,6 +156,28 @@ CALLS: dict[str, Callable[[fc.Engine, np.ndarray, Any], object]] = {
     "batch item": lambda engine, picture, value: engine.decompose(embeddings=np.ones((1, 8)))[value],
     "top": lambda engine, picture, value: engine.decompose(embeddings=np.ones(8)).top(value),
     "without": lambda engine, picture, value: engine.decompose(embeddings=np.ones(8)).without(value),
+    "concepts place": lambda engine, picture, value: engine.concepts(picture, place=value, **COARSE),
+    "evidence": lambda engine, picture, value: engine.evidence(value, **COARSE),
+    "preprocess": lambda engine, picture, value: engine.preprocess(value),
+    "preprocess out": lambda engine, picture, value: engine.preprocess([picture], out=value),
+    "stream": lambda engine, picture, value: engine.stream(value, "red").close(),
+    "stream every": lambda engine, picture, value: engine.stream([picture], "red", every=value).close(),
+    "resized": lambda engine, picture, value: engine.explain(picture, "red", **COARSE)[0].resized(value),
+    "rows_of": lambda engine, picture, value: engine.dictionary.rows_of(value),
+    "spellings": lambda engine, picture, value: fc.Dictionary(["a", "b"], np.eye(2), np.zeros(2), value),
+    "from_parts device": lambda engine, picture, value: fc.Engine.from_parts(embedding_dim=8, device=value),
+    "search limit": lambda engine, picture, value: Taxonomy.builtin().search("dog", value),
+    "open_dataset": lambda engine, picture, value: open_dataset(value),
+    "open_dataset masks": lambda engine, picture, value: open_dataset("nowhere", masks=value),
+    "limits": lambda engine, picture, value: Limits(max_body=value),
+    "batch task": lambda engine, picture, value: batch(value, "nowhere", "/dev/null/x"),
+    "batch source": lambda engine, picture, value: batch(Embed(), value, "/dev/null/x", engine=lambda: engine),
+    "batch where": lambda engine, picture, value: batch(
+        Embed(), "nowhere", "/dev/null/x", engine=lambda: engine, where=value
+    ),
+    "localize dataset": lambda engine, picture, value: localize(engine, value),
+    "localize engine": lambda engine, picture, value: localize(value, None),  # type: ignore[arg-type]
+    "retrieval repeats": lambda engine, picture, value: retrieval(engine, None, repeats=value),  # type: ignore[arg-type]
 }
 
 

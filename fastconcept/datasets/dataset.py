@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..doors import door
 from ..errors import InputError
 from .items import BadRow, BadRows, Item
 from .job_shards import StoredWords, job_folder, read_job
@@ -136,6 +137,7 @@ class Dataset:
         return replace(self, items=tuple(map(masked, self.items)))
 
 
+@door
 def open_dataset(
     path: str | os.PathLike[str],
     *,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.document import Report
@@ -206,6 +207,7 @@ class _Judge:
                 "by_chance": chance[known]}  # fmt: skip
 
 
+@door
 def ablate(
     engine: Engine,
     dataset: Dataset,

@@ -13,6 +13,7 @@ from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.document import Report
@@ -133,6 +134,7 @@ class ConceptsResult:
         return Table(f"{one} minus {two}", columns, rows, f"{self.tested} words tested; {by_chance}")
 
 
+@door
 def concepts(
     engine: Engine,
     dataset: Dataset,

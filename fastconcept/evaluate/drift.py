@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow, BadRows
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.document import Report
@@ -99,6 +100,7 @@ class DriftResult:
         )
 
 
+@door
 def drift(
     engine: Engine,
     dataset: Dataset,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.csr import Lists
@@ -118,6 +119,7 @@ def scaled_embeddings(engine: Engine, weights: Weights, rows: npt.NDArray[np.int
     return reconstruct(engine.dictionary, Lists(weights.indptr, weights.indices), values, engine.image_mean)
 
 
+@door
 def edit(
     engine: Engine,
     dataset: Dataset,

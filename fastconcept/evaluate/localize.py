@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..kernels.contract import PreparedBank
@@ -145,6 +146,7 @@ class LocalizeResult:
         )
 
 
+@door
 def localize(
     engine: Engine,
     dataset: Dataset,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow, BadRows
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.document import Report
@@ -106,6 +107,7 @@ class ModesResult:
         )
 
 
+@door
 def modes(
     engine: Engine,
     dataset: Dataset,

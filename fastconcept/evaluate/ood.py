@@ -14,6 +14,7 @@ from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow
+from ..doors import door
 from ..engine import Engine
 from ..errors import ConceptError, InputError
 from ..pages.document import Report
@@ -232,6 +233,7 @@ def negatives(bank: ConceptBank, members: npt.NDArray[np.int32], count: int = _N
     return nearest
 
 
+@door
 def ood(
     engine: Engine,
     dataset: Dataset,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow, BadRows, Item
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.document import Report
@@ -202,6 +203,7 @@ def _cells(row: ProbeRow) -> list[object]:
     return [row.input, row.l1_penalty, row.l0, row.used, row.accuracy, row.worst, dense, codes]
 
 
+@door
 def probe(
     engine: Engine,
     dataset: Dataset,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.document import Report
@@ -129,6 +130,7 @@ def retrieval_ranks(images: FloatArray, texts: FloatArray, owner: Ranks) -> tupl
     return forward, backward
 
 
+@door
 def retrieval(
     engine: Engine,
     dataset: Dataset,

@@ -16,6 +16,7 @@ from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
 from ..datasets.items import BadRow
 from ..datasets.texts import read_json
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..files import whole_file
@@ -117,6 +118,7 @@ def _question(entry: Any, where: str) -> Question:
     return Question(image, tuple(captions), answer)
 
 
+@door
 def study(
     engine: Engine,
     dataset: Dataset,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, silent
+from ..doors import door
 from ..engine import Engine
 from ..errors import InputError
 from ..pages.tables import Table
@@ -118,6 +119,7 @@ def finest_strides(tried: Iterable[Reading], stride: int) -> dict[int, int]:
     return dict(sorted(finest.items(), reverse=True))
 
 
+@door
 def sweep(
     engine: Engine,
     dataset: Dataset,

@@ -14,6 +14,7 @@ from ..concepts.taxonomy import Taxonomy
 from ..datasets.dataset import Dataset
 from ..datasets.embed import Progress, embed_all, silent
 from ..datasets.items import BadRow, BadRows
+from ..doors import door
 from ..engine import Engine
 from ..errors import ConceptError, InputError
 from ..pages.document import Report
@@ -202,6 +203,7 @@ def _words(engine: Engine, label: str) -> tuple[str, str]:
     return (wordnet.lemmas(meaning.index, spaces=True)[0] if named else label), wordnet.definitions[meaning.index]
 
 
+@door
 def zeroshot(
     engine: Engine,
     dataset: Dataset,

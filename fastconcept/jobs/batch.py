@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..bundle import sha256_of
-from ..doors import door
+from ..doors import door, shown
 from ..engine import Engine, load
 from ..environment import versions
 from ..errors import InputError
@@ -229,7 +229,7 @@ def _on(
 def _absolute(place: str | os.PathLike[str]) -> str:
     """Paths of this machine are kept whole, so that a job may go on from another directory, and on other nodes."""
     if not isinstance(place, (str, os.PathLike)) or not os.fspath(place):
-        raise InputError(f"source, out and images must be paths or URLs, got {place!r:.80}")
+        raise InputError(f"source, out and images must be paths or URLs, got {shown(place)}")
     text = os.fspath(place)
     return text if is_remote(text) else os.path.abspath(os.path.expanduser(text))
 

@@ -70,6 +70,7 @@ class ConceptMap:
         down, across = (side // count for side, count in zip(self.view.size, self.cells.shape, strict=True))
         return np.repeat(np.repeat(self.cells, down, axis=0), across, axis=1)
 
+    @door
     def resized(self, smooth: bool = True) -> npt.NDArray[np.float32]:
         """The map over the original image.
 

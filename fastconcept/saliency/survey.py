@@ -199,8 +199,8 @@ def _covering(evidence: Evidence, place: tuple[float, float]) -> Float:
     x0, y0, x1, y1 = evidence.region
     try:
         x, y = map(float, place)
-    except (TypeError, ValueError):
-        raise InputError(f"place must be two numbers, x and y in pixels; got {place!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("place must be two numbers, x and y in pixels") from None
     if not (x0 <= x < x1 and y0 <= y < y1):
         raise InputError(f"place ({x:g}, {y:g}) is outside the part that was looked at, ({x0}, {y0}) to ({x1}, {y1})")
     height, width = evidence.grid.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ..doors import shown
 from ..errors import InputError
 
 MEBIBYTE = 1 << 20
@@ -60,4 +61,4 @@ class Limits:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name in ("batch_window", "max_store") else 1e-3
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e9:
-                raise InputError(f"{field.name} must be {'positive' if least else 'at least 0'}, got {value!r}")
+                raise InputError(f"{field.name} must be {'positive' if least else 'at least 0'}, got {shown(value)}")

@@ -184,7 +184,7 @@ def recompose(
     codes = [weights] if isinstance(weights, Mapping) else list(iterable("weights", weights))
     if not all(isinstance(code, Mapping) for code in codes):
         raise InputError(f"weights must be a mapping of words to numbers, got {type(weights).__name__}")
-    words = Lists.of(dictionary.rows_of(code) for code in codes)
+    words = Lists.of(dictionary.rows_of(tuple(code)) for code in codes)
     try:
         values = np.array([float(weight) for code in codes for weight in code.values()])
     except (TypeError, ValueError, OverflowError):

@@ -104,11 +104,20 @@ class Dictionary:
 
     @classmethod
     @door
-    def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike) -> Dictionary:
+    def from_embeddings(cls, words: Sequence[str], embeddings: ArrayLike, keep: str = "first") -> Dictionary:
         """Centre the text embeddings (N, d) of words on their own mean; rows are scaled to length one before and after.
 
-        Of words with equal embeddings the last stays, as of equal lines in a list of words; the others become its
-        :attr:`spellings`, and a line of the log says which.
+        Of words with equal embeddings one stays; the others become its :attr:`spellings`, and a line of the log says
+        which.
+
+        Parameters
+        ----------
+        words : sequence of str
+            N distinct words.
+        embeddings : (N, d) floating
+            Their embeddings.
+        keep : {"first", "last"}
+            Which of words with equal embeddings stays: "last" for a list that is sorted by rising frequency.
 
         Raises
         ------
@@ -118,18 +127,21 @@ class Dictionary:
         Examples
         --------
         >>> dictionary = Dictionary.from_embeddings(["Cat", "dog", "cat"], [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-        >>> dictionary.words, dictionary.spellings, dictionary.index("Cat")
-        (('dog', 'cat'), {'Cat': 'cat'}, 1)
+        >>> dictionary.words, dictionary.spellings, dictionary.index("cat")
+        (('Cat', 'dog'), {'cat': 'Cat'}, 0)
         """
         words = tuple(words)
         rows = as_numpy("embeddings", embeddings)
         check_names(words, len(rows) if rows.ndim else 0, "words")
         unit = unit_rows(rows, words.__getitem__).astype(np.float64)
-        last = {row.tobytes(): i for i, row in enumerate(unit)}
-        stands = [last[row.tobytes()] for row in unit]
+        if keep not in ("first", "last"):
+            raise InputError(f"keep must be first or last, got {keep!r}")
+        rising = range(len(unit))
+        stays = {unit[i].tobytes(): i for i in (rising if keep == "last" else reversed(rising))}
+        stands = [stays[row.tobytes()] for row in unit]
         spellings = {words[i]: words[j] for i, j in enumerate(stands) if i != j}
         if spellings:
-            kept = sorted(last.values())
+            kept = sorted(stays.values())
             words, unit = tuple(words[i] for i in kept), unit[kept]
             _log.warning("%s", _left_out(spellings))
         mean = unit.mean(axis=0)
@@ -198,6 +210,7 @@ class Dictionary:
         first: dict[bytes, int] = {}
         return np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(self._embeddings)], np.int64)
 
+    @door
     def rows_of(self, words: Iterable[str]) -> NDArray[np.int32]:
         """The rows of some words, (k,) int32, in the order of the words; errors are those of :meth:`index`.
 
@@ -248,7 +261,7 @@ class Dictionary:
         tensors: Tensors = {"embeddings": embeddings, "mean": self._mean, "words": encode_lines(self._words, "words")}
         if self._spellings:
             tensors["spellings"] = encode_lines(tuple(self._spellings), "spellings")
-            tensors["spelling_rows"] = self.rows_of(self._spellings)
+            tensors["spelling_rows"] = self.rows_of(tuple(self._spellings))
         write_tensors(path, tensors, {"kind": "dictionary"})
 
     @classmethod

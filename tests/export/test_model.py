@@ -18,7 +18,7 @@ from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.errors import ExportError, InputError
 from fastconcept.export import Contents, Preprocess, export_model, writer
 from fastconcept.export.clip import load_clip
-from fastconcept.export.model import Model
+from fastconcept.export.model import Model, from_towers
 from fastconcept.export.tokenizer import default_context_length, original_tokens, read_tokenizer
 
 torch = pytest.importorskip("torch")
@@ -52,6 +52,14 @@ class Tokens(torch.nn.Module):
 
     def forward(self, tokens: Any) -> Any:
         return self.table(tokens).sum(1) + 1
+
+
+class MeanOfTokens(Tokens):
+    """As RoBERTa's towers: a row of nothing but padding, whose id is 1, has no mean."""
+
+    def forward(self, tokens: Any) -> Any:
+        seen = (tokens != 1).float()[..., None]
+        return (self.table(tokens) * seen).sum(1) / seen.sum(1)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +130,11 @@ def test_a_model_of_your_own_becomes_an_engine(export: Callable[..., Bundle]) ->
     table = Tokens(9, pad=0).table.weight.detach().numpy()
     expected = table[2] + table[4] + table[8] + 1
     np.testing.assert_allclose(engine.encode_text(["A dog"])[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_a_tower_is_tried_on_a_text_not_on_padding(word_tokenizer: Any) -> None:
+    model = from_towers(Pixels(), MeanOfTokens(9), word_tokenizer, PREPROCESS, "m", 12, "fixed", 1.0, None)
+    assert model.embedding_dim == 8
 
 
 def test_patches_of_their_own_size(export: Callable[..., Bundle]) -> None:
