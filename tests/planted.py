@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class PlantedTexts:
         for row, text in zip(rows, texts, strict=True):
             for k, word in enumerate(WORDS):
                 row[k] += word in text
-            row[31] = 0.1
+            row[30:] = 1e-3 * zlib.crc32(text.encode()) / 2**32, 0.1  # no two texts are equal
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
