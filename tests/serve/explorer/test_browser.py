@@ -144,6 +144,7 @@ def test_a_photograph_is_explored(explorer: str, cat: Path, new_page: Callable[[
     page.get_by_role("heading", name="What does the model see?").wait_for()
     drop(page, cat)
     page.locator("#word-list li").first.wait_for()
+    maps(page).first.wait_for()
     assert maps(page).count() == 12
     assert "windows" in page.locator("#made").inner_text()
 
@@ -243,6 +244,7 @@ def test_places_and_words(explorer: str, cat: Path, cup: Path, new_page: Callabl
     page.goto(explorer)
     page.set_input_files("#file", cat)
     page.locator("#word-list li").first.wait_for()
+    maps(page).first.wait_for()
     page.locator("#pictures canvas").click(position={"x": 200, "y": 150})
     page.locator("#here li").first.wait_for()
     assert page.locator("#here li").count() == 6
