@@ -41,11 +41,15 @@ def native() -> ModuleType:
 
     def compile_into(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # beside it, so that it can be renamed
-            build.build_library(Path(folder), compiler, extra).rename(target)
+            library, made = build.build_library(Path(folder), compiler, extra), Path(folder) / "made"
+            made.mkdir()
+            library.rename(made / library.name)
+            made.rename(target)
 
     sources = [*sorted(build.SOURCES.iterdir()), *sorted(HOST.glob("*.h")), HOST / "build.py"]
     depends = " ".join([str(Path(compiler).resolve()), *extra, sys.version])
-    module: ModuleType = build.load_module(made_once("cuda-on-host", sources, compile_into, depends))
+    built = made_once("cuda-on-host", sources, compile_into, depends)
+    module: ModuleType = build.load_module(built / f"{build.NAME}.so")
     return module
 
 
