@@ -103,8 +103,8 @@ def same_maps(engine: fc.Engine, full: fc.Engine, shared: Path, count: int = 32)
     for entry, mode in itertools.product(entries[:count], ("windows", "crops")):
         asked = (folder / entry["file"], [entry["wnid"], "dog.n.01"])
         maps = [[seen.cells for seen in one.explain(*asked, mode=mode, stride=32)] for one in (engine, full)]
-        compared = [compare_maps(*pair, near=1) for pair in zip(*maps, strict=True)]
-        found += [one.spearman for one in compared if one is not None]
+        compared = [compare_maps(one, two, near=1) for one, two in zip(*maps, strict=True)]
+        found += [both.spearman for both in compared if both is not None]
     return {"map_spearman": float(np.mean(found)), "map_spearman_least": float(np.min(found))}
 
 
