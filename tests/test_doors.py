@@ -228,9 +228,9 @@ def test_tiny_penalties_end_and_say_so(engine: fc.Engine) -> None:
     usual = engine.decompose(embeddings=rows, l1_penalty=0.25)
     assert not usual.notes and not usual[0].note and usual.timings_ms.keys() == {"encode", "solve"}
     real = fc.load()
-    began = time.perf_counter()
+    began = time.process_time()
     assert "raised" in real.decompose(embeddings=real.encode_text("dog"), l1_penalty=1e-9)[0].note
-    assert time.perf_counter() - began < 30
+    assert time.process_time() - began < 30  # of processor time: a busy machine takes longer
 
 
 def test_words_that_are_one_to_the_model_go_together(engine: fc.Engine) -> None:
