@@ -58,7 +58,7 @@ def embed_dense(
         return np.concatenate([whole, _tiled(uploaded, plan, tower, encoder, timings)])
 
     rows = remember(f"{layout.mode} {layout.fit} {plan.size}", 1 + len(plan.grid), token_rows)
-    whole, tokens = rows[:1], rows[1:]
+    whole, tokens = rows[:1].copy(), rows[1:].copy()  # in C order, which kernels need
     if layout.class_bias:
         tokens = _unit(tokens - np.float32(layout.class_bias) * whole)
     return Evidence(image, layout, plan.grid, tokens, whole, plan.region, timings)

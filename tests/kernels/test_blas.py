@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fastconcept.errors import DeviceError
-from fastconcept.kernels.cpu import blas
+
+blas: Any = pytest.importorskip("fastconcept.kernels.cpu.blas", exc_type=ImportError)
 
 
 def test_wrong_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,7 +335,7 @@ def test_wrong_frames(engine: fc.Engine) -> None:
         engine.stream(3, COLOURS, **CROPS)
     with pytest.raises(ConceptError, match="no concept was given"):
         engine.stream([picture()], [], **CROPS)
-    with pytest.raises(InputError, match="must not go back"):
+    with pytest.raises(InputError, match="do not go back"):
         run(engine, [(1.0, picture()), (0.5, picture())])
     with pytest.raises(ImageError):
         run(engine, [picture(), b"not an image"])
