@@ -140,11 +140,11 @@ class Dictionary:
         stays = {unit[i].tobytes(): i for i in (rising if keep == "last" else reversed(rising))}
         stands = [stays[row.tobytes()] for row in unit]
         spellings = {words[i]: words[j] for i, j in enumerate(stands) if i != j}
+        mean = unit.mean(axis=0)  # of the list as it is: the paper's code counts equal rows as often as they are there
         if spellings:
             kept = sorted(stays.values())
             words, unit = tuple(words[i] for i in kept), unit[kept]
             _log.warning("%s", _left_out(spellings))
-        mean = unit.mean(axis=0)
         centred = unit - mean
         lost = np.flatnonzero(np.linalg.norm(centred, axis=1) < 1e-6)
         if lost.size:

@@ -281,5 +281,6 @@ def test_the_teacher_with_convis_and_splice(teacher_bundle: Path) -> None:
     bank = ConceptBank.load(bundle.bank("convis"))
     assert 7_050 <= len(bank) <= 7_110 and len(bank.subtree("bird.n.01")) == 91
     dictionary = Dictionary.load(bundle.dictionary("laion"))
-    assert len(dictionary) == 10_000 and dictionary.words[-1] == "-"
+    assert len(dictionary) + len(dictionary.spellings) == 10_000 and dictionary.words[-1] == "-"
+    assert len(dictionary.spellings) == 2
     assert str(Path.home()) not in bundle.manifest.to_json()
