@@ -341,13 +341,13 @@ class Bundle:
     def _check_files(self) -> None:
         """Every file is there, of the size that the manifest says, and inside the directory."""
         root = _root_of_links(self.path)
-        for name, (_, size) in self.manifest.files.items():
+        for name, size in [(MANIFEST, None), *((name, size) for name, (_, size) in self.manifest.files.items())]:
             file = self.path / name
             if not file.is_file():
-                raise BundleError(f"{file} is missing; export the model again")
+                raise BundleError(f"{file} is missing; export the model again, or download it again")
             if not file.resolve().is_relative_to(root):
                 raise BundleError(f"{file} is a link out of the bundle's directory; do not use this bundle")
-            if file.stat().st_size != size:
+            if size is not None and file.stat().st_size != size:
                 raise BundleError(f"{file} has {file.stat().st_size} bytes, the manifest says {size}; export again")
 
     def __repr__(self) -> str:
@@ -451,8 +451,9 @@ def find_bundle(name: str | os.PathLike[str] | None = None) -> Path:
     Parameters
     ----------
     name : str or path, optional
-        A directory; the name of a bundle in :func:`search_directories`; ``hf-hub:owner/name`` (downloaded once by
-        huggingface_hub); or None: the environment's ``FASTCONCEPT_BUNDLE``, else the built-in bundle.
+        A directory; the name of a bundle in :func:`search_directories`; ``hf-hub:owner/name`` or
+        ``hf-hub:owner/name@revision`` (downloaded once by huggingface_hub); or None: the environment's
+        ``FASTCONCEPT_BUNDLE``, else the built-in bundle.
 
     Returns
     -------
@@ -492,7 +493,9 @@ def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    wanted = ["*.json", "*.onnx", "*.onnx.data", "*.safetensors"]
+    owner_and_name, _, revision = repository.partition("@")
     try:
-        return Path(snapshot_download(repository, allow_patterns=["*.json", "*.onnx", "*.onnx.data", "*.safetensors"]))
+        return Path(snapshot_download(owner_and_name, revision=revision or None, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise BundleError(f"hf-hub:{repository} cannot be had: {error}") from None

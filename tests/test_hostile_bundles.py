@@ -214,14 +214,17 @@ def test_the_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert find_bundle("hf-hub:me/nano") == snapshot
+    assert find_bundle("hf-hub:me/nano@main") == find_bundle(f"hf-hub:me/nano@{'a' * 40}") == snapshot
     use(snapshot)
     with pytest.raises(BundleError, match="hf-hub:me/other cannot be had"):
         find_bundle("hf-hub:me/other")
-    (tmp_path / "outside").write_bytes((SOURCE / "parity.json").read_bytes())
-    (snapshot / "parity.json").unlink()
-    (snapshot / "parity.json").symlink_to(tmp_path / "outside")
-    with pytest.raises(BundleError, match="link out of"):
-        Bundle(snapshot)
+    for name in ("parity.json", MANIFEST):
+        outside = tmp_path / f"outside-{name}"
+        outside.write_bytes((snapshot / name).read_bytes())
+        (snapshot / name).unlink()
+        (snapshot / name).symlink_to(outside)
+        with pytest.raises(BundleError, match=f"{name} is a link out of"):
+            Bundle(snapshot)
 
 
 @pytest.mark.parametrize("name", ["", " ", "a" * 5000, "a\0b", 7, b"nano"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .texts import read_lines
 
 def is_cub(folder: Path) -> bool:
     """Whether a directory has the two files that CUB-200-2011 is recognised by."""
-    return (folder / "images.txt").is_file() and (folder / "bounding_boxes.txt").is_file()
+    return all(os.path.isfile(folder / name) for name in ("images.txt", "bounding_boxes.txt"))
 
 
 def read_cub(folder: Path) -> Iterator[Item | BadRow]:
@@ -41,7 +42,7 @@ def read_cub(folder: Path) -> Iterator[Item | BadRow]:
 
 def _numbered(path: Path) -> dict[str, str]:
     """The lines ``number text`` of a file by their number; none where there is no file."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     lines = (line.partition(" ") for line in read_lines(path))
     return {number: text for number, _, text in lines}

@@ -132,7 +132,7 @@ class Dataset:
 
         def masked(item: Item) -> Item:
             path = (folder / item.name).with_suffix(".png")
-            return replace(item, masks=(Mask(item.label or "", path),)) if path.is_file() else item
+            return replace(item, masks=(Mask(item.label or "", path),)) if os.path.isfile(path) else item
 
         return replace(self, items=tuple(map(masked, self.items)))
 
@@ -174,9 +174,9 @@ def open_dataset(
         If nothing is there, the layout is none of these, or no row is usable.
     """
     source = Path(path)
-    if not source.exists():
+    if not os.path.exists(source):
         raise InputError(f"no dataset at {source}; give a directory, a .json, a .csv or a file of embeddings")
-    if masks is not None and not Path(masks).is_dir():
+    if masks is not None and not os.path.isdir(masks):
         raise InputError(f"no directory of masks at {masks}")
     if (folder := job_folder(source)) is not None:
         return _of_job(folder, columns, strict)

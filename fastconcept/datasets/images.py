@@ -35,9 +35,9 @@ def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list
     """
     images: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):
             files = files_below(path, recursive)
-            images += sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+            images += sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(file))
         else:
             images.append(path)
     if not images:

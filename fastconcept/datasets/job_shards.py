@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ class JobRows(NamedTuple):
 def job_folder(path: Path) -> Path | None:
     """The folder of a job, if the path is one or its ``shards``."""
     for folder in (path, path.parent):
-        if (folder / "shards").is_dir() and (folder / _MANIFEST).is_file() and path in (folder, folder / "shards"):
+        of_a_job = os.path.isdir(folder / "shards") and os.path.isfile(folder / _MANIFEST)
+        if of_a_job and path in (folder, folder / "shards"):
             return folder
     return None
 

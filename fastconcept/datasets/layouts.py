@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,10 +36,10 @@ def read_layout(source: Path, images: Path | None) -> tuple[str, Rows, npt.NDArr
     InputError
         If the layout is unknown or the file damaged.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         if is_cub(source):
             return "cub", read_cub(source), None
-        if not (source / "annotations.json").is_file():
+        if not os.path.isfile(source / "annotations.json"):
             return "image folder", read_image_folder(source), None
         source = source / "annotations.json"
     folder = images or source.parent

@@ -39,7 +39,7 @@ def check_encoder(encoder: str, device: str) -> str:
         raise InputError(f"encoder must be onnx, tensorrt or the path of a *.plan file, got {encoder!r}")
     if encoder != "onnx" and device == "cpu":
         raise DeviceError(f'TensorRT runs on a GPU: use device="cuda:0" with encoder={encoder!r}, or encoder="onnx"')
-    if encoder not in ("onnx", "tensorrt") and not Path(encoder).is_file():
+    if encoder not in ("onnx", "tensorrt") and not os.path.isfile(encoder):
         from .tensorrt.plans import HOW_TO_BUILD
 
         raise InputError(f"no plan at {encoder}; build one here: {HOW_TO_BUILD}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -245,7 +246,7 @@ def answers(path: Path) -> AnswersResult:
     MissingDependencyError
         If SciPy is not installed.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"no answers at {path}; `fastconcept explore --study QUESTIONS.json` writes them")
     given = AnswerBook(path).all()
     if not given:

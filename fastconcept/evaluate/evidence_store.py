@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..engine import Engine
+from ..files import whole_file
 from ..saliency.evidence import Evidence
 from ..saliency.explain import embed
 from ..saliency.layout import Layout
@@ -83,6 +83,5 @@ def _read(path: Path, shape: tuple[int, int]) -> FloatArray | None:
 
 def _write_whole(path: Path, rows: FloatArray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
+    with whole_file(path) as stream:
         np.save(stream, rows, allow_pickle=False)
-    os.replace(stream.name, path)

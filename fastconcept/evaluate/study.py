@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -74,7 +75,7 @@ class Questions:
 
     def save(self, path: Path) -> None:
         """Write them as JSON, with paths of images relative to the file where they lie below its directory."""
-        folder = path.resolve().parent
+        folder = Path(os.path.realpath(path)).parent
         moved = replace(self, questions=tuple(replace(q, image=_relative(q.image, folder)) for q in self.questions))
         with whole_file(path) as stream:
             stream.write((json.dumps(moved.to_dict(), ensure_ascii=False, indent=2) + "\n").encode())
@@ -96,13 +97,13 @@ class Questions:
         settings = document.get("settings", {})
         found = [replace(question, image=str(path.parent / question.image)) for question in questions]
         for question in found:
-            if not Path(question.image).is_file():
+            if not os.path.isfile(question.image):
                 raise InputError(f"{path} asks about {question.image}, which is not there")
         return cls(str(document.get("title", path.stem)), tuple(found), settings if isinstance(settings, dict) else {})
 
 
 def _relative(image: str, folder: Path) -> str:
-    absolute = Path(image).resolve()
+    absolute = Path(os.path.realpath(image))
     return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def vocabulary(
     """
     kind, _, size = name.partition(":")
     if kind not in KINDS:
-        if not Path(name).is_file():
+        if not os.path.isfile(name):
             raise InputError(f"{name!r} is no vocabulary; give {', '.join(KINDS)}, with :N for N words, or a text file")
         return _embedded(engine, list(dict.fromkeys(read_lines(Path(name)))))
     if size and not (size.isdigit() and int(size) > 1):

@@ -162,6 +162,7 @@ BLACK, WHITE, RED, VOID = (0, 0, 0), (255, 255, 255), (128, 0, 0), (224, 224, 19
         (with_palette(levels(0, 12, 255), {12: RED, 255: VOID}), TRUTH),
         (with_palette(levels(0, 1, 0), {0: WHITE, 1: BLACK}), ~INSIDE),
         (with_palette(levels(0, 1, 0), {0: BLACK, 1: WHITE}), INSIDE),
+        (with_palette(levels(0, 1, 0), {0: WHITE, 1: RED}), INSIDE),
         (coloured(BLACK, RED), INSIDE | EDGE),
         (coloured(BLACK, RED, VOID), TRUTH),
         (coloured((0, 0, 0, 0), (0, 0, 0, 255), (0, 0, 0, 0)), INSIDE),
@@ -183,8 +184,11 @@ def test_what_levels_of_pictures_mean(picture: Image.Image, truth: np.ndarray, t
         Image.fromarray(levels(0, 1, 2)),
         Image.fromarray(levels(0, 3, 7, np.uint16)),
         Image.fromarray(levels(100, 120, 100)),
+        Image.fromarray(levels(255, 1, 255)),  # an object and void around it, or white around black?
+        Image.fromarray(levels(20, 250, 20)),
         Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4),
         with_palette(levels(0, 12, 15), {12: RED, 15: VOID}),
+        with_palette(levels(1, 0, 1), {0: RED, 1: BLACK}),
         coloured(RED, WHITE, BLACK),
         coloured((255, 255, 255, 0), (0, 0, 0, 255), (255, 255, 255, 255)),
         coloured((0, 0, 0, 0), (1, 1, 1, 0)),
@@ -196,6 +200,27 @@ def test_pictures_with_several_meanings_are_refused(picture: Image.Image, tmp_pa
     picture.save(path)
     with pytest.raises(InputError, match=r"mask m\..*write one of 0 and 255"):
         read_mask(Mask("cat", path), 8, 8)
+
+
+def test_a_photograph_that_was_cut_out(tmp_path: Path) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (40, 40, 4), np.uint8)
+    planes[..., 3] = 0
+    planes[5:30, 5:30, 3] = 255
+    Image.fromarray(planes).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(Mask("cat", tmp_path / "m.png"), 40, 40) == OBJECT, planes[..., 3] > 0)
+
+
+def test_pictures_that_are_not_one_upright_mask(tmp_path: Path) -> None:
+    mask, tags = Image.fromarray(levels(0, 255, 0)), Image.Exif()
+    mask.save(tmp_path / "frames.gif", save_all=True, append_images=[mask.rotate(90)])
+    with pytest.raises(InputError, match="several frames"):
+        read_mask(Mask("cat", tmp_path / "frames.gif"), 8, 8)
+    tags[0x0112] = 3
+    mask.save(tmp_path / "turned.png", exif=tags)
+    with pytest.raises(InputError, match="EXIF"):
+        read_mask(Mask("cat", tmp_path / "turned.png"), 8, 8)
+    with pytest.raises(InputError, match="no picture at"):
+        read_mask(Mask("cat", tmp_path / ("a" * 400)), 8, 8)
 
 
 def test_pixel_average_precision_is_that_of_scikit_learn() -> None:

@@ -40,7 +40,7 @@ def test_streams(pictures: list[Any], layout: dict[str, Any], odd: Any) -> None:
         ENGINE.stream(pictures, ["red"], **{"stride": 16, "sizes": [16], **layout}, **pace) as stream,
     ):
         for seen in stream:
-            assert seen.maps.shape[0] == 1
+            assert seen.explanation.maps.shape[0] == 1
 
 
 @given(frames | odd_values, layouts)
