@@ -9,7 +9,7 @@ from .items import Box
 
 
 def read_box(values: object, *, sized: bool = False) -> Box:
-    """Four finite numbers that span an area.
+    """Four finite numbers that span an area, in pixels: parts of the image's width and height are refused.
 
     Parameters
     ----------
@@ -38,4 +38,6 @@ def read_box(values: object, *, sized: bool = False) -> Box:
         x1, y1 = x0 + x1, y0 + y1
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
         raise InputError(f"has an empty box: {x0:g} {y0:g} {x1:g} {y1:g}")
+    if max(x1, y1) <= 1:
+        raise InputError(f"has a box within the first pixel, {x0:g} {y0:g} {x1:g} {y1:g}; give pixels, not parts of 1")
     return x0, y0, x1, y1

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..doors import shown
 from ..errors import InputError
 from .boxes import read_box
 from .items import BadRow, Box, Item
@@ -32,34 +33,35 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
     InputError
         If it is not a COCO annotation file.
     """
-    try:
-        categories = {entry["id"]: str(entry["name"]) for entry in document.get("categories", [])}
-        names = {entry["id"]: str(entry["file_name"]) for entry in document["images"]}
-        sizes = {entry["id"]: (entry.get("width"), entry.get("height")) for entry in document["images"]}
-        annotations = list(document["annotations"])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a COCO annotation file: {error!r} is missing or of the wrong type") from None
+    categories = _by_id(document.get("categories", []), "name", f"{path}: categories")
+    images = _by_id(document["images"], "file_name", f"{path}: images")
+    annotations = document["annotations"]
+    if not isinstance(annotations, list):
+        raise InputError(f"{path} is not a COCO annotation file: its annotations are not a list")
     boxes: dict[Any, list[tuple[Box, str]]] = defaultdict(list)
     masks: dict[Any, list[Mask]] = defaultdict(list)
     captions: dict[Any, list[str]] = defaultdict(list)
     for number, entry in enumerate(annotations):
         where = f"{path.name} annotation {entry.get('id', number) if isinstance(entry, dict) else number}"
-        if not isinstance(entry, dict) or not _is_key(entry.get("image_id"), names):
+        image = _known(entry.get("image_id"), images) if isinstance(entry, dict) else None
+        if image is None:
             yield BadRow(where, "belongs to no image of the file")
             continue
-        image = entry["image_id"]
         if "caption" in entry:
             captions[image].append(str(entry["caption"]))
-        elif not _is_key(entry.get("category_id"), categories):
+        elif (category := _known(entry.get("category_id"), categories)) is None:
             yield BadRow(where, f"has the unknown category {entry.get('category_id')!r}")
         else:
-            label, crowd, outline = categories[entry["category_id"]], entry.get("iscrowd", 0), entry.get("segmentation")
+            label, crowd = str(categories[category]["name"]), entry.get("iscrowd", 0)
+            outline = entry.get("segmentation")
+            if is_polygon(outline):  # some tools leave out the list around a single one
+                outline = [outline]
             if crowd not in (0, 1, "0", "1", None):
                 yield BadRow(where, f"has iscrowd {crowd!r}, expected 0 or 1")
                 continue
             crowd = crowd in (1, "1")
             if isinstance(outline, list) and (usable := [part for part in outline if is_polygon(part)]) != outline:
-                yield BadRow(where, f"has {len(outline) - len(usable)} of {len(outline)} polygons that are none")
+                yield BadRow(where, f"has {len(outline)} polygons, {len(outline) - len(usable)} of them damaged")
                 outline = usable
                 crowd = crowd and bool(usable)
             if outline:
@@ -69,14 +71,14 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
                     boxes[image].append((read_box(entry.get("bbox"), sized=True), label))
                 except InputError as error:
                     yield BadRow(where, str(error))
-    for image, name in names.items():
+    for image, entry in images.items():
         yield Item(
-            name,
-            folder / name,
+            entry["file_name"],
+            folder / entry["file_name"],
             boxes=tuple(box for box, _ in boxes[image]),
             box_labels=tuple(label for _, label in boxes[image]),
             captions=tuple(captions[image]),
-            size=_size(*sizes[image]),
+            size=_size(entry.get("width"), entry.get("height")),
             masks=tuple(masks[image]),
         )
 
@@ -92,5 +94,28 @@ def _size(width: object, height: object) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
-def _is_key(value: object, keys: Mapping[Any, Any]) -> bool:
-    return isinstance(value, (int, str)) and value in keys
+def _by_id(entries: object, name: str, where: str) -> dict[int | str, Mapping[str, Any]]:
+    """Images or categories by their id, each with a name; two of one id would leave open which is meant."""
+    if not isinstance(entries, list):
+        raise InputError(f"{where} are not a list; this is not a COCO annotation file")
+    found: dict[int | str, Mapping[str, Any]] = {}
+    for entry in entries:
+        key = _key(entry.get("id")) if isinstance(entry, dict) else None
+        if key is None or not isinstance(entry.get(name), str) or not entry[name].strip():
+            raise InputError(f"{where} need an 'id' and a {name!r} each; there is one with {shown(entry)}")
+        if found.setdefault(key, entry)[name] != entry[name]:
+            raise InputError(f"{where}: the id {key!r} is that of {found[key][name]!r} and of {entry[name]!r}")
+    return found
+
+
+def _key(value: object) -> int | str | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def _known(value: object, keys: Mapping[int | str, Any]) -> int | str | None:
+    """The id that is meant: some tools write 7, 7.0 and "7" for the same."""
+    key = _key(value)
+    other = str(key) if isinstance(key, int) else int(key) if key and key.isascii() and key.isdecimal() else None
+    return next((one for one in (key, other) if one is not None and one in keys), None)

@@ -174,7 +174,7 @@ def open_dataset(
         If nothing is there, the layout is none of these, or no row is usable.
     """
     source = Path(path)
-    if not os.path.exists(source):
+    if not os.path.exists(path):
         raise InputError(f"no dataset at {source}; give a directory, a .json, a .csv or a file of embeddings")
     if masks is not None and not os.path.isdir(masks):
         raise InputError(f"no directory of masks at {masks}")

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from .items import Item
+from .items import BadRow, Item
 
 _USUAL = (".apng", ".avif", ".avifs", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _BITMAPS = (".bmp", ".dib", ".ico", ".pbm", ".pfm", ".pgm", ".pnm", ".ppm", ".qoi")
 _JPEG_2000 = (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx")
 IMAGE_SUFFIXES = frozenset((*_USUAL, *_BITMAPS, *_JPEG_2000))  # of the formats in fastconcept.encoders.decode
-_LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")  # directories of archives and servers
+_UNREAD = frozenset((".arw", ".cr2", ".dng", ".eps", ".heic", ".heif", ".jxl", ".nef", ".psd", ".svg", ".tga"))
+_LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
 
 def find_images(*paths: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
@@ -77,13 +79,11 @@ def files_below(folder: Path, recursive: bool) -> Iterator[Path]:
         except OSError as error:
             raise InputError(f"{place} cannot be listed: {error.strerror}") from None
         folders = []
-        for entry in entries:
-            if is_left_behind(entry.name):
-                continue
-            if not entry.is_dir():
-                yield place / entry.name
+        for path in (place / entry.name for entry in entries if not is_left_behind(entry.name)):
+            if not os.path.isdir(path):  # a link in a circle is none; the entry would raise an error
+                yield path
             elif recursive:
-                folders.append((place / entry.name, above | {real}))
+                folders.append((path, above | {real}))
         pending += reversed(folders)
 
 
@@ -105,14 +105,25 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def read_image_folder(folder: Path) -> Iterator[Item]:
+def read_image_folder(folder: Path) -> Iterator[Item | BadRow]:
     """Images of one directory per class, which is their label; images directly in the folder have none.
 
     Raises
     ------
     InputError
-        If there is no image.
+        If the directories are those of splits, which would become classes.
     """
-    for path in find_images(folder, recursive=True):
-        parts = path.relative_to(folder).parts
-        yield Item("/".join(parts), path, parts[0] if len(parts) > 1 else None)
+    classes = set()
+    for path in sorted(files_below(folder, recursive=True)):
+        suffix, parts = path.suffix.lower(), path.relative_to(folder).parts
+        name, label = "/".join(parts), parts[0] if len(parts) > 1 else None
+        if suffix in _UNREAD:
+            yield BadRow(name, f"is an image of a kind that is not read here ({suffix})")
+        elif suffix in IMAGE_SUFFIXES and not os.path.isfile(path):
+            yield BadRow(name, "is a link to nothing, or no regular file")
+        elif suffix in IMAGE_SUFFIXES:
+            classes.add(label)
+            yield Item(name, path, label)
+    splits = sorted(label for label in classes if label and label.lower() in _SPLITS)
+    if splits and len(splits) == len(classes):
+        raise InputError(f"{folder} holds {', '.join(splits)}, which are no classes; give {folder / splits[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
     """Rows ``path,label[,x0,y0,x1,y1]``, with or without a header; rows of one path are one image.
 
     With a header, in any case, ``caption`` and ``mask`` are known too, boxes may be ``x,y,w,h`` or
-    ``xmin,ymin,xmax,ymax``, and any further column is an attribute.
+    ``xmin,ymin,xmax,ymax``, columns may be separated by semicolons or tabs, and any further column is an attribute.
 
     Raises
     ------
@@ -79,7 +80,9 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
+            text = stream.read()
+        lines = io.StringIO(text, newline="")
+        rows = [row for row in csv.reader(lines, delimiter=_separator(text), strict=True) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from None
     header, first = list(WITHOUT_HEADER), 0
@@ -96,8 +99,19 @@ def read_csv(path: Path, folder: Path) -> Iterator[Item | BadRow]:
         except InputError as error:
             yield BadRow(f"{path.name} line {number}", str(error))
         else:
-            items[item.name] = _joined(items[item.name], item) if item.name in items else item
+            first_item = items.setdefault(item.name, item)
+            if first_item.label != item.label and not (item.boxes or item.masks):
+                yield BadRow(f"{path.name} line {number}", f"gives {item.name} another label than a line before it")
+            elif first_item is not item:
+                items[item.name] = _joined(first_item, item)
     yield from items.values()
+
+
+def _separator(text: str) -> str:
+    """A comma, unless a header that names the paths is separated by something else."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    names = {separator: column_names(next(csv.reader([first], delimiter=separator), [])) for separator in ",;\t"}
+    return next((separator for separator, columns in names.items() if "path" in columns), ",")
 
 
 def column_names(row: Sequence[str]) -> list[str]:

@@ -87,6 +87,22 @@ def test_a_polygon_that_is_none_costs_only_itself(tmp_path: Path) -> None:
     assert len(dataset.items[0].boxes) == 4 and len(dataset.bad) == 3
 
 
+def test_ids_that_are_almost_equal_and_ids_of_two_images(tmp_path: Path) -> None:
+    square = [1, 1, 9, 1, 9, 9, 1, 9]  # without the list around it
+    entry = {"image_id": "1", "category_id": 7.0, "bbox": [1, 1, 8, 8], "segmentation": square}
+    [item] = open_dataset(coco(tmp_path, [entry])).items
+    assert item.box_labels == ("dog",) and item.masks[0].source == [square]
+    path = coco(tmp_path, [entry])
+    document = json.loads(path.read_text())
+    for key, other in (("images", {"id": 1, "file_name": "b.jpg"}), ("categories", {"id": 7, "name": "cat"})):
+        path.write_text(json.dumps(document | {key: [*document[key], other]}))
+        with pytest.raises(InputError, match="is that of"):
+            open_dataset(path)
+        path.write_text(json.dumps(document | {key: [*document[key], {"id": 8, **dict.fromkeys(other, None)}]}))
+        with pytest.raises(InputError, match=f"{key} need an 'id'"):
+            open_dataset(path)
+
+
 def test_crowds_by_any_spelling(tmp_path: Path) -> None:
     square = [[1, 1, 9, 1, 9, 9, 1, 9]]
     values = [0, "0", False, None, 1, "1", True, "no", [1]]
@@ -94,6 +110,45 @@ def test_crowds_by_any_spelling(tmp_path: Path) -> None:
     dataset = open_dataset(coco(tmp_path, annotations))
     assert [mask.ignored for mask in dataset.items[0].masks] == [False] * 4 + [True] * 3
     assert len([row for row in dataset.bad if "iscrowd" in row.reason]) == 2
+
+
+def test_image_folders_that_are_not_what_they_seem(tmp_path: Path) -> None:
+    photo(tmp_path / "data/cat/1.png")
+    (tmp_path / "data/cat/2.heic").write_bytes(b"x")
+    (tmp_path / "data/cat/3.png").symlink_to("nowhere.png")
+    (tmp_path / "data/circle").symlink_to("circle")
+    dataset = open_dataset(tmp_path / "data")
+    assert [item.name for item in dataset.items] == ["cat/1.png"]
+    assert [row.name for row in dataset.bad] == ["cat/2.heic", "cat/3.png"]
+    for split in ("train", "Val"):
+        photo(tmp_path / "splits" / split / "cat/1.png")
+    with pytest.raises(InputError, match=r"give .*splits/Val"):
+        open_dataset(tmp_path / "splits")
+    with pytest.raises(InputError, match="no dataset at"):
+        open_dataset("")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "bad"),
+    [
+        ("path;label\na.png;cat\n", ["cat"], ""),
+        ("Path\tClass\na,b.png\tcat\n", ["cat"], ""),
+        ("path,label\na.png,cat\na.png,dog\n", ["cat"], "another label"),
+        ("path,label,x0,y0,x1,y1\na.png,cat,1,2,3,4\na.png,dog,0,0,2,2\n", ["cat"], ""),
+        ("path,label,x0,y0,x1,y1\na.png,cat,.1,.2,.5,1\nb.png,dog,0,0,2,2\n", ["dog"], "first pixel"),
+    ],
+)
+def test_tables_that_would_be_misunderstood(text: str, labels: list[str], bad: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    dataset = open_dataset(tmp_path / "t.csv")
+    assert [item.label for item in dataset.items] == labels
+    assert len(dataset.bad) == bool(bad) and all(bad in row.reason for row in dataset.bad)
+
+
+def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path,label\n"a.png,cat\nb.png,dog\n')
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        open_dataset(tmp_path / "t.csv")
 
 
 def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
