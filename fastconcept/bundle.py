@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .errors import BundleError
+from .doors import iterable, number, shown, whole
+from .errors import BundleError, InputError
 from .files import user_cache
 from .weight_files import weight_files
 
@@ -23,12 +24,24 @@ MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 8 << 20
 _LONGEST_NAME = 255  # bytes of a file name on every usual file system
 _LARGEST_NUMBER = 1e6  # of preprocessing and logit scale; all sensible ones are far smaller
+_CHOICES = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "squash", "longest")}
 _BUILTIN = Path(__file__).parent / "data" / "builtin"
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How whole images become the encoder's input; the fields are open_clip's ``preprocess_cfg``."""
+    """How whole images become the encoder's input; the fields are open_clip's ``preprocess_cfg``.
+
+    Raises
+    ------
+    InputError
+        If a field is of another type or out of range.
+
+    Examples
+    --------
+    >>> Preprocess((224, 224), (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)).resize_mode
+    'shortest'
+    """
 
     size: tuple[int, int]  # height, width in pixels
     mean: tuple[float, float, float]  # per channel, white is 1
@@ -37,6 +50,32 @@ class Preprocess:
     resize_mode: str = "shortest"  # short side then centre crop; or "squash", or "longest" then pad
     fill_color: int = 0  # of the padding of "longest", 0 to 255
     patch_size: tuple[int, int] | None = None  # height, width that a patch of an image is resized to; None: `size`
+
+    def __post_init__(self) -> None:
+        sides = {"size": self.size} | ({} if self.patch_size is None else {"patch_size": self.patch_size})
+        checked: dict[str, Any] = {name: _tuple(name, value, 2, whole) for name, value in sides.items()}
+        checked |= {name: _tuple(name, getattr(self, name), 3, number) for name in ("mean", "std")}
+        checked["fill_color"] = whole("fill_color", self.fill_color)
+        if not all(1 <= side <= 4096 for name in sides for side in checked[name]):
+            raise InputError("size and patch_size must be 1 to 4096 pixels")
+        if not all(abs(value) <= _LARGEST_NUMBER for value in checked["mean"] + checked["std"]):
+            raise InputError(f"mean and std must be numbers up to {_LARGEST_NUMBER:.0f}")
+        if not all(value > 1e-6 for value in checked["std"]) or not 0 <= checked["fill_color"] <= 255:
+            raise InputError("std must be positive, and fill_color from 0 to 255")
+        for name, allowed in _CHOICES.items():
+            if not isinstance(value := getattr(self, name), str) or value not in allowed:
+                raise InputError(f"{name} must be {' or '.join(allowed)}, got {shown(value)}")
+        vars(self).update(checked)
+
+
+def _tuple(name: str, values: Any, count: int, check: Callable[[str, Any], Any]) -> tuple[Any, ...]:
+    checked = tuple(check(name, value) for value in iterable(name, values))
+    if len(checked) != count:
+        raise InputError(f"{name} must be {count} numbers, got {shown(values)}")
+    return checked
+
+
+_FIELDS = frozenset(entry.name for entry in fields(Preprocess))
 
 
 @dataclass(frozen=True)
@@ -130,14 +169,6 @@ class _Reader:
             raise BundleError(f"{self.where}: {key!r} is {name!r}, expected a file that ends in .onnx")
         return name
 
-    def numbers(self, key: str, count: int, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
-        values = self.get(key, list)
-        if len(values) != count or any(isinstance(v, bool) or not isinstance(v, kind) for v in values):
-            raise BundleError(f"{self.where}: the field {key!r} must be {count} numbers")
-        if not all(abs(value) <= _LARGEST_NUMBER for value in values):
-            raise BundleError(f"{self.where}: the field {key!r} has numbers above {_LARGEST_NUMBER:.0f}")
-        return tuple(values)
-
     def choice(self, key: str, allowed: tuple[str, ...], default: Any = ...) -> str:
         value = self.get(key, str, default)
         if value not in allowed:
@@ -153,23 +184,12 @@ class _Reader:
 
 def _parse_preprocess(document: object, where: str) -> Preprocess:
     reader = _Reader(document, f"{where}: preprocess")
-    size = reader.numbers("size", 2, int)
-    patch_size = None if reader.document.get("patch_size") is None else reader.numbers("patch_size", 2, int)
-    std = reader.numbers("std", 3, (int, float))
-    fill_color = reader.get("fill_color", int, 0)
-    if not all(1 <= side <= 4096 for side in (*size, *(patch_size or ()))) or not all(value > 1e-6 for value in std):
-        raise BundleError(f"{where}: preprocess: size and patch_size must be 1 to 4096 pixels and std positive")
-    if fill_color > 255:
-        raise BundleError(f"{where}: preprocess: fill_color must be from 0 to 255")
-    return Preprocess(
-        size=size,
-        mean=reader.numbers("mean", 3, (int, float)),
-        std=std,
-        interpolation=reader.choice("interpolation", ("bicubic", "bilinear"), "bicubic"),
-        resize_mode=reader.choice("resize_mode", ("shortest", "squash", "longest"), "shortest"),
-        fill_color=fill_color,
-        patch_size=patch_size,
-    )
+    for name in ("size", "mean", "std"):
+        reader.get(name, list)
+    try:
+        return Preprocess(**{key: value for key, value in reader.document.items() if key in _FIELDS})
+    except InputError as error:
+        raise BundleError(f"{reader.where}: {error}") from None
 
 
 def _parse_split(document: object, where: str) -> Split | None:

@@ -41,7 +41,10 @@ def plain(value: Any) -> Any:
     (3, 'cat')
     """
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return value.item()
+        try:
+            return value.item()
+        except Exception:  # a tensor without data, or a library of somebody else
+            pass
     return value
 
 
@@ -76,7 +79,7 @@ def position(value: Any, length: int) -> int:
     >>> position(-1, 3)
     2
     """
-    index = _whole("a position", value)
+    index = whole("a position", value)
     if not -length <= index < length:
         raise IndexError(f"position {index} is out of range of {length}")
     return index % length
@@ -88,33 +91,35 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _whole(name: str, value: Any) -> int:
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, Integral):
+def whole(name: str, value: Any) -> int:
+    """An integer of Python, NumPy or another library; anything else is an :class:`InputError`."""
+    scalar = plain(value)
+    if isinstance(scalar, bool) or not isinstance(scalar, Integral):
         raise _wrong(name, "an integer", value)
-    if (whole := int(number)).bit_length() > _MOST_BITS:
+    if (integer := int(scalar)).bit_length() > _MOST_BITS:
         raise InputError(f"{name} is an integer of more than {_MOST_BITS} bits")
-    return whole
+    return integer
 
 
-def _number(name: str, value: Any) -> float:
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, Real):
+def number(name: str, value: Any) -> float:
+    """A real number of Python, NumPy or another library; anything else is an :class:`InputError`."""
+    scalar = plain(value)
+    if isinstance(scalar, bool) or not isinstance(scalar, Real):
         raise _wrong(name, "a number", value)
     try:
-        return float(number)
+        return float(scalar)
     except (OverflowError, ValueError):  # an integer of hundreds of digits
         raise InputError(f"{name} is too large for a number with a point") from None
 
 
 def _wholes(name: str, value: Any) -> int | tuple[int, ...]:
     if isinstance(plain(value), Integral):
-        return _whole(name, value)
+        return whole(name, value)
     return _counts(name, value)
 
 
 def _counts(name: str, value: Any) -> tuple[int, ...]:
-    return tuple(_whole(name, item) for item in iterable(name, value))
+    return tuple(whole(name, item) for item in iterable(name, value))
 
 
 def _several(name: str, value: Any) -> list[Any]:
@@ -207,18 +212,18 @@ PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("by", "concept", "inside", "nuisance", "part", "protocol", "target"), _text),
     **dict.fromkeys(("sizes", "stride"), _wholes),
     **dict.fromkeys(("l0s", "dictionary_sizes"), _counts),
-    **dict.fromkeys(("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k", "every"), _whole),
+    **dict.fromkeys(("short_side", "seed", "top", "batch", "max_pixels", "embedding_dim", "l0", "k", "every"), whole),
     **dict.fromkeys(
         ("count", "choices", "folds", "limit", "null_seeds", "num_threads", "repeats", "shard_rows", "wsol_steps"),
-        _whole,
+        whole,
     ),
-    **dict.fromkeys(("l1_penalty", "threshold", "max_age_ms", "tolerance", "smoothing_ms", "score_age_ms"), _number),
-    **dict.fromkeys(("class_bias", "max_area", "scale"), _number),
+    **dict.fromkeys(("l1_penalty", "threshold", "max_age_ms", "tolerance", "smoothing_ms", "score_age_ms"), number),
+    **dict.fromkeys(("class_bias", "max_area", "scale"), number),
     **dict.fromkeys(("progress", "on_error"), _function),
     **dict.fromkeys(("words", "phrases", "columns"), _strings),
     **dict.fromkeys(("dictionaries", "modes", "nulls", "vocabularies"), _strings),
     **dict.fromkeys(("bundle", "encoder", "path", "masks"), _path),
-    **dict.fromkeys(("smooth", "strict"), _flag),
+    **dict.fromkeys(("box", "on_device", "smooth", "spaces", "strict"), _flag),
     "concepts": _concepts,
     "dataset": _dataset,
     "engine": _engine,

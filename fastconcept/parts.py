@@ -15,7 +15,7 @@ from . import kernels as backends
 from .bundle import Bundle, Preprocess
 from .concepts.bank import ConceptBank
 from .concepts.storage import read_tensors
-from .doors import door
+from .doors import door, shown
 from .encoders.decode import MAX_PIXELS
 from .encoders.dense import DenseEncoder
 from .encoders.image_tower import ImageTower
@@ -200,6 +200,8 @@ class Parts:
         """Parts that live in this process; parameters as for :meth:`fastconcept.Engine.from_parts`."""
         if image_encoder is not None and preprocess is None:
             raise InputError("an image encoder needs preprocess=Preprocess(size, mean, std)")
+        if preprocess is not None and not isinstance(preprocess, Preprocess):
+            raise InputError(f"preprocess must be a fastconcept.Preprocess, got {shown(preprocess)}")
         sources = {
             "image_encoder": None if image_encoder is None else as_image_encoder(image_encoder),
             "split_encoder": split_encoder,
@@ -339,6 +341,7 @@ class Parts:
         """The modes of evidence that these parts can make; nothing is opened."""
         return ["crops", *(["windows"] if self.has("split_encoder") else []), *self.dense]
 
+    @door
     def resolve_mode(self, mode: str) -> str:
         """The full name of a mode: ``"dense"`` is the first dense tower, ``"auto"`` the fastest mode whose gate holds.
 

@@ -166,6 +166,17 @@ CALLS: dict[str, Callable[[fc.Engine, np.ndarray, Any], object]] = {
     "rows_of": lambda engine, picture, value: engine.dictionary.rows_of(value),
     "spellings": lambda engine, picture, value: fc.Dictionary(["a", "b"], np.eye(2), np.zeros(2), value),
     "from_parts device": lambda engine, picture, value: fc.Engine.from_parts(embedding_dim=8, device=value),
+    "lemmas": lambda engine, picture, value: Taxonomy.builtin().lemmas(value),
+    "find": lambda engine, picture, value: Taxonomy.builtin().find(value),
+    "overlay box": lambda engine, picture, value: engine.explain(picture, "red", **COARSE)[0].overlay(box=value),
+    "from_parts preprocess": lambda engine, picture, value: fc.Engine.from_parts(embedding_dim=8, preprocess=value),
+    "mode": lambda engine, picture, value: engine.parts.resolve_mode(value),
+    **{
+        f"preprocess {name}": lambda engine, picture, value, name=name: fc.Preprocess(
+            **{"size": (4, 4), "mean": (0,) * 3, "std": (1,) * 3, name: value}
+        )
+        for name in ("size", "mean", "std", "interpolation", "resize_mode", "fill_color", "patch_size")
+    },
     "search limit": lambda engine, picture, value: Taxonomy.builtin().search("dog", value),
     "open_dataset": lambda engine, picture, value: open_dataset(value),
     "open_dataset masks": lambda engine, picture, value: open_dataset("nowhere", masks=value),
@@ -215,7 +226,11 @@ def test_labels_group_by_value(engine: fc.Engine, picture: np.ndarray) -> None:
         assert list(averages) == [1, 2] and averages[1].count == 2
     assert averages[1].timings_ms.keys() == {"encode", "solve"}
     assert engine.average(picture)["all"].count == 1
-    for labels, reason in ([1, 2], "only 2 labels"), ([1] * 4, "more labels"), ([[1], [2], [3]], "hashable"):
+    refused: list[tuple[Any, str]] = [([1, 2], "fewer labels.*2 for at least 3"), ([1] * 4, "more labels")]
+    refused += [(torch.eye(3), "one per image"), ({1, 2, 3}, "one per image"), ([1, float("nan"), 1], "NaN")]
+    refused += [([[1], [2], [3]], "hashable"), ([torch.tensor([1])] * 3, "hashable")]
+    refused += [([torch.empty((), device="meta")] * 3, "hashable")]
+    for labels, reason in refused:
         with pytest.raises(InputError, match=reason):
             engine.average(images, labels)
 

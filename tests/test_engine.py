@@ -150,7 +150,7 @@ def test_averages(engine: Engine, photographs: list[Path]) -> None:
     whole = engine.average(paths)["all"]
     expected = engine.decompose(paths).average()
     np.testing.assert_allclose(whole.weights.values, expected.weights.values, rtol=1e-9)
-    with pytest.raises(InputError, match="only 1 labels"):
+    with pytest.raises(InputError, match="fewer labels"):
         engine.average(paths, ["a"])
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..kernels.csr import Lists, starts
+from ..kernels.foreign import as_numpy
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -23,7 +24,7 @@ def as_nodes(indices: ArrayLike, size: int) -> Int32:
     InputError
         If they are not one-dimensional integers in ``range(size)``.
     """
-    nodes = np.asarray(indices)
+    nodes = as_numpy("indices", indices)
     if nodes.size == 0:
         return np.zeros(0, np.int32)
     if nodes.ndim != 1 or nodes.dtype.kind not in "iu":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import chain
-from operator import index
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..doors import door, whole
 from ..errors import InputError
 from .graph import Csr, Int32, Int64, as_nodes
 
@@ -42,7 +42,7 @@ class Hierarchy:
         return len(self._hypernyms)
 
     def _node(self, i: int) -> int:
-        node = index(i)  # a TypeError for anything but an integer
+        node = whole("a synset index", i)
         if not 0 <= node < len(self):
             raise InputError(f"synset index {node} is out of range; this taxonomy has 0..{len(self) - 1}")
         return node
@@ -118,6 +118,7 @@ class Hierarchy:
         """Nodes and all their hypernyms up to the roots, ascending, without instance hypernyms."""
         return self._hypernyms.reach(np.unique(as_nodes(indices, len(self))))
 
+    @door
     def paths_to_root(self, i: int, limit: int = 1000) -> list[list[int]]:
         """At most ``limit`` paths, each from a node to a root; those by the first hypernyms come first.
 

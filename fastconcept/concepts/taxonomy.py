@@ -165,6 +165,7 @@ class Taxonomy(Hierarchy):
         """Definitions, without examples of use."""
         return self._selected(self._words.definitions)
 
+    @door
     def lemmas(self, i: int, spaces: bool = False) -> tuple[str, ...]:
         """Lemmas of a synset as WordNet writes them (``polar_bear``), or for display, with spaces."""
         lemmas = self._words.lemmas(int(self._rows[self._node(i)]))
@@ -224,6 +225,7 @@ class Taxonomy(Hierarchy):
         hint = did_you_mean(near, "names look like dog.n.01, wnids like n02084071")
         raise ConceptError(f"no noun synset {name!r} in WordNet {self.version}; {hint}", near)
 
+    @door
     def find(self, name: str) -> int | None:
         """The node of a synset name or wnid as :meth:`index` understands it; None if there is none here."""
         if match := _WNID.fullmatch(name.strip()):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..doors import door
+from ..doors import door, shown
 from ..errors import InputError
 from .items import BadRow, BadRows, Item
 from .job_shards import StoredWords, job_folder, read_job
@@ -67,6 +67,9 @@ class Dataset:
         InputError
             If none does.
         """
+        for key, pattern in patterns.items():
+            if not isinstance(pattern, str):
+                raise InputError(f"{key} must be a pattern, got {shown(pattern)}")
         items = tuple(i for i in self.items if all(fnmatchcase(i.value(k) or "", p) for k, p in patterns.items()))
         if not items:
             wanted = ", ".join(f"{key}={pattern}" for key, pattern in patterns.items())
@@ -82,6 +85,8 @@ class Dataset:
         InputError
             If there is none.
         """
+        if not isinstance(names, Container):
+            raise InputError(f"names must be a list or set, got {shown(names)}")
         items = tuple(item for item in self.items if item.name in names)
         if not items:
             raise InputError(f"{self.name} has none of the items asked for; names look like {self.items[0].name!r}")
@@ -100,6 +105,7 @@ class Dataset:
             raise InputError(f"no item of {self.name} has a box or a mask")
         return replace(self, items=items)
 
+    @door
     def sample(self, count: int, seed: int = 0) -> Dataset:
         """At most ``count`` items, drawn without replacement, in their order; ``-count`` gives all the others.
 
@@ -118,6 +124,8 @@ class Dataset:
 
     def relabelled(self, names: Mapping[str, str]) -> Dataset:
         """The same items with labels replaced by what they stand for; a label that is not named stays as it is."""
+        if not isinstance(names, Mapping):
+            raise InputError(f"names must be a mapping of labels, got {shown(names)}")
 
         def rename(item: Item) -> Item:
             label = names.get(item.label, item.label) if item.label is not None else None

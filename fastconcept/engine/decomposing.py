@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..doors import door, plain
+from ..doors import door, plain, shown
 from ..encoders.decode import is_single_image
 from ..encoders.pipeline import in_order
 from ..errors import InputError
@@ -202,11 +202,14 @@ class Decomposing(Encoding):
 def _labelled(
     batches: Iterable[tuple[Decompositions, list[int]]], labels: Iterable[Hashable] | None
 ) -> Iterator[tuple[Decompositions, Sequence[Hashable]]]:
+    if isinstance(labels, (set, frozenset)) or len(getattr(labels, "shape", (0,))) != 1:
+        raise InputError("labels must be one per image, in their order: a list, or an array of shape (n,)")
     left, done = None if labels is None else iter(labels), 0
     for codes, positions in batches:
         chosen = ["all"] * len(positions) if left is None else [*islice(left, len(positions))]
         if len(chosen) < len(positions):
-            raise InputError(f"there are only {done + len(chosen)} labels for more than {done} images")
+            most, least = done + len(chosen), done + len(positions)
+            raise InputError(f"there are fewer labels than images: {most} for at least {least}")
         done += len(chosen)
         yield codes, [_label(label) for label in chosen]
     if left is not None and next(left, _NO_LABEL) is not _NO_LABEL:
@@ -218,11 +221,11 @@ _NO_LABEL = object()
 
 def _label(value: Any) -> Hashable:
     label = plain(value)
-    try:
-        hash(label)
-    except TypeError:
-        raise InputError(f"labels must be hashable, such as numbers or strings; got {type(value).__name__}") from None
-    return label  # type: ignore[no-any-return]
+    if not isinstance(label, Hashable) or hasattr(label, "shape"):  # tensors hash by identity
+        raise InputError(f"labels must be hashable, such as numbers or strings; got {shown(value)}")
+    if isinstance(label, float) and label != label:
+        raise InputError("labels must not be NaN, which equals nothing; give None where there is no label")
+    return label
 
 
 def _penalty(l1_penalty: float | None, l0: int | None) -> float | None:

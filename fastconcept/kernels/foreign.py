@@ -38,6 +38,8 @@ def as_numpy(name: str, value: object) -> npt.NDArray[Any]:
     (2, 2)
     """
     array = value
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(f"{name} has masked values; fill them first")
     try:
         if hasattr(value, "detach") and hasattr(value, "cpu"):  # torch
             tensor = value.detach().cpu()

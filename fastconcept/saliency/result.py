@@ -125,6 +125,7 @@ class ConceptMap:
             y0 + found[3] * down,
         )
 
+    @door
     def overlay(self, box: bool = False) -> Image.Image:
         """The map laid over the original image, with its box if asked; a Pillow image."""
         return viz.overlay(self.view.image, self.resized(), self.box() if box else None)
@@ -194,6 +195,7 @@ class Explanation:
         asked = [concept.concept for concept in self.concepts]
         raise ConceptError(f"{key!r} was not explained; there are: {', '.join(asked)}", asked)
 
+    @door
     def overlay(self, box: bool = False) -> Image.Image:
         """All overlays side by side, each with its concept and score under it."""
         pictures = [viz.caption(c.overlay(box), f"{c.concept}  {c.score:.3f}") for c in self.concepts]

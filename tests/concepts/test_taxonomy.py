@@ -78,9 +78,10 @@ def test_bad_indices_are_refused(wordnet: Taxonomy) -> None:
         ):
             with pytest.raises(InputError, match="out of range"):
                 method(bad)
-    with pytest.raises(TypeError):
-        wordnet.parents(1.5)
-    for ids in ([5, 4], [4, 4], [-1], [len(wordnet)], [0.0]):
+    for odd in (1.5, "a", None, [1]):
+        with pytest.raises(InputError, match="must be an integer"):
+            wordnet.parents(odd)
+    for ids in ([5, 4], [4, 4], [-1], [len(wordnet)], [0.0], [[1], [2, 3]], "ab"):
         with pytest.raises(InputError):
             wordnet.induced(ids)
 
