@@ -22,7 +22,7 @@ struct Strip {
     int64_t x0, x1, y0, y1;
     std::vector<int64_t> boxes;
     const Axis* axis = nullptr;
-    uint8_t* pixels = nullptr;  // (y1 - y0, 3, target.width)
+    uint8_t* pixels = nullptr;  // y1 - y0 rows
 };
 
 std::vector<Strip> make_strips(const int32_t* boxes, int64_t count) {
@@ -74,7 +74,7 @@ public:
             Strip& strip = strips[s];
             strip.axis = &axis(strip.x1 - strip.x0, target_.width);
             strip.pixels = next;
-            next += (strip.y1 - strip.y0) * 3 * target_.width;
+            next += (strip.y1 - strip.y0) * row_pitch(target_.width);
             for (int64_t y = strip.y0; y < strip.y1; y += kStripRows) across.emplace_back(&strip, y);
             for (const int64_t box : strip.boxes) {
                 axis(boxes_[4 * box + 3] - boxes_[4 * box + 1], target_.height);
@@ -100,23 +100,20 @@ private:
     }
 
     void horizontal(const Strip& strip, int64_t first) const {
-        const int64_t last = std::min(first + kStripRows, strip.y1), across_bytes = 3 * target_.width;
-        for (int64_t y = first; y < last; y += kRowsAcross)
-            across(image_.pixels + 3 * (y * image_.width + strip.x0), 3 * image_.width, std::min(kRowsAcross, last - y),
-                   strip.x1 - strip.x0, *strip.axis, strip.pixels + (y - strip.y0) * across_bytes, across_bytes);
+        const int64_t last = std::min(first + kStripRows, strip.y1), pitch = row_pitch(target_.width);
+        across(image_.pixels + 3 * (first * image_.width + strip.x0), 3 * image_.width, last - first,
+               strip.x1 - strip.x0, *strip.axis, strip.pixels + (first - strip.y0) * pitch, pitch);
     }
 
     void vertical(const Strip& strip, int64_t box, int64_t first) const {
-        const int64_t y0 = boxes_[4 * box + 1], width = target_.width, stride = 3 * width;
+        const int64_t y0 = boxes_[4 * box + 1], width = target_.width, pitch = row_pitch(width);
         const Axis& axis = axes_.at({boxes_[4 * box + 3] - y0, target_.height});
-        std::vector<uint8_t> row(static_cast<size_t>(stride));
+        std::vector<uint8_t> row(static_cast<size_t>(3 * width));
         for (int64_t y = first; y < std::min(first + kStripRows, target_.height); ++y) {
             const int64_t from = y0 - strip.y0 + axis.start[static_cast<size_t>(y)];
-            down(strip.pixels + from * stride, stride, axis.weight.data() + y * axis.taps, axis.taps, stride,
-                 row.data());
-            for (int channel = 0; channel < 3; ++channel)
-                normalise(row.data() + channel * width, width, levels_[channel],
-                          out_ + ((box * 3 + channel) * target_.height + y) * width);
+            down(strip.pixels + from * pitch, pitch, axis, y, 3 * width, row.data());
+            normalise(row.data(), width, levels_, out_ + (box * 3 * target_.height + y) * width,
+                      target_.height * width);
         }
     }
 
@@ -141,7 +138,7 @@ void resize_patches(const Image& image, const int32_t* boxes, int64_t count, con
         int64_t bytes = 0;
         size_t last = first;
         while (last < strips.size()) {
-            const int64_t more = (strips[last].y1 - strips[last].y0) * 3 * target.width;
+            const int64_t more = (strips[last].y1 - strips[last].y0) * row_pitch(target.width);
             if (last > first && bytes + more > kStripBytes) break;
             bytes += more;
             ++last;

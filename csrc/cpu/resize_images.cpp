@@ -63,9 +63,9 @@ public:
             between.resize(static_cast<size_t>(pitch * height));
             each(height, num_threads, [&](int64_t first, int64_t last) { down_first(between.data(), first, last); });
         } else if (top_ < bottom_) {
-            between.resize(static_cast<size_t>(3 * (right_ - left_) * rows_));
+            const int64_t pitch = row_pitch(right_ - left_);
+            between.resize(static_cast<size_t>(pitch * rows_));
             each(rows_, num_threads, [&](int64_t first, int64_t last) {
-                const int64_t pitch = 3 * (right_ - left_);
                 across(image_.pixels + 3 * ((from_row_ + first) * image_.width), 3 * image_.width, last - first,
                        image_.width, *across_, between.data() + first * pitch, pitch);
             });
@@ -83,35 +83,37 @@ private:
     void down_first(uint8_t* between, int64_t first, int64_t last) const {
         const int64_t stride = 3 * image_.width, pitch = 3 * columns_;
         for (int64_t y = first; y < last; ++y)
-            down(image_.pixels + down_->start[static_cast<size_t>(y)] * stride + 3 * from_column_, stride,
-                 down_->weight.data() + y * down_->taps, down_->taps, pitch, between + y * pitch);
+            down(image_.pixels + down_->start[static_cast<size_t>(y)] * stride + 3 * from_column_, stride, *down_, y,
+                 pitch, between + y * pitch);
     }
 
     // The second pass of rows [first, last) of the window, and normalisation.
     void finish(const uint8_t* between, int64_t first, int64_t last) const {
         const int64_t wide = right_ - left_, begin = std::max(first, top_), end = std::min(last, bottom_);
-        std::vector<uint8_t> rows(static_cast<size_t>(kRowsAcross * 3 * wide));
+        const int64_t pitch = row_pitch(wide);
+        std::vector<uint8_t> rows(static_cast<size_t>(kRowsAcross * pitch));
         if (begin < end && columns_first_) {
             across(between + (begin - top_) * 3 * columns_, 3 * columns_, end - begin, columns_, shifted_across(),
-                   rows.data(), 3 * wide);
-        } else if (begin < end) {
+                   rows.data(), pitch);
+        } else {
             for (int64_t y = begin; y < end; ++y)
-                down(between + (down_->start[static_cast<size_t>(y - top_)] - from_row_) * 3 * wide, 3 * wide,
-                     down_->weight.data() + (y - top_) * down_->taps, down_->taps, 3 * wide,
-                     rows.data() + (y - begin) * 3 * wide);
+                down(between + (down_->start[static_cast<size_t>(y - top_)] - from_row_) * pitch, pitch, *down_,
+                     y - top_, 3 * wide, rows.data() + (y - begin) * pitch);
         }
-        for (int64_t y = first; y < last; ++y)
-            for (int64_t c = 0; c < 3; ++c) {
-                const uint8_t* row = y < begin || y >= end ? nullptr : rows.data() + ((y - begin) * 3 + c) * wide;
-                write(row, levels_[c], out_ + (c * target_.height + y) * target_.width);
-            }
+        for (int64_t y = first; y < last; ++y) {
+            const bool shown = begin <= y && y < end;
+            float* row = out_ + y * target_.width;
+            for (int64_t c = 0; c < 3; ++c) pad(row + c * target_.height * target_.width, shown, levels_[c]);
+            if (shown)
+                normalise(rows.data() + (y - begin) * pitch, wide, levels_, row + left_,
+                          target_.height * target_.width);
+        }
     }
 
-    void write(const uint8_t* row, const Levels& levels, float* out) const {
-        const int64_t from = row ? left_ : target_.width, to = row ? right_ : target_.width;
-        std::fill(out, out + from, levels.value[fill_]);
-        if (row) normalise(row, to - from, levels, out + from);
-        std::fill(out + to, out + target_.width, levels.value[fill_]);
+    // What lies outside the image, in one row of a plane.
+    void pad(float* row, bool shown, const Levels& levels) const {
+        std::fill(row, row + (shown ? left_ : target_.width), levels.value[fill_]);
+        if (shown) std::fill(row + right_, row + target_.width, levels.value[fill_]);
     }
 
     // What lies between the passes begins at from_column_.

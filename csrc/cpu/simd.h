@@ -11,3 +11,14 @@
 #define FASTCONCEPT_CLONES
 #define FASTCONCEPT_HAS_CLONES 0
 #endif
+
+// A function marked FASTCONCEPT_AVX2 is written with intrinsics and called only where has_avx2().
+#if defined(__x86_64__) && defined(__GNUC__)
+#define FASTCONCEPT_AVX2 __attribute__((target("avx2")))
+#define FASTCONCEPT_HAS_AVX2 1
+namespace fastconcept {
+inline bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+}  // namespace fastconcept
+#else
+#define FASTCONCEPT_HAS_AVX2 0
+#endif
