@@ -51,17 +51,22 @@ def array(
     >>> array("mean", np.zeros(3), (3,), [np.float64])
     array([0., 0., 0.])
     """
+    if not isinstance(value, np.ndarray):
+        what = type(value).__name__
+    elif (
+        value.ndim != len(shape)
+        or any(size is not None and size != have for size, have in zip(shape, value.shape, strict=True))
+        or not any(np.issubdtype(value.dtype, t) for t in dtypes)
+        or not value.dtype.isnative
+    ):
+        what = f"{value.dtype} of shape {value.shape}"
+    elif not value.flags.c_contiguous:
+        what = f"a strided view; pass np.ascontiguousarray({name})"
+    else:
+        return value
     names = " or ".join(np.dtype(t).name if t is not np.integer else "integer" for t in dtypes)
     axes = expected or ", ".join("any" if size is None else str(size) for size in shape)
-    wanted = f"a C-contiguous {names} array of shape ({axes})"
-    if not isinstance(value, np.ndarray):
-        raise InputError(f"{name} must be {wanted}, got {type(value).__name__}")
-    fits = value.ndim == len(shape) and all(s is None or s == have for s, have in zip(shape, value.shape, strict=True))
-    if not fits or not any(np.issubdtype(value.dtype, t) for t in dtypes) or not value.dtype.isnative:
-        raise InputError(f"{name} must be {wanted}, got {value.dtype} of shape {value.shape}")
-    if not value.flags.c_contiguous:
-        raise InputError(f"{name} must be {wanted}, got a strided view; pass np.ascontiguousarray({name})")
-    return value
+    raise InputError(f"{name} must be a C-contiguous {names} array of shape ({axes}), got {what}")
 
 
 def integers(name: str, value: object, length: int | None = None, expected: str = "") -> npt.NDArray[np.int64]:
@@ -162,7 +167,7 @@ def channels(name: str, value: object, positive: bool = False) -> npt.NDArray[np
         numbers = np.ascontiguousarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         numbers = np.empty(0)
-    if numbers.shape != (3,) or not all(map(math.isfinite, numbers)) or (positive and not (numbers > 0).all()):
+    if numbers.shape != (3,) or not all(map(math.isfinite, numbers)) or (positive and min(numbers) <= 0):
         raise InputError(f"{name} must be three {'positive ' if positive else ''}finite numbers, got {value!r}")
     return numbers
 
@@ -351,7 +356,7 @@ def placing(
         raise InputError(
             f"placements must be integers of shape ({len(images)}, 4), got {table.dtype} of shape {table.shape}"
         )
-    if (table[:, :2] < 1).any() or (np.abs(table.astype(np.float64)) > _FARTHEST).any():
+    if table.size and not (table[:, :2].min() >= 1 and table.max() <= _FARTHEST and table.min() >= -_FARTHEST):
         raise InputError("placements must hold a height and a width of at least 1, and numbers up to 2^50")
     means, deviations = channels("mean", mean), channels("std", std, positive=True)
     rows_ = np.ascontiguousarray(table, np.int64)
