@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..errors import ImageError, InputError
 from ..kernels.foreign import as_numpy
 from ..kernels.forks import renew_after_fork
-from .jpeg import decode_jpeg
+from .jpeg import decode_jpeg, decode_plain_jpeg
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -175,6 +175,10 @@ def _from_file(stream: IO[bytes], name: str, max_pixels: int, short_side: int | 
     start = stream.read(len(_PNG_SIGNATURE))
     if not start:
         raise ImageError(f"{name} is empty (0 bytes)")
+    if start.startswith(_JPEG_START) and short_side is None:
+        pixels = decode_plain_jpeg(stream, min(max_pixels, MAX_PIXELS))
+        if pixels is not None:
+            return pixels
     attempts: list[Callable[[], IO[bytes]]] = [lambda: _rewound(stream)]
     # Every damaged or large extra can make Pillow refuse a whole image; viewers ignore them.
     if start == _PNG_SIGNATURE:

@@ -26,17 +26,18 @@ def pillow_alone() -> Iterator[None]:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether simplejpeg did each of the images decoded so far."""
-    seen: list[bool] = []
-    plain = jpeg.decode_jpeg
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The sizes of the images that simplejpeg did so far."""
+    seen: list[tuple[int, int]] = []
+    plain = jpeg._decoded
 
-    def spy(*arguments: object) -> object:
-        pixels = plain(*arguments)
-        seen.append(pixels is not None)
+    def spy(content: bytes, height: int, width: int) -> object:
+        pixels = plain(content, height, width)
+        if pixels is not None:
+            seen.append((height, width))
         return pixels
 
-    monkeypatch.setattr("fastconcept.encoders.decode.decode_jpeg", spy)
+    monkeypatch.setattr(jpeg, "_decoded", spy)
     return seen
 
 
@@ -54,7 +55,7 @@ def encoded(image: Image.Image, **options: object) -> bytes:
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_every_pixel_is_pillows(decoded: list[bool], subsampling: int, progressive: bool) -> None:
+def test_every_pixel_is_pillows(decoded: list[tuple[int, int]], subsampling: int, progressive: bool) -> None:
     for seed, (height, width) in enumerate([(1, 1), (16, 16), (17, 31), (100, 75), (7, 300), (333, 2)]):
         for quality in (1, 30, 75, 95, 100):
             content = encoded(
@@ -63,10 +64,10 @@ def test_every_pixel_is_pillows(decoded: list[bool], subsampling: int, progressi
             ours = load_image(content)
             with pillow_alone():
                 np.testing.assert_array_equal(ours, load_image(content))
-    assert decoded[::2] == [True] * 30
+    assert len(decoded) == 30
 
 
-def test_grey_rotated_rgb_and_restarted(decoded: list[bool]) -> None:
+def test_grey_rotated_rgb_and_restarted(decoded: list[tuple[int, int]]) -> None:
     plain = picture(40, 60)
     contents = [encoded(plain.convert("L")), encoded(plain, keep_rgb=True), encoded(plain, restart_marker_rows=1)]
     for orientation in range(1, 9):
@@ -77,21 +78,43 @@ def test_grey_rotated_rgb_and_restarted(decoded: list[bool]) -> None:
         ours = load_image(content)
         with pillow_alone():
             np.testing.assert_array_equal(ours, load_image(content))
-    assert decoded[::2] == [True] * 11
+    assert len(decoded) == 11
 
 
-def test_what_is_unusual_is_left_to_pillow(decoded: list[bool], tmp_path: Path) -> None:
+def test_what_is_unusual_is_left_to_pillow(decoded: list[tuple[int, int]], tmp_path: Path) -> None:
     content = encoded(picture(64, 64))
-    for odd in (encoded(picture(64, 64).convert("CMYK")), content + b"trailing"):
+    for odd in (encoded(picture(64, 63).convert("CMYK")), content + b"trailing"):
         ours = load_image(odd)
         with pillow_alone():
             np.testing.assert_array_equal(ours, load_image(odd))
     (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
     with pytest.raises(ImageError, match=r"half\.jpg is damaged or truncated"):
         load_image(tmp_path / "half.jpg")
-    assert decoded[0] is False and decoded[-1] is False
+    assert decoded == [(64, 64)]
     with pytest.raises(ImageError, match="has 4,096 pixels, the limit is 100"):
         load_image(content, max_pixels=100)
+
+
+def test_pillow_reads_only_headers_that_may_hold_something() -> None:
+    image, exif = picture(30, 40), Image.Exif()
+    exif[0x0112] = 6
+    pages = io.BytesIO()
+    image.save(pages, "MPO", save_all=True, append_images=[image])
+    plain = [encoded(image), encoded(image, progressive=True), encoded(image, icc_profile=b"profile" * 20_000),
+             encoded(image, comment=b"words"), encoded(image.convert("L"))]  # fmt: skip
+    odd = [
+        encoded(image, exif=exif),
+        pages.getvalue(),
+        encoded(image.convert("CMYK")),
+        encoded(image)[:20],
+        b"\xff\xd8",
+    ]
+    for content in plain:
+        pixels = jpeg.decode_plain_jpeg(io.BytesIO(content), 1200)
+        with pillow_alone():
+            np.testing.assert_array_equal(pixels, load_image(content))
+        assert jpeg.decode_plain_jpeg(io.BytesIO(content), 1199) is None
+    assert [jpeg.decode_plain_jpeg(io.BytesIO(content), 1200) for content in odd] == [None] * len(odd)
 
 
 @pytest.mark.parametrize("decode", [load_image, lambda content: load_image(content, short_side=64)])
