@@ -114,6 +114,8 @@ def test_bad_concepts_images_and_options(engine: Engine, photographs: list[Path]
             engine.explain(path, empty)
     with pytest.raises(ImageError, match="no image file"):
         engine.explain(tmp_path / "absent.jpg", "dog")
+    with pytest.raises(ImageError, match=r"^images\[0\]: the image is"):
+        engine.explain([b"no image", path], "dog")
     for name, value in [("fit", "wide"), ("sizes", ()), ("stride", 0), ("stride", 300), ("seed", -1)]:
         with pytest.raises(InputError, match=f"{name} must be"):
             engine.explain(path, "dog", **{name: value})

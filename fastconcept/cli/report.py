@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..datasets.images import distinct_names, find_images
-from ..encoders.pipeline import in_order
+from ..encoders.pipeline import decoded
 from ..errors import ImageError, InputError
 from ..files import whole_file
 from ..report.page import page
@@ -34,7 +34,7 @@ def command(
     left_out, paths = max(0, len(paths) - limit), paths[:limit]
     sights: list[Sight] = []
     skipped: list[tuple[str, str]] = []
-    pictures = in_order(paths, engine.load_image, threads=min(engine.num_threads - 1, 1), ahead=1)
+    pictures = decoded(paths, engine.load_image, engine.num_threads)
     with output.progress_bar("report") as progress:
         for name in output.counted(distinct_names(paths), progress):
             _, picture = next(pictures)  # the next one is decoded while this one is explained

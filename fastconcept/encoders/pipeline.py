@@ -105,7 +105,7 @@ def prepared_batches(
             outcome()
         except InputError as error:  # an ImageError is one
             if not isinstance(error, ImageError) or on_error is None:
-                raise error if alone or is_path(image) else type(error)(f"images[{position}]: {error}") from None
+                raise error if alone else _named(error, position, image) from None
             on_error(position, error)
             rows.free([row])
             continue
@@ -117,6 +117,45 @@ def prepared_batches(
             batch, positions = [], []
     if batch:
         yield joined(batch), positions
+
+
+def decoded(
+    images: Iterable[Item], load: Callable[[Item], Pixels], num_threads: int
+) -> Iterator[tuple[Item, Callable[[], Pixels]]]:
+    """Images in their order, of which the next is decoded in a thread while the caller works on one.
+
+    Parameters
+    ----------
+    images : iterable
+    load : callable
+        From one of them to (H, W, 3) uint8.
+    num_threads : int
+        With 1 there is no thread.
+
+    Yields
+    ------
+    image, outcome
+        ``outcome()`` returns the pixels or raises an error that says which image it is about.
+
+    Examples
+    --------
+    >>> [load().shape for _, load in decoded([np.zeros((2, 4, 3), np.uint8)], np.asarray, num_threads=2)]
+    [(2, 4, 3)]
+    """
+
+    def result(position: int, image: Item, outcome: Callable[[], Pixels]) -> Pixels:
+        try:
+            return outcome()
+        except InputError as error:
+            raise _named(error, position, image) from None
+
+    for position, (image, outcome) in enumerate(in_order(images, load, min(num_threads - 1, 1), ahead=1)):
+        yield image, partial(result, position, image, outcome)
+
+
+def _named(error: InputError, position: int, image: object) -> InputError:
+    """The error, saying which of several images it is about; one about a file does so already."""
+    return error if is_path(image) else type(error)(f"images[{position}]: {error}")
 
 
 def in_order(

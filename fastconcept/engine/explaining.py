@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from ..doors import door, iterable
-from ..encoders.decode import is_single_image
+from ..encoders.decode import Pixels, is_single_image
+from ..encoders.pipeline import decoded
 from ..errors import InputError
 from ..saliency.evidence import Evidence
 from ..saliency.explain import embed
@@ -80,12 +82,12 @@ class Explaining(Encoding):
             If an option is out of range, or the model does not have the mode.
         """
         layout = Layout(mode, fit, border, sizes, stride, short_side, seed, class_bias)  # type: ignore[arg-type]
-        return self._evidence(image, layout)
+        return self._evidence(partial(self.load_image, image), layout)
 
-    def _evidence(self, image: ImageLike, layout: Layout) -> Evidence:
+    def _evidence(self, load: Callable[[], Pixels], layout: Layout) -> Evidence:
         timings = Timings()
         with timings.stage("decode"):
-            pixels = self.load_image(image)
+            pixels = load()
         with self.place:
             return embed(pixels, self.parts.image_tower(layout.mode), layout, timings)
 
@@ -195,7 +197,7 @@ class Explaining(Encoding):
         Raises
         ------
         ImageError
-            If the image cannot be read.
+            If an image cannot be read; of several, the error names the file or the position.
         ConceptError
             If the list of concepts is empty or a synset is unknown; ``suggestions`` has near names.
         InputError
@@ -211,8 +213,8 @@ class Explaining(Encoding):
         with self.place:
             targets = None if concepts is None else self._targets(concepts)
 
-        def explain_one(one: ImageLike) -> Explanation:
-            evidence = self._evidence(one, layout)
+        def explain_one(load: Callable[[], Pixels]) -> Explanation:
+            evidence = self._evidence(load, layout)
             with self.place:
                 wanted = targets
                 if wanted is None:
@@ -223,8 +225,9 @@ class Explaining(Encoding):
 
         several: Any = image
         if is_single_image(image):
-            return explain_one(several)
-        return [explain_one(one) for one in iterable("image", several)]
+            return explain_one(partial(self.load_image, several))
+        pictures = decoded(iterable("image", several), self.load_image, self.num_threads)
+        return [explain_one(load) for _, load in pictures]
 
     @door
     def concepts(

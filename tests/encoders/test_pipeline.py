@@ -14,7 +14,7 @@ from PIL import Image
 import fastconcept as fc
 from fastconcept.bundle import Preprocess
 from fastconcept.encoders.decode import load_image
-from fastconcept.encoders.pipeline import Reader, in_order, prepared_batches
+from fastconcept.encoders.pipeline import Reader, decoded, in_order, prepared_batches
 from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.engine import Engine
 from fastconcept.errors import ImageError, InputError
@@ -120,6 +120,33 @@ def test_an_interrupt_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(KeyboardInterrupt):
         list(prepared_batches(pictures(9), Reader(interrupted, CONFIG, 2), 2))
+
+
+def test_the_next_image_is_decoded_while_the_caller_works(tmp_path: Path) -> None:
+    begun = [threading.Event() for _ in range(3)]
+
+    def load(number: int) -> np.ndarray:
+        begun[number].set()
+        return np.full((2, 2, 3), number, np.uint8)
+
+    for number, result in decoded(range(3), load, num_threads=2):
+        assert result()[0, 0, 0] == number
+        assert begun[min(number + 1, 2)].wait(30)
+    threads = [result() for _, result in decoded([0, 1], lambda _: threading.current_thread(), num_threads=1)]  # type: ignore[arg-type,return-value]
+    assert threads == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_an_error_of_one_decoded_ahead_says_which_image(threads: int, tmp_path: Path) -> None:
+    images = [*pictures(2), b"no image", tmp_path / "missing.jpg", *pictures(1)]
+    errors = []
+    for image, result in decoded(images, load_image, threads):
+        try:
+            np.testing.assert_array_equal(result(), image)
+        except ImageError as error:
+            errors.append(str(error))
+    assert errors[0].startswith("images[2]: the image is not") and len(errors) == 2
+    assert errors[1] == f"no image file at {images[3]}"
 
 
 def test_preprocess_is_public(tmp_path: Path) -> None:
