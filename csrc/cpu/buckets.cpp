@@ -44,41 +44,59 @@ void find_keys(const float* values, int64_t count, float least, float scale, flo
 
 }  // namespace
 
-void Buckets::fill(const float* similarities, int64_t count) {
+void Buckets::count_greater(const NearTies& near_ties, Exact& exact, const float* similarities, int64_t columns,
+                            const double* thresholds, int64_t count, int32_t* greater) {
     int64_t buckets = kFewest;
-    while (buckets < count / 2 && buckets < kMost) buckets *= 2;
+    while (buckets < columns / 2 && buckets < kMost) buckets *= 2;
     float most;
-    extremes(similarities, count, least_, most);
+    extremes(similarities, columns, least_, most);
     last_ = static_cast<float>(buckets - 1);
     const float scale = last_ / (most - least_);
     scale_ = std::isfinite(most - least_) && std::isfinite(scale) ? scale : 0;  // else one bucket holds all of them
-    keys_.assign(static_cast<size_t>(count), 0);
-    if (scale_ > 0) find_keys(similarities, count, least_, scale_, last_, keys_.data());
-    starts_.assign(static_cast<size_t>(buckets) + 2, 0);
-    int32_t* next = starts_.data() + 2;  // two on: filling moves every entry to the start of the following bucket
-    for (const int32_t key : keys_) ++next[key];
-    for (int64_t i = 1; i < buckets; ++i) next[i] += next[i - 1];
-    --next;
-    items_.resize(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i)
-        items_[static_cast<size_t>(next[keys_[static_cast<size_t>(i)]]++)] = {similarities[i], static_cast<int32_t>(i)};
-}
-
-int64_t Buckets::bucket(float value) const {
-    return scale_ > 0 ? static_cast<int64_t>(place(value, least_, scale_, last_)) : 0;
-}
-
-int32_t Buckets::count_greater(const NearTies& near_ties, int64_t patch, double threshold) const {
-    const auto [low, high] = near_ties.around(patch, threshold);
-    const int32_t first = starts_[static_cast<size_t>(bucket(low))];
-    const int32_t last = starts_[static_cast<size_t>(bucket(high)) + 1];
-    int32_t greater = static_cast<int32_t>(items_.size()) - last;
-    for (int32_t i = first; i < last; ++i) {
-        const Item& item = items_[static_cast<size_t>(i)];
-        if (item.value > high) ++greater;
-        else if (item.value > low) greater += near_ties.exact(patch, item.column) > threshold;
+    const auto bucket = [&](float value) {
+        return scale_ > 0 ? static_cast<int32_t>(place(value, least_, scale_, last_)) : 0;
+    };
+    wanted_.assign(static_cast<size_t>(buckets), 0);
+    spans_.resize(static_cast<size_t>(count));
+    for (int64_t j = 0; j < count; ++j) {
+        const auto [low, high] = near_ties.around(exact.patch(), thresholds[j]);
+        spans_[static_cast<size_t>(j)] = {low, high, bucket(low), bucket(high)};
+        std::fill(wanted_.begin() + bucket(low), wanted_.begin() + bucket(high) + 1, uint8_t{1});
     }
-    return greater;
+    fill(similarities, columns);
+    for (int64_t j = 0; j < count; ++j) {
+        const Span& span = spans_[static_cast<size_t>(j)];
+        const int32_t last = starts_[static_cast<size_t>(span.last) + 1];
+        greater[j] = static_cast<int32_t>(columns) - last;
+        for (int32_t i = starts_[static_cast<size_t>(span.first)]; i < last; ++i) {
+            const Item& item = items_[static_cast<size_t>(i)];
+            if (item.value > span.high) ++greater[j];
+            else if (item.value > span.low) greater[j] += exact(item.column) > thresholds[j];
+        }
+    }
+}
+
+// Counts all columns by bucket, and puts those of the wanted buckets into their places.
+void Buckets::fill(const float* similarities, int64_t columns) {
+    keys_.assign(static_cast<size_t>(columns), 0);
+    if (scale_ > 0) find_keys(similarities, columns, least_, scale_, last_, keys_.data());
+    starts_.assign(wanted_.size() + 1, 0);
+    chosen_.resize(static_cast<size_t>(columns));
+    int32_t chosen = 0;
+    for (int64_t i = 0; i < columns; ++i) {
+        const auto key = static_cast<size_t>(keys_[static_cast<size_t>(i)]);
+        ++starts_[key + 1];
+        chosen_[static_cast<size_t>(chosen)] = static_cast<int32_t>(i);
+        chosen += wanted_[key];
+    }
+    for (size_t key = 1; key < starts_.size(); ++key) starts_[key] += starts_[key - 1];
+    next_ = starts_;
+    items_.resize(static_cast<size_t>(columns));
+    for (int32_t i = 0; i < chosen; ++i) {
+        const int32_t column = chosen_[static_cast<size_t>(i)];
+        int32_t& next = next_[static_cast<size_t>(keys_[static_cast<size_t>(column)])];
+        items_[static_cast<size_t>(next++)] = {similarities[column], column};
+    }
 }
 
 }  // namespace fastconcept

@@ -12,6 +12,8 @@
 
 namespace fastconcept {
 
+class Exact;
+
 class NearTies {
 public:
     // bank and queries are the columns of the similarities, in this order. Throws std::invalid_argument where a value
@@ -26,20 +28,38 @@ public:
     // The floats around a threshold: a similarity above the second beats it, one that is not above the first does not.
     std::pair<float, float> around(int64_t patch, double threshold) const;
 
-    // Similarity in float64. Products of two floats are exact there; equal columns give equal results.
-    double exact(int64_t patch, int64_t column) const;
-
     // Similarity of the best of some columns.
-    double best(int64_t patch, const float* similarities, const int64_t* columns, int64_t count) const;
+    double best(Exact& exact, const float* similarities, const int64_t* columns, int64_t count) const;
 
     // How many of the bank's columns first .. first + count - 1, whose similarities are given, beat the threshold.
-    int32_t count_greater(int64_t patch, const float* similarities, int64_t first, int64_t count,
+    int32_t count_greater(Exact& exact, const float* similarities, int64_t first, int64_t count,
                           double threshold) const;
 
 private:
+    friend class Exact;
     Rows patches_, bank_, queries_;
     std::vector<double> patch_norms_;
     double error_ = 0;  // relative to the norm of the patch
+};
+
+// Similarities in float64 of one patch after the other, each computed once. Products of two floats are exact there, and
+// equal columns give equal results. For one thread.
+class Exact {
+public:
+    explicit Exact(const NearTies& near_ties);
+
+    void begin(int64_t patch);
+    int64_t patch() const { return patch_; }
+    double operator()(int64_t column);
+
+private:
+    const NearTies& near_ties_;
+    int64_t patch_ = -1;
+    bool widened_ = false;          // whether row_ is that of the patch
+    std::vector<double> row_;
+    std::vector<double> values_;    // by column
+    std::vector<uint64_t> rounds_;  // by column: when its value was computed
+    uint64_t round_ = 0;
 };
 
 }  // namespace fastconcept

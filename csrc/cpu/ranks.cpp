@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kCountBlock = 4096;      // similarities that stay in the first-level cache for all concepts
 constexpr int64_t kStreamedPatches = 768;  // with kBankTile: 1.2 MB of similarities per thread
 constexpr int64_t kFewMembers = 8;         // at most one concept in this many is worth multiplying twice
-constexpr int64_t kMany = 8;               // concepts for which sorting into buckets pays
+constexpr int64_t kMany = 8;               // concepts for which counting by buckets pays
 
 // The distinct members of some subtrees, side by side, and the subtrees as lists of their new places.
 class Members {
@@ -59,57 +59,64 @@ struct Request {
 };
 
 // Best similarity of every concept at one patch, whose similarities to the bank are given.
-void find_best(const Request& request, const NearTies& near_ties, int64_t patch, const float* similarities) {
+void find_best(const Request& request, const NearTies& near_ties, Exact& exact, const float* similarities) {
     const Lists& subtrees = request.subtrees;
-    double* best = request.best + patch * request.concepts();
+    double* best = request.best + exact.patch() * request.concepts();
     for (int64_t j = 0; j < subtrees.count; ++j)
-        best[j] = near_ties.best(patch, similarities, subtrees.indices + subtrees.indptr[j],
+        best[j] = near_ties.best(exact, similarities, subtrees.indices + subtrees.indptr[j],
                                  subtrees.indptr[j + 1] - subtrees.indptr[j]);
-    for (int64_t q = 0; q < request.queries.rows; ++q)
-        best[subtrees.count + q] = near_ties.exact(patch, request.bank.rows + q);
+    for (int64_t q = 0; q < request.queries.rows; ++q) best[subtrees.count + q] = exact(request.bank.rows + q);
 }
 
-// Best and count of every concept at one patch, whose similarities to the bank are given. `buckets` is scratch.
-void rank_patch(const Request& request, const NearTies& near_ties, int64_t patch, const float* values,
-                Buckets& buckets) {
-    find_best(request, near_ties, patch, values);
+// What one thread needs to rank patch after patch.
+struct Ranker {
+    explicit Ranker(const NearTies& near_ties) : exact(near_ties) {}
+    Exact exact;
+    Buckets buckets;
+};
+
+// Best and count of every concept at one patch, whose similarities to the bank are given.
+void rank_patch(const Request& request, const NearTies& near_ties, int64_t patch, const float* values, Ranker& mine) {
+    mine.exact.begin(patch);
+    find_best(request, near_ties, mine.exact, values);
     const int64_t concepts = request.concepts(), rows = request.bank.rows;
     const double* best = request.best + patch * concepts;
     int32_t* ranks = request.ranks + patch * concepts;
     if (concepts >= kMany && rows > 0) {
-        buckets.fill(values, rows);
-        for (int64_t j = 0; j < concepts; ++j) ranks[j] = buckets.count_greater(near_ties, patch, best[j]);
+        mine.buckets.count_greater(near_ties, mine.exact, values, rows, best, concepts, ranks);
         return;
     }
     for (int64_t start = 0; start < rows; start += kCountBlock)
         for (int64_t j = 0; j < concepts; ++j)
-            ranks[j] +=
-                near_ties.count_greater(patch, values + start, start, std::min(kCountBlock, rows - start), best[j]);
+            ranks[j] += near_ties.count_greater(mine.exact, values + start, start, std::min(kCountBlock, rows - start),
+                                                best[j]);
 }
 
 // Any subtrees: all similarities of a few hundred patches, then best and count patch by patch.
 void rank_in_rounds(const Request& request, const NearTies& near_ties) {
-    std::vector<Buckets> buckets(static_cast<size_t>(request.num_threads));
+    std::vector<Ranker> rankers(static_cast<size_t>(request.num_threads), Ranker(near_ties));
     for_each_patch(request.patches, request.bank, request.num_threads,
                    [&](int64_t patch, const float* values, int thread) {
-                       rank_patch(request, near_ties, patch, values, buckets[static_cast<size_t>(thread)]);
+                       rank_patch(request, near_ties, patch, values, rankers[static_cast<size_t>(thread)]);
                    });
 }
 
 // The same where the similarities are known.
 void rank_known(const Request& request, const NearTies& near_ties, const float* known) {
-    std::vector<Buckets> buckets(static_cast<size_t>(request.num_threads));
+    std::vector<Ranker> rankers(static_cast<size_t>(request.num_threads), Ranker(near_ties));
     parallel_for((request.patches.rows + kPatchesPerTask - 1) / kPatchesPerTask, request.num_threads,
                  [&](int64_t task, int thread) {
                      const int64_t stop = std::min(request.patches.rows, (task + 1) * kPatchesPerTask);
                      for (int64_t patch = task * kPatchesPerTask; patch < stop; ++patch)
                          rank_patch(request, near_ties, patch, known + patch * request.bank.rows,
-                                    buckets[static_cast<size_t>(thread)]);
+                                    rankers[static_cast<size_t>(thread)]);
                  });
 }
 
 // What one thread needs to count tile after tile.
 struct Counter {
+    explicit Counter(const NearTies& near_ties) : exact(near_ties) {}
+    Exact exact;
     std::vector<float> tile;
     std::vector<int32_t> ranks;
 };
@@ -122,12 +129,16 @@ void rank_by_streaming(const Request& request, const NearTies& near_ties, const 
     alone.bank = {gathered.data(), members.count(), request.bank.dims};
     alone.subtrees = members.lists();
     const NearTies member_ties(patches, alone.bank, request.queries, request.num_threads);
-    for_each_patch(patches, alone.bank, request.num_threads,
-                   [&](int64_t patch, const float* values, int) { find_best(alone, member_ties, patch, values); });
+    std::vector<Exact> exact(static_cast<size_t>(request.num_threads), Exact(member_ties));
+    for_each_patch(patches, alone.bank, request.num_threads, [&](int64_t patch, const float* values, int thread) {
+        Exact& mine = exact[static_cast<size_t>(thread)];
+        mine.begin(patch);
+        find_best(alone, member_ties, mine, values);
+    });
 
     const int64_t concepts = request.concepts(), rounds = (patches.rows + kStreamedPatches - 1) / kStreamedPatches;
     const int64_t height = (patches.rows + rounds - 1) / rounds;
-    std::vector<Counter> counters(static_cast<size_t>(request.num_threads));
+    std::vector<Counter> counters(static_cast<size_t>(request.num_threads), Counter(near_ties));
     parallel_for(bank_tiles(request.bank), request.num_threads, [&](int64_t tile, int thread) {
         Counter& mine = counters[static_cast<size_t>(thread)];
         mine.tile.resize(static_cast<size_t>(height * kBankTile));
@@ -136,11 +147,13 @@ void rank_by_streaming(const Request& request, const NearTies& near_ties, const 
         for (int64_t first = 0; first < patches.rows; first += height) {
             const int64_t stop = std::min(patches.rows, first + height);
             multiply(patches, first, stop - first, request.bank, tile, mine.tile.data(), kBankTile);
-            for (int64_t patch = first; patch < stop; ++patch)
+            for (int64_t patch = first; patch < stop; ++patch) {
+                mine.exact.begin(patch);
                 for (int64_t cell = patch * concepts; cell < (patch + 1) * concepts; ++cell)
                     mine.ranks[static_cast<size_t>(cell)] +=
-                        near_ties.count_greater(patch, mine.tile.data() + (patch - first) * kBankTile, tile * kBankTile,
-                                                width, request.best[cell]);
+                        near_ties.count_greater(mine.exact, mine.tile.data() + (patch - first) * kBankTile,
+                                                tile * kBankTile, width, request.best[cell]);
+            }
         }
     });
     for (const Counter& counter : counters)

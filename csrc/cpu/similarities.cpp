@@ -8,6 +8,7 @@
 #include <string>
 
 #include "blas.h"
+#include "product.h"
 #include "simd.h"
 
 namespace fastconcept {
@@ -47,6 +48,10 @@ void add(const float* from, int64_t count, float* to) {
 
 void multiply(const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t tile, float* similarities,
               int64_t stride) {
+    if (has_own_product()) {
+        own_product(patches, first, count, bank, tile * kBankTile, tile_width(bank, tile), similarities, stride);
+        return;
+    }
     thread_local std::vector<float> part;  // BLAS may add to a sum in any order, so that adding is ours
     const int dims = static_cast<int>(bank.dims);
     const int64_t width = tile_width(bank, tile);

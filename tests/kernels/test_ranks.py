@@ -135,6 +135,17 @@ def check_prepared_patches(kernels: Kernels, p: Problem) -> None:
         np.testing.assert_array_equal(ours, plain)
 
 
+@pytest.mark.parametrize(("patches", "concepts", "dims"), [(1, 1, 1), (7, 37, 131), (29, 401, 300)])
+def test_products_are_right_where_tiles_are_cut_short(patches: int, concepts: int, dims: int) -> None:
+    rng = np.random.default_rng(dims)
+    rows, bank = unit_rows(rng, patches, dims), unit_rows(rng, concepts, dims)
+    bank[-1] = bank[0]  # first in a tile and last in the bank: computed side by side with others, and not
+    given = cpu.prepare_patches(rows, bank).similarities
+    exact = rows.astype(np.float64) @ bank.astype(np.float64).T
+    np.testing.assert_allclose(given, exact, rtol=0, atol=rounding(dims))
+    np.testing.assert_array_equal(given[:, -1], given[:, 0])
+
+
 def test_prepared_patches_belong_to_one_bank() -> None:
     p = problem(1, patches=3, concepts=5, dims=4)
     prepared = cpu.prepare_patches(p.patches, p.bank)

@@ -56,7 +56,7 @@ def subtree_ranks(
 ) -> SubtreeRanks:
     """Ranks of exact arithmetic: concepts too close for float32 to tell apart are compared in float64.
 
-    Memory beyond arguments and results: at most 84 MB, and 1.2 MB per thread where subtrees are small.
+    Memory beyond arguments and results: at most 84 MB, and 3 MB and 32 bytes per concept for each thread.
     """
     rows = arguments.embeddings("bank", bank)
     plain: object = patches
