@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ..bundle import Preprocess
 from ..errors import ImageError, InputError
+from ..kernels.host import staged
 from .decode import Pixels, is_path
 from .preprocess import preprocess_images
 
@@ -42,11 +43,14 @@ class Reader:
         Input size and normalisation of the encoder.
     num_threads : int
         Threads that decode and preprocess.
+    allocate : callable
+        From a shape to an uninitialised float32 array, for batches of several images.
     """
 
     load: Callable[[ImageLike], Pixels]
     preprocess: Preprocess
     num_threads: int
+    allocate: Callable[[tuple[int, ...]], FloatArray] = staged
 
     def into(self, image: ImageLike, row: FloatArray, num_threads: int = 1) -> None:
         """Read one image into a row (3, h, w)."""
@@ -90,10 +94,10 @@ def prepared_batches(
     >>> [(pixels.shape, positions) for pixels, positions in batches]
     [((2, 3, 2, 2), [0, 1]), ((1, 3, 2, 2), [2])]
     """
-    rows = _Rows((batch_size, 3, *reader.preprocess.size), buffer)
     source = iter(images)
     several = list(islice(source, 2))
     alone = len(several) < 2
+    rows = _Rows((batch_size, 3, *reader.preprocess.size), buffer, staged if alone else reader.allocate)
     threads = 0 if alone or reader.num_threads == 1 else reader.num_threads
     work = partial(reader.into, num_threads=reader.num_threads if alone else 1)
     jobs = ((position, image, rows.take()) for position, image in enumerate(chain(several, source)))
@@ -222,13 +226,15 @@ class _Buffer:
 class _Rows:
     """Rows for images, one after the other, in buffers of the size of a batch that are used again."""
 
-    def __init__(self, shape: tuple[int, ...], first: FloatArray | None) -> None:
-        self._shape, self._spare = shape, [] if first is None else [first]
+    def __init__(
+        self, shape: tuple[int, ...], first: FloatArray | None, allocate: Callable[[tuple[int, ...]], FloatArray]
+    ) -> None:
+        self._shape, self._spare, self._allocate = shape, [] if first is None else [first], allocate
         self._open: _Buffer | None = None
 
     def take(self) -> _Row:
         if self._open is None or self._open.taken == self._shape[0]:
-            self._open = _Buffer(self._spare.pop() if self._spare else np.empty(self._shape, np.float32))
+            self._open = _Buffer(self._spare.pop() if self._spare else self._allocate(self._shape))
         self._open.taken += 1
         return _Row(self._open, self._open.taken - 1)
 

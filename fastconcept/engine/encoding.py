@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -118,14 +119,17 @@ class Encoding(Opened):
         rows, positions
             (m, d) float32 unit rows, and which of the images they belong to.
         """
-        encoder = self.image_encoder
-        for pixels, positions in prepared_batches(
-            iterable("images", images), self._reader(), encoder.batch_size, on_error
-        ):
+        encoder, reader = self.image_encoder, replace(self._reader(), allocate=self._staged)
+        size = max(1, min(encoder.batch_size, len(images))) if isinstance(images, Sized) else encoder.batch_size
+        for pixels, positions in prepared_batches(iterable("images", images), reader, size, on_error):
             with self.place:
-                rows = encoder.encode(self.kernels.upload(pixels))
+                rows = encoder.encode(self.kernels.upload_staged(pixels))
                 rows = rows if on_device else self.kernels.to_host(rows)
             yield rows, positions
+
+    def _staged(self, shape: tuple[int, ...]) -> FloatArray:
+        with self.place:
+            return self.kernels.staged(shape)
 
     def _reader(self) -> Reader:
         load = self.load_image

@@ -156,6 +156,12 @@ class Kernels(Protocol):
     def upload(self, array: Array, /) -> Array:
         """A copy of an array where the kernels read it; the array itself if it is there."""
 
+    def staged(self, shape: tuple[int, ...], /) -> npt.NDArray[np.float32]:
+        """An uninitialised array of the host, which :meth:`upload_staged` copies faster than others."""
+
+    def upload_staged(self, array: npt.NDArray[np.float32], /) -> Array:
+        """As :meth:`upload`; on return the array may be written to again where a copy was made."""
+
     def to_host(self, array: Array, /) -> npt.NDArray[Any]:
         """A NumPy array of a result; waits for it where it is made on a device."""
 

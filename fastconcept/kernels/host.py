@@ -63,6 +63,16 @@ def upload(array: Array) -> Array:
     return array
 
 
+def staged(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """NumPy's."""
+    return np.empty(shape, np.float32)
+
+
+def upload_staged(array: npt.NDArray[np.float32]) -> Array:
+    """The array itself."""
+    return array
+
+
 def beside(rows: Array, array: Array) -> Array:
     """The array itself."""
     return array

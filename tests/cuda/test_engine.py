@@ -129,6 +129,23 @@ def test_an_image_goes_up_exactly_once(
         assert pixels_of(traffic) == [(2, 3, 32, 32)]  # a batch, prepared by threads of the host
 
 
+def test_batches_go_up_from_page_locked_memory(engine: Engine, image: np.ndarray, traffic: Any) -> None:
+    traffic.pinned.clear()
+    engine.encode_image(image)
+    assert not traffic.pinned  # it takes longer to make than to copy one image
+    engine.encode_image([image, image[::-1]])
+    (memory,) = traffic.pinned
+    np.testing.assert_array_equal(memory.view(np.float32), engine.preprocess([image, image[::-1]]).ravel())
+
+
+def test_what_was_uploaded_may_be_written_to(kernels: ModuleType) -> None:
+    rows = kernels.staged((2, 3))
+    rows[:] = np.arange(6).reshape(2, 3)
+    there = kernels.upload_staged(rows[1:])
+    rows[:] = -1
+    assert kernels.to_host(there).tolist() == [[3, 4, 5]]
+
+
 def test_a_dataset_is_embedded_by_the_engine(engine: Engine, image: np.ndarray, traffic: Any, tmp_path: Path) -> None:
     Image.fromarray(image).save(tmp_path / "a.png")
     traffic.uploads.clear()

@@ -9,8 +9,10 @@ from ..host import (
     place,
     prepare_bank,
     resize_image,
+    staged,
     to_host,
     upload,
+    upload_staged,
 )
 from . import blas
 from .nnlasso import nnlasso, nnlasso_l0, prepare_dictionary
@@ -36,9 +38,11 @@ __all__ = [
     "resize_images",
     "resize_patches",
     "saliency_maps",
+    "staged",
     "subtree_ranks",
     "to_host",
     "upload",
+    "upload_staged",
 ]
 
 _BLAS = blas.load()  # kept alive: the core holds addresses inside it

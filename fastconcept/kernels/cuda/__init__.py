@@ -6,7 +6,7 @@ lists, graphs) is small and read on the host. This package imports anywhere; CuP
 """
 
 from ..host import to_host
-from .arrays import beside, check_rows, empty, noise, upload
+from .arrays import beside, check_rows, empty, noise, staged, upload, upload_staged
 from .device import open_device, place
 from .nnlasso import nnlasso, prepare_dictionary
 from .nnlasso_path import nnlasso_l0
@@ -32,7 +32,9 @@ __all__ = [
     "resize_images",
     "resize_patches",
     "saliency_maps",
+    "staged",
     "subtree_ranks",
     "to_host",
     "upload",
+    "upload_staged",
 ]

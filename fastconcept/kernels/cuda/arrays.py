@@ -25,6 +25,23 @@ def upload(array: Array) -> DeviceArray:
     return xp.asarray(array)
 
 
+def staged(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """In page-locked memory, which the device reads itself; CuPy copies other arrays there before they go up."""
+    xp = require()
+    count = int(np.prod(shape))
+    memory = xp.cuda.alloc_pinned_memory(count * np.dtype(np.float32).itemsize)
+    return np.frombuffer(memory, np.float32, count).reshape(shape)
+
+
+def upload_staged(array: npt.NDArray[np.float32]) -> DeviceArray:
+    """A CuPy array; waits for the copy."""
+    xp = require()
+    stream_, there = xp.cuda.get_current_stream(), xp.empty(array.shape, array.dtype)
+    there.set(array, stream=stream_)
+    stream_.synchronize()
+    return there
+
+
 def beside(rows: Array, array: Array) -> Array:
     """The array, or what :func:`upload` makes of it."""
     return array if host.is_host(rows) else upload(array)

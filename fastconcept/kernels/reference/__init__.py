@@ -9,8 +9,10 @@ from ..host import (
     place,
     prepare_bank,
     resize_image,
+    staged,
     to_host,
     upload,
+    upload_staged,
 )
 from .nnlasso import certificate, nnlasso, nnlasso_l0, prepare_dictionary
 from .ranks import all_ranks, prepare_patches, subtree_ranks
@@ -36,7 +38,9 @@ __all__ = [
     "resize_images",
     "resize_patches",
     "saliency_maps",
+    "staged",
     "subtree_ranks",
     "to_host",
     "upload",
+    "upload_staged",
 ]

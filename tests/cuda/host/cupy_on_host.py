@@ -36,6 +36,7 @@ _UFUNCS |= {
 
 downloads: list[tuple[tuple[int, ...], str]] = []  # (shape, dtype) of what came back
 uploads: list[tuple[tuple[int, ...], str]] = []  # and of what went up
+pinned: list[np.ndarray] = []  # page-locked memory
 
 
 _time = itertools.count()
@@ -118,6 +119,12 @@ class DeviceArray(NDArrayOperatorsMixin):
     __bool__ = lambda self: bool(self._scalar())  # noqa: E731
     __int__ = lambda self: int(self._scalar())  # noqa: E731
     __float__ = lambda self: float(self._scalar())  # noqa: E731
+
+    def set(self, value: np.ndarray, stream: Any) -> None:
+        """Queued: the memory is read when the stream is waited for."""
+        assert (value.shape, value.dtype) == (self.shape, self.dtype) and stream is _current()
+        uploads.append((value.shape, value.dtype.name))
+        stream.copies.append((self._memory, value))
 
     def sum(self, axis: Any = None) -> Any:
         return _device(self._memory.sum(axis))
@@ -306,6 +313,7 @@ class Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         Stream._made += 1
         self.ptr = 0 if null else 0x1000 + Stream._made
+        self.copies: list[tuple[np.ndarray, np.ndarray]] = []
 
     def __enter__(self) -> Any:
         self._entered.append(self)
@@ -315,6 +323,9 @@ class Stream:
         assert self._entered.pop() is self, "streams are left in another order than they were entered"
 
     def synchronize(self) -> None:
+        for there, here in self.copies:
+            there[...] = here
+        self.copies.clear()
         _waited[None, self.ptr] = _tick()
 
     def record(self, event: Any = None) -> Any:
@@ -351,7 +362,13 @@ class _Device(contextlib.nullcontext):  # type: ignore[type-arg]
         self.id = index
 
 
+def _alloc_pinned_memory(nbytes: int) -> memoryview:
+    pinned.append(np.empty(nbytes, np.uint8))
+    return memoryview(pinned[-1])
+
+
 cuda = SimpleNamespace(
+    alloc_pinned_memory=_alloc_pinned_memory,
     get_current_stream=_current,
     Device=_Device,
     Stream=Stream,
