@@ -49,3 +49,7 @@ class MissingDependencyError(FastconceptError, ImportError):
         super().__init__(f'{package} is not installed; try: pip install "fastconcept[{extra}]"')
         self.package = package
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str]]:
+        """Pools of processes hand errors on; those that cannot be read again would end the pool."""
+        return type(self), (self.package, self.extra)

@@ -14,7 +14,7 @@ import pytest
 
 import fastconcept as fc
 from fastconcept.encoders import session
-from fastconcept.errors import InputError
+from fastconcept.errors import ConceptError, InputError, MissingDependencyError
 from fastconcept.parts import Parts
 
 
@@ -63,6 +63,12 @@ def test_engines_are_copied(engine: fc.Engine) -> None:
         assert other.bank.names == bank.names and (other.image_mean == 0).all()
     with pytest.raises(InputError, match="cannot be copied"):
         copy.deepcopy(Parts({}, memory.parts.preprocess, 3))
+
+
+def test_errors_come_back_from_other_processes() -> None:
+    for error in (ConceptError("no cat", ["car"]), MissingDependencyError("scipy", "evaluate")):
+        for other in copies(error):
+            assert str(other) == str(error) and vars(other) == vars(error)
 
 
 def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -147,12 +147,29 @@ def writable(path: Path | None) -> Path | None:
     Raises
     ------
     InputError
-        If its directory does not exist, or it is a directory itself.
+        If its directory does not exist, it is a directory itself, or nothing may be written there.
     """
     if path is not None and not os.path.isdir(path.parent):
         raise InputError(f"cannot write {path}: there is no directory {path.parent}")
     if path is not None and os.path.isdir(path):
         raise InputError(f"cannot write {path}: it is a directory")
+    if path is not None and not any(os.access(place, os.W_OK) for place in (path, path.parent)):
+        raise InputError(f"cannot write {path}: {path.parent} is not writable")
+    return path
+
+
+def writable_folder(path: Path | None) -> Path | None:
+    """The path of a directory to write into or to make, checked before any work is done.
+
+    Raises
+    ------
+    InputError
+        If it, or the directory that it would be made in, is none or not writable.
+    """
+    if path is not None:
+        place = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+        if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"cannot write into {path}: {place} is not a writable directory")
     return path
 
 

@@ -163,6 +163,18 @@ def test_outputs_that_are_directories(tmp_path: Path, capsys: pytest.CaptureFixt
         assert "it is a directory" in capsys.readouterr().err
 
 
+def test_outputs_that_cannot_be_written_cost_no_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    assert run(["evaluate", "zeroshot", "no data", "-o", str(tmp_path / "file/new")]) == 2
+    assert "file is not a writable directory" in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as on a file system that is read-only
+    for arguments in (["report", "x.png", "-o", "r.html"], ["evaluate", "zeroshot", "no data", "-o", "new"]):
+        assert run([*arguments[:-1], str(tmp_path / arguments[-1])]) == 2
+        assert "writable" in capsys.readouterr().err
+
+
 def test_the_version_in_any_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"fastconcept {fastconcept.__version__}\n"

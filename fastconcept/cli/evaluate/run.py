@@ -60,7 +60,10 @@ class Run:
         return Answer(report.to_dict(), [output.markdown(report.to_markdown())], written)
 
 
-_ReportsOption = Annotated[Path | None, OutputOption(help="Directory for the report as .json, .md and .html.")]
+_ReportsOption = Annotated[
+    Path | None,
+    OutputOption(callback=output.writable_folder, help="Directory for the report as .json, .md and .html."),
+]
 
 
 def open_run(engine: SharedEngine, source: Annotated[Source, Shared(Source)], out: _ReportsOption = None) -> Run:
