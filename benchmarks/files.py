@@ -241,7 +241,7 @@ def run(options: Any) -> list[dict[str, Any]]:
                     continue
                 command = [sys.executable, "-c", _PROGRAM, folder, stage, "1" if options.quick else "3"]
                 result = subprocess.run(command, check=not stage.startswith("hf"), capture_output=True, text=True)
-                found = {"failed": result.stderr.strip().splitlines()[-1][:60]} if result.returncode else None
+                found = {"failed": result.stderr.strip().splitlines()[-1].split(":")[0]} if result.returncode else None
                 rows.append({"case": case, "stage": stage, **(found or json.loads(result.stdout))})
             if first:
                 command = [sys.executable, "-c", _TURNS, folder, "1" if options.quick else "5"]
