@@ -94,6 +94,8 @@ class Video:
             raise ImageError(f"{self.name} has no video")
         # More threads would hold frames back and take the cores from the encoder.
         self._stream.codec_context.thread_count = 1
+        # One for all frames: PyAV would make another for each of them, with threads of its own.
+        self._colours = package().video.reformatter.VideoReformatter()
         try:
             self._check_size(self._stream.codec_context)
         except ImageError:
@@ -136,7 +138,7 @@ class Video:
             self._check_size(frame)
             seconds = index / rate if frame.time is None else float(frame.time)
             first = seconds if first is None else first
-            yield Frame(index, max(0.0, seconds - first), time.perf_counter(), partial(_pixels, frame))
+            yield Frame(index, max(0.0, seconds - first), time.perf_counter(), partial(_pixels, frame, self._colours))
 
     def _decoded(self) -> Iterator[VideoFrame]:
         av, damaged = package(), 0
@@ -170,9 +172,9 @@ class Video:
         self._container.close()
 
 
-def _pixels(frame: VideoFrame) -> Pixels:
+def _pixels(frame: VideoFrame, colours: Any) -> Pixels:
     """A decoded frame as (H, W, 3) uint8 RGB, turned as the camera was held."""
-    pixels: Any = frame.to_ndarray(format="rgb24")
+    pixels: Any = colours.reformat(frame, format="rgb24").to_ndarray()
     turns = round(getattr(frame, "rotation", 0) / 90) % 4  # counter-clockwise, as NumPy turns
     return np.ascontiguousarray(np.rot90(pixels, turns))
 

@@ -132,8 +132,9 @@ def test_a_playlist_on_disk_cannot_reach_the_network(tmp_path: Path) -> None:
 def test_frames_are_turned_as_the_camera_was_held() -> None:
     stored = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
     for degrees, turns in ((0, 0), (90, 1), (-90, 3), (180, 2), (-180, 2)):
-        frame = SimpleNamespace(rotation=degrees, to_ndarray=lambda format: stored)
-        np.testing.assert_array_equal(_pixels(frame), np.rot90(stored, turns))  # type: ignore[arg-type]
+        frame = SimpleNamespace(rotation=degrees, to_ndarray=lambda: stored)
+        colours = SimpleNamespace(reformat=lambda frame, format: frame)
+        np.testing.assert_array_equal(_pixels(frame, colours), np.rot90(stored, turns))  # type: ignore[arg-type]
 
 
 def test_only_what_is_there_is_drawn(engine: fc.Engine, photographs: list[Path]) -> None:
