@@ -8,6 +8,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -47,6 +49,7 @@ def test_results_are_copied(engine: fc.Engine, picture: np.ndarray) -> None:
     for other in copies(seen):
         assert (other.maps == seen.maps).all() and other["dog"].to_dict() == seen["dog"].to_dict()
     assert all(other.to_dict() == concepts.to_dict() for other in copies(concepts))
+    assert concepts[1:].names == concepts.names[1:]
     assert all((engine.read(other, "dog").maps == seen["dog"].map).all() for other in copies(evidence))
 
 
@@ -119,13 +122,42 @@ def test_daemon_threads_do_not_abort_the_exit() -> None:
         def work():
             while True:
                 engine.encode_text("dog")
+        def open_and_work():
+            while True:
+                fc.load(num_threads=1).encode_text("dog")
         engine.encode_text("dog")
-        for _ in range(3):
-            threading.Thread(target=work, daemon=True).start()
+        for target in (work, work, open_and_work, open_and_work):
+            threading.Thread(target=target, daemon=True).start()
         time.sleep(0.2)
         """
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_forks_and_calls_of_native_code_wait_for_each_other() -> None:
+    calls, inside, done = session._NativeCalls(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        with calls.one():
+            inside.set()
+            assert done.wait(30)
+            order.append(name)
+
+    first, fork = threading.Thread(target=work, args=["first"]), threading.Thread(target=calls.before_fork)
+    first.start()
+    assert inside.wait(30)
+    fork.start()
+    while not calls._forking:
+        time.sleep(0.001)
+    second = threading.Thread(target=work, args=["second"])
+    second.start()
+    done.set()
+    fork.join(30)
+    assert order == ["first"] and not fork.is_alive() and second.is_alive()
+    calls.after_fork()
+    second.join(30)
+    assert order == ["first", "second"]
 
 
 def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,15 +34,17 @@ def onnxruntime() -> Any:
     return package
 
 
-class _Runs:
-    """How many runs are under way; none begins in another thread once the interpreter exits.
+class _NativeCalls:
+    """How many calls of native code are under way; none begins during a fork, or once the interpreter exits.
 
-    A daemon thread that comes back from a run while the interpreter shuts down would abort the process: C++ does not
-    survive the way Python ends such a thread. So the exit waits for runs, and threads that come later wait for ever.
+    A daemon thread that comes back from native code while the interpreter shuts down would abort the process: C++ and
+    Rust do not survive the way Python ends such a thread. So the exit waits for calls, and threads that come later wait
+    for ever. A fork waits for them because a child would find locks of theirs taken for ever.
     """
 
     def __init__(self) -> None:
-        self._change, self._count, self._closing = threading.Condition(), 0, False
+        self._change, self._count = threading.Condition(), 0
+        self._closing = self._forking = False
 
     def renew(self) -> None:
         """In a forked child, which has only one thread."""
@@ -53,12 +56,25 @@ class _Runs:
             self._closing = True
             self._change.wait_for(lambda: self._count == 0, _PATIENCE)
 
+    def before_fork(self) -> None:
+        """In the process that forks."""
+        with self._change:
+            self._forking = True
+            self._change.wait_for(lambda: self._count == 0, _PATIENCE)
+
+    def after_fork(self) -> None:
+        """In the process that has forked."""
+        with self._change:
+            self._forking = False
+            self._change.notify_all()
+
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Around a run."""
+        """Around a call; calls inside one another would wait for each other."""
         with self._change:
             if self._closing and threading.current_thread() is not threading.main_thread():
                 self._change.wait_for(lambda: False)
+            self._change.wait_for(lambda: not self._forking)
             self._count += 1
         try:
             yield
@@ -82,10 +98,12 @@ class _Package:
                 libc.on_exit(handler, None)
 
 
-_runs, _package = _Runs(), _Package()
-renew_after_fork(_runs)
+native_calls, _package = _NativeCalls(), _Package()
+renew_after_fork(native_calls)
 renew_after_fork(_package)
-atexit.register(_runs.close)
+atexit.register(native_calls.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=native_calls.before_fork, after_in_parent=native_calls.after_fork)
 
 
 class Session:
@@ -102,7 +120,8 @@ class Session:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._native = make()
+        with native_calls.one():
+            self._native = make()
         renew_after_fork(self)
 
     def renew(self) -> None:
@@ -117,18 +136,21 @@ class Session:
         """The session of this process."""
         with self._lock:
             if self._native is None:
-                self._native = self._make()
+                with native_calls.one():
+                    self._native = self._make()
             return self._native
 
     def run(self, *arguments: Any) -> Any:
         """As of ``onnxruntime.InferenceSession``."""
-        with _runs.one():
-            return self.native.run(*arguments)
+        native = self.native
+        with native_calls.one():
+            return native.run(*arguments)
 
     def run_with_iobinding(self, binding: Any) -> None:
         """As of ``onnxruntime.InferenceSession``."""
-        with _runs.one():
-            self.native.run_with_iobinding(binding)
+        native = self.native
+        with native_calls.one():
+            native.run_with_iobinding(binding)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("_native", "_make", "_lock"):

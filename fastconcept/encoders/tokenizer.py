@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BundleError, InputError
+from .session import native_calls
 
 MAX_CHARACTERS = 1_000_000  # of one text; no text encoder sees more than a few hundred tokens
+MAX_LINES = 100_000  # ftfy repairs line by line, which takes 35 us even for an empty one
 _MAX_TOKENIZER_BYTES = 256 << 20
 _NESTED = re.compile(r"&(?:amp;|#38;|#x26;){2,}", re.IGNORECASE)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -88,7 +90,8 @@ class Tokenizer:
         try:
             if os.path.getsize(name) > _MAX_TOKENIZER_BYTES:
                 raise BundleError(f"{name} is larger than {_MAX_TOKENIZER_BYTES >> 20} MiB; this is not a tokenizer")
-            self._tokenizer = tokenizers.Tokenizer.from_file(name)
+            with native_calls.one():
+                self._tokenizer = tokenizers.Tokenizer.from_file(name)
         except OSError as error:
             raise BundleError(f"{name} cannot be read: {error}; export the model again") from None
         except BundleError:
@@ -119,7 +122,8 @@ class Tokenizer:
         """
         cleaned = [self._clean(text) for text in _check_texts(texts)]
         try:
-            rows = [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned)]
+            with native_calls.one():
+                rows = [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned)]
         except BaseException as error:
             raise _rust(error, f"{self._name} cannot split these texts into tokens") from None
         if not all(1 <= len(row) <= self.context_length for row in rows):
@@ -133,7 +137,9 @@ class Tokenizer:
         long = [len(text.encode()) + 2 > self.context_length for text in texts]  # a token has at least one byte
         if not any(long):
             return long
-        encodings = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        cleaned = [self._clean(text) for text in texts]
+        with native_calls.one():
+            encodings = self._tokenizer.encode_batch(cleaned)
         return [bool(encoding.overflowing) for encoding in encodings]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
@@ -168,6 +174,8 @@ def _check_texts(texts: Sequence[str]) -> Sequence[str]:
             raise InputError(f"texts[{index}] must be a string, got {type(text).__name__}")
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"texts[{index}] has {len(text):,} characters, the limit is {MAX_CHARACTERS:,}")
+        if text.count("\n") > MAX_LINES:
+            raise InputError(f"texts[{index}] has {text.count(chr(10)):,} line breaks, the limit is {MAX_LINES:,}")
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, SupportsIndex
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +79,14 @@ class SeenConcepts:
     def __iter__(self) -> Iterator[SeenConcept]:
         return iter(self.concepts)
 
-    def __getitem__(self, index: SupportsIndex) -> SeenConcept:
-        """A concept by position."""
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> SeenConcept: ...
+    @overload
+    def __getitem__(self, index: slice) -> SeenConcepts: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> SeenConcept | SeenConcepts:
+        """A concept by position; for a slice, some of them."""
+        if isinstance(index, slice):
+            return replace(self, concepts=self.concepts[index])
         return self.concepts[position(index, len(self))]
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastconcept.encoders.tokenizer import MAX_CHARACTERS, Tokenizer
+from fastconcept.encoders.tokenizer import MAX_CHARACTERS, MAX_LINES, Tokenizer
 from fastconcept.errors import BundleError, ExportError, InputError
 from fastconcept.export.tokenizer import convert_tokenizer
 
@@ -154,7 +154,20 @@ def test_what_cannot_be_exported_exactly_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [[], "a dog", b"a dog", None, 3, [1], ["a", None], ["\ud800"], ["x" * (MAX_CHARACTERS + 1)], {"a": 1}]
+    "texts",
+    [
+        [],
+        "a dog",
+        b"a dog",
+        None,
+        3,
+        [1],
+        ["a", None],
+        ["\ud800"],
+        ["x" * (MAX_CHARACTERS + 1)],
+        ["\n" * (MAX_LINES + 1)],
+        {"a": 1},
+    ],
 )
 def test_bad_texts(json_file: Path, texts: Any) -> None:
     with pytest.raises(InputError):
