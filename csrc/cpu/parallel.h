@@ -2,6 +2,11 @@
 // depend on how many threads there are or on who takes which task.
 #pragma once
 
+#ifdef __linux__
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -13,6 +18,31 @@
 #include "watch.h"
 
 namespace fastconcept {
+
+// Sends threads to other processors than the one that this was made on. Where other programs keep all of them busy,
+// Linux tends to start a thread next to its maker and to move it only after tens of milliseconds, when our work is
+// done.
+class Elsewhere {
+public:
+#ifdef __linux__
+    Elsewhere() {
+        const int here = sched_getcpu();
+        some_ = here >= 0 && here < CPU_SETSIZE && sched_getaffinity(0, sizeof others_, &others_) == 0;
+        if (!some_) return;
+        CPU_CLR(here, &others_);
+        some_ = CPU_COUNT(&others_) > 0;
+    }
+    void send(std::thread& thread) const {  // a wish: failure changes nothing
+        if (some_) pthread_setaffinity_np(thread.native_handle(), sizeof others_, &others_);
+    }
+
+private:
+    cpu_set_t others_;
+    bool some_;
+#else
+    void send(std::thread&) const {}
+#endif
+};
 
 // Calls body(task, thread) for every task in [0, tasks). The calling thread takes part; the others are started
 // for this call (about 20 us each) and joined before it returns, so nothing survives a fork or an exception.
@@ -54,9 +84,11 @@ void parallel_for(int64_t tasks, int num_threads, Body&& body) {
     };
     std::vector<std::thread> team;
     team.reserve(static_cast<size_t>(wanted - 1));
+    const Elsewhere elsewhere;
     try {
         for (int64_t thread = 1; thread < wanted; ++thread) {
             team.emplace_back(help, static_cast<int>(thread));
+            elsewhere.send(team.back());
             std::lock_guard<std::mutex> hold(lock);
             ++helping;
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -109,3 +110,16 @@ def test_the_environment_sets_the_default(monkeypatch: pytest.MonkeyPatch) -> No
             default_num_threads()
     finally:
         default_num_threads.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors are chosen on Linux only")
+def test_the_processors_of_the_caller_stay_as_they_are() -> None:
+    rows, allowed = np.eye(1200, 4, dtype=np.float32), os.sched_getaffinity(0)
+    expected = cpu.prepare_patches(rows, rows, num_threads=1).similarities
+    try:
+        for chosen in (allowed, {min(allowed)}):  # with one processor there is no other for helpers
+            os.sched_setaffinity(0, chosen)
+            np.testing.assert_array_equal(cpu.prepare_patches(rows, rows, num_threads=3).similarities, expected)
+            assert os.sched_getaffinity(0) == chosen
+    finally:
+        os.sched_setaffinity(0, allowed)
