@@ -73,22 +73,27 @@ struct Rows {
 
 // Outputs [begin, end); reads up to kReach bytes from where the last pair of taps begins. Each result is stored as four
 // bytes, of which the next result overwrites one.
-FASTCONCEPT_CLONES
 void across_plain(const Rows& rows, const Axis& axis, int64_t begin, int64_t end) {
+    constexpr int64_t kLanes = 4 * kTogether;  // a pixel of each row, and the byte after it
     for (int64_t x = begin; x < end; ++x) {
         const int32_t* weight = axis.weight.data() + x * axis.taps;
-        for (int64_t r = 0; r < kTogether; ++r) {
-            const uint8_t* from = rows.from[r] + 3 * (axis.start[static_cast<size_t>(x)] - rows.shift);
-            int32_t sums[4] = {kHalf, kHalf, kHalf, kHalf};
-            for (int64_t t = 0; t < axis.taps; ++t, from += 3)
-                for (int64_t i = 0; i < 4; ++i) sums[i] += weight[t] * from[i];
-            for (int64_t i = 0; i < 4; ++i) rows.out[r][3 * x + i] = to_byte(sums[i]);
+        int64_t at = 3 * (axis.start[static_cast<size_t>(x)] - rows.shift);
+        int32_t sums[kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) sums[i] = kHalf;
+        for (int64_t t = 0; t < axis.taps; ++t, at += 3) {
+            uint32_t words[kTogether];
+            for (int64_t r = 0; r < kTogether; ++r) std::memcpy(words + r, rows.from[r] + at, 4);
+            uint8_t bytes[kLanes];
+            std::memcpy(bytes, words, sizeof bytes);
+            for (int64_t i = 0; i < kLanes; ++i) sums[i] += weight[t] * bytes[i];
         }
+        uint8_t results[kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) results[i] = to_byte(sums[i]);
+        for (int64_t r = 0; r < kTogether; ++r) std::memcpy(rows.out[r] + 3 * x, results + 4 * r, 4);
     }
 }
 
 // Bytes [begin, bytes) of a row.
-FASTCONCEPT_CLONES
 void down_plain(const uint8_t* rows, int64_t stride, const int32_t* weight, int64_t taps, int64_t begin, int64_t bytes,
                 uint8_t* out) {
     int64_t x = begin;
