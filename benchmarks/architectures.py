@@ -106,6 +106,8 @@ def page(rows: dict[str, dict[str, Any]], versions: dict[str, str]) -> str:
         lines.append(f"| {name} | {row['text']} | {'yes' if row['windows'] else 'no'} | {row['cosine']:.7f} |")
     refused = [f"* {name}: {row['refused']}" for name, row in rows.items() if "refused" in row]
     ending = ["", "## Not exported", "", *refused] if refused else []
+    if untried := [name for name in NAMES if name not in rows]:
+        ending += ["", "## Not tried", "", f"The command tries these too, but has not: {', '.join(untried)}."]
     return INTRODUCTION.format(**versions) + "\n".join([*lines, *ending]) + "\n"
 
 

@@ -48,7 +48,10 @@ def read_coco(document: Mapping[str, Any], path: Path, folder: Path) -> Iterator
             yield BadRow(where, "belongs to no image of the file")
             continue
         if "caption" in entry:
-            captions[image].append(str(entry["caption"]))
+            if isinstance(entry["caption"], str):
+                captions[image].append(entry["caption"])
+            else:
+                yield BadRow(where, "has a caption that is no text")
         elif (category := _known(entry.get("category_id"), categories)) is None:
             yield BadRow(where, f"has the unknown category {entry.get('category_id')!r}")
         else:

@@ -43,8 +43,9 @@ def read(path: Path) -> tuple[list[Item], npt.NDArray[np.floating]]:
         raise InputError(f"{path}: labels of shape {labels.shape} for {len(rows)} embeddings")
     items = []
     for row in range(len(rows)):
-        attributes = {name: str(values[row]) for name, values in columns.items() if values.shape[:1] == (len(rows),)}
-        label = None if labels is None else str(labels[row])
+        cells = {name: values[row] for name, values in columns.items() if values.shape[:1] == (len(rows),)}
+        attributes = {name: str(cell) for name, cell in cells.items() if cell is not None}
+        label = None if labels is None or labels[row] is None else str(labels[row])
         items.append(Item(f"{path.name}[{row}]", label=label, attributes=attributes, row=row))
     return items, rows
 

@@ -45,14 +45,21 @@ def read_records(records: Sequence[Any], folder: Path) -> Iterator[Item | BadRow
         if not isinstance(corners, list) or not isinstance(captions, list) or not isinstance(labels or [], list):
             yield BadRow(name, "has boxes, labels of boxes or captions that are not a list")
             continue
-        labels = [label or ""] * len(corners) if labels is None else labels
+        words = [label, *(labels or ()), *captions]
+        if not all(word is None or isinstance(word, (str, int, float)) for word in words):
+            yield BadRow(name, "has a label or caption that is neither text nor a number")
+            continue
+        if not isinstance(mask, (str, type(None))):
+            yield BadRow(name, "has a mask that is not the name of a file")
+            continue
+        labels = [label] * len(corners) if labels is None else labels
         if len(labels) != len(corners):
             yield BadRow(name, f"has {len(corners)} boxes but {len(labels)} labels of boxes")
             continue
         boxes = []
         for values, box_label in zip(corners, labels, strict=True):
             try:
-                boxes.append((read_box(values), str(box_label)))
+                boxes.append((read_box(values), "" if box_label is None else str(box_label)))
             except InputError as error:
                 yield BadRow(name, str(error))
         yield Item(
@@ -61,8 +68,8 @@ def read_records(records: Sequence[Any], folder: Path) -> Iterator[Item | BadRow
             None if label is None else str(label),
             boxes=tuple(box for box, _ in boxes),
             box_labels=tuple(box_label for _, box_label in boxes),
-            captions=tuple(map(str, captions)),
-            masks=(Mask(str(label or ""), folder / mask),) if isinstance(mask, str) else (),
+            captions=tuple(str(caption) for caption in captions if caption is not None),
+            masks=(Mask("" if label is None else str(label), folder / mask),) if mask else (),
             attributes={k: str(v) for k, v in record.items() if k not in _KEYS and isinstance(v, (str, int, float))},
         )
 

@@ -128,6 +128,24 @@ def test_image_folders_that_are_not_what_they_seem(tmp_path: Path) -> None:
         open_dataset("")
 
 
+def test_null_is_no_word(tmp_path: Path) -> None:
+    records = [
+        {"file": "a.png", "label": None, "boxes": [[1, 2, 3, 4]], "box_labels": [None], "captions": ["x", None]},
+        {"file": "b.png", "label": 0, "boxes": [[1, 2, 3, 4]], "mask": "m.png"},
+        {"file": "c.png", "label": ["cat"]},
+        {"file": "d.png", "captions": [{}]},
+        {"file": "e.png", "mask": 3},
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(records))
+    dataset = open_dataset(tmp_path / "r.json")
+    [first, second] = dataset.items
+    assert (first.label, first.box_labels, first.captions) == (None, ("",), ("x",))
+    assert (second.label, second.box_labels, second.masks[0].label) == ("0", ("0",), "0")
+    assert len(dataset.bad) == 3
+    dataset = open_dataset(coco(tmp_path, [{"image_id": 1, "caption": None}]))
+    assert not dataset.items[0].captions and len(dataset.bad) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "labels", "bad"),
     [
