@@ -87,7 +87,8 @@ def _parquet(path: Path) -> dict[str, npt.NDArray[Any]]:
         plain = [field.name for field in parquet.read_schema(path) if not field.type.num_fields]
         others = [name for name in plain if name != "embedding"]
         table = parquet.read_table(path, columns=[*others, "embedding"])
-        columns = {name: np.asarray(list(map(str, table.column(name).to_pylist()))) for name in others}
+        cells = {name: table.column(name).to_pylist() for name in others}
+        columns = {name: np.array([c if c is None else str(c) for c in cells[name]], object) for name in others}
         if "embedding" in table.column_names:
             rows = table.column("embedding").to_pylist()
             if rows and len({len(row or ()) for row in rows}) == 1:

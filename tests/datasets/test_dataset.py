@@ -202,10 +202,12 @@ def test_parquet_or_what_is_missing(tmp_path: Path) -> None:
         with pytest.raises(MissingDependencyError, match="pyarrow"):
             open_dataset(path)
         return
-    parquet.write_table(pa.table({"embedding": [[1.0, 0.0], [0.0, 1.0]], "label": ["a", "b"]}), path)
+    rows = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    parquet.write_table(pa.table({"embedding": rows, "label": ["a", "b", None], "year": [None, 1, 2]}), path)
     dataset = open_dataset(path)
-    assert dataset.embeddings is not None and dataset.embeddings.tolist() == [[1, 0], [0, 1]]
-    assert [item.label for item in dataset.items] == ["a", "b"]
+    assert dataset.embeddings is not None and dataset.embeddings.tolist() == rows
+    assert [item.label for item in dataset.items] == ["a", "b", None]
+    assert [item.attributes for item in dataset.items] == [{}, {"year": "1"}, {"year": "2"}]
 
 
 def test_what_is_no_dataset(tmp_path: Path) -> None:
