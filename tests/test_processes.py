@@ -148,7 +148,7 @@ def test_forks_and_calls_of_native_code_wait_for_each_other() -> None:
     first.start()
     assert inside.wait(30)
     fork.start()
-    while not calls._forking:
+    while not calls._forks:
         time.sleep(0.001)
     second = threading.Thread(target=work, args=["second"])
     second.start()

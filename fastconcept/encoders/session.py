@@ -43,8 +43,7 @@ class _NativeCalls:
     """
 
     def __init__(self) -> None:
-        self._change, self._count = threading.Condition(), 0
-        self._closing = self._forking = False
+        self._change, self._count, self._forks, self._closing = threading.Condition(), 0, 0, False
 
     def renew(self) -> None:
         """In a forked child, which has only one thread."""
@@ -59,13 +58,13 @@ class _NativeCalls:
     def before_fork(self) -> None:
         """In the process that forks."""
         with self._change:
-            self._forking = True
+            self._forks += 1
             self._change.wait_for(lambda: self._count == 0, _PATIENCE)
 
     def after_fork(self) -> None:
         """In the process that has forked."""
         with self._change:
-            self._forking = False
+            self._forks -= 1
             self._change.notify_all()
 
     @contextmanager
@@ -74,7 +73,7 @@ class _NativeCalls:
         with self._change:
             if self._closing and threading.current_thread() is not threading.main_thread():
                 self._change.wait_for(lambda: False)
-            self._change.wait_for(lambda: not self._forking)
+            self._change.wait_for(lambda: not self._forks)
             self._count += 1
         try:
             yield
