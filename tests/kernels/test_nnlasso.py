@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Lasso
 
 from fastconcept.errors import InputError
 from fastconcept.kernels import cpu, reference
@@ -85,6 +84,8 @@ def test_empty_exactly_from_twice_the_largest_correlation(seed: int, rows: int, 
 
 @pytest.mark.parametrize("penalty", [0.15, 0.25, 0.35])
 def test_objective_is_scikit_learns(kernels: Kernels, penalty: float) -> None:
+    from sklearn.linear_model import Lasso  # takes a minute on an emulated processor
+
     rng = np.random.default_rng(1)
     dictionary, targets = unit_rows(rng, 300, 48), unit_rows(rng, 4, 48)
     codes = kernels.nnlasso(dictionary, targets, penalty)

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Lasso
 
 from fastconcept.errors import InputError
 from fastconcept.kernels import cpu, reference
@@ -39,6 +38,8 @@ def assert_certified(dictionary: Rows, targets: Rows, codes: SparseCodes) -> Non
 
 
 def test_objective_is_scikit_learns(kernels: Kernels) -> None:
+    from sklearn.linear_model import Lasso  # takes a minute on an emulated processor
+
     rng = np.random.default_rng(1)
     dictionary, targets = unit_rows(rng, 300, 48), unit_rows(rng, 3, 48)
     codes = kernels.nnlasso(dictionary, targets, 0.2, signed=True)
