@@ -16,7 +16,7 @@ from pathlib import Path
 OUT = Path("demo")
 PHOTOS = Path(str(files("skimage.data")))  # CC0 photographs
 CONCEPTS = {
-    "coffee.png": ["cup.n.01", "spoon.n.01", "a wooden table"],
+    "coffee.png": ["cup.n.01", "saucer.n.02", "a wooden table"],
     "chelsea.png": ["feline.n.01", "eye.n.01", "a striped pet"],
     "motorcycle_left.png": ["motorcycle.n.01", "wheel.n.01", "a garage"],
     "astronaut.png": ["person.n.01", "flag.n.01", "a space shuttle"],

@@ -18,10 +18,10 @@ timm = pytest.importorskip("timm")
 
 from training.builtin import features, objective, rows, schedule  # noqa: E402
 from training.builtin.checkpoint import Model, empty_text_tower, load, save  # noqa: E402
-from training.builtin.learn import Data, Settings, anchors, learn, people  # noqa: E402
+from training.builtin.learn import Data, Settings, anchors, learn, learn_people, people  # noqa: E402
 from training.builtin.lessons import KINDS, PEOPLE, Lessons, read_lessons  # noqa: E402
 from training.builtin.photographs import centre, photographs  # noqa: E402
-from training.builtin.tower import DIM, CaptionBranch, ImageTower, TextAdapter, mix  # noqa: E402
+from training.builtin.tower import DIM, CaptionBranch, ImageTower, PeopleProbe, TextAdapter, mix  # noqa: E402
 from training.builtin.trunk import FEATURES, class_probabilities, empty_trunk, load_trunk, read_features  # noqa: E402
 
 
@@ -151,8 +151,8 @@ def test_learning_brings_photographs_and_captions_together(trunk, capsys):
     assert anchors(others).shape == (1000, DIM) and "step 60" in capsys.readouterr().out
 
 
-def test_people_are_left_to_the_captions():
-    """Along the direction from other things to people, the mixture says what the caption branch says."""
+def test_people_are_asked_of_the_probe_alone():
+    """Along the direction from other things to people, rows have what they are told, whatever the branches say."""
     draw = torch.Generator().manual_seed(0)
     classes, captions, kinds = (
         torch.nn.functional.normalize(torch.randn(n, DIM, generator=draw), dim=1) for n in (4, 4, 2 * len(KINDS))
@@ -161,20 +161,41 @@ def test_people_are_left_to_the_captions():
     direction = people(kinds, kind_of)
     is_people = kind_of < PEOPLE
     assert (kinds[is_people] @ direction).mean() > (kinds[~is_people] @ direction).mean()
-    mixed = mix(classes, captions, direction)
+    along = torch.tensor([-0.1, 0.0, 0.2, 0.4])
+    mixed = mix(classes, captions, direction, along)
     torch.testing.assert_close(mixed.norm(dim=1), torch.ones(4))
     rest = torch.nn.functional.normalize(classes + captions, dim=1)
     rest = rest - (rest @ direction)[:, None] * direction
-    along = captions @ direction
     torch.testing.assert_close(mixed @ direction, along / (rest.square().sum(1) + along.square()).sqrt())
     other = torch.nn.functional.normalize(classes + 0.5 * direction, dim=1)
-    assert (mix(other, captions, direction) @ direction - mixed @ direction).abs().max() < 0.05
+    assert (mix(other, captions, direction, along) @ direction - mixed @ direction).abs().max() < 0.05
+
+
+def test_the_probe_learns_who_has_people(capsys):
+    """One feature tells; photographs of which nothing is known do not count, and no answer leaves its bounds."""
+    draw = torch.Generator().manual_seed(0)
+    seen = torch.randn(200, FEATURES, generator=draw)
+    there = seen[:, 3] > 0
+    seen[:, :9] *= 4
+    kinds = np.zeros((200, len(KINDS)), np.float32)
+    kinds[:, 1] = there.numpy()
+    kinds[150:] = -1
+    lessons = Lessons([[]] * 200, np.zeros(200, bool), np.zeros((200, 0), np.float32), [], kinds)
+    nothing = torch.zeros(0, DIM)
+    data = Data(seen, torch.zeros(200, 1000), lessons, *[nothing, np.arange(1)], *[nothing] * 5)
+    probe = learn_people(data, CaptionBranch(), Settings(people_steps=60, people_batch=64, dropout=0.0))
+    with torch.inference_mode():
+        along = probe(CaptionBranch().scaled(seen[:150]))
+    middle = (PeopleProbe.LEAST + PeopleProbe.MOST) / 2
+    assert ((along > middle) == there[:150]).float().mean() > 0.9
+    assert along.min() > PeopleProbe.LEAST and along.max() < PeopleProbe.MOST
+    assert "people" in capsys.readouterr().out
 
 
 def test_a_checkpoint_is_the_model_in_half_precision(trunk, tmp_path):
     torch.manual_seed(0)
     classes, people = (torch.nn.functional.normalize(torch.randn(n, DIM), dim=1) for n in (1000, 1))
-    tower = ImageTower(trunk, CaptionBranch(), classes, people[0]).eval()
+    tower = ImageTower(trunk, CaptionBranch(), PeopleProbe(), classes, people[0]).eval()
     save(Model(tower, empty_text_tower(), TextAdapter()), tmp_path)
     read = load(tmp_path)
     pixels, tokens = torch.randn(2, 3, 96, 96), torch.randint(1, 9, (2, 77))

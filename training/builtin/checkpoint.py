@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .tower import DIM, CaptionBranch, ImageTower, TextAdapter
+from .tower import DIM, CaptionBranch, ImageTower, PeopleProbe, TextAdapter
 from .trunk import empty_trunk
 
 FOLDER = Path(__file__).with_name("checkpoint")
@@ -63,7 +63,7 @@ def load(path: Path = FOLDER) -> Model:
     from safetensors.torch import load_file
 
     state = load_file(path if path.suffix else path / FILE)
-    image = ImageTower(empty_trunk(), CaptionBranch(), torch.zeros(1000, DIM), torch.zeros(DIM))
+    image = ImageTower(empty_trunk(), CaptionBranch(), PeopleProbe(), torch.zeros(1000, DIM), torch.zeros(DIM))
     model = Model(image, empty_text_tower(), TextAdapter())
     for name, part in (("image", model.image), ("text", model.text), ("adapter", model.adapter)):
         own = {

@@ -1,4 +1,4 @@
-"""Stage 3: the caption branch and the text adapter learn together; trunk and text tower stay as they are.
+"""Stage 3: the caption branch and the text adapter learn together, then the probe for people; all else stays.
 
 ``python -m training.builtin.learn --shared ../shared --features DIR --out DIR`` takes minutes on two cores, because
 features of photographs and rows of texts are computed once and kept in the working directories. Every step draws
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from . import objective
 from .checkpoint import Model, load, save
@@ -27,7 +27,7 @@ from .features import read
 from .lessons import KINDS, PEOPLE, Lessons, read_lessons
 from .rows import text_rows
 from .texts import class_texts, kept_texts
-from .tower import CaptionBranch, ImageTower, TextAdapter, mix
+from .tower import CaptionBranch, ImageTower, PeopleProbe, TextAdapter, mix
 from .trunk import class_probabilities, load_trunk
 
 
@@ -48,6 +48,8 @@ class Settings:
     kind: float = 1.0
     keep: float = 1.5
     stay: float = 3.0
+    people_steps: int = 300
+    people_batch: int = 256
     seed: int = 20261126
 
 
@@ -157,6 +159,26 @@ def learn(data: Data, settings: Settings) -> tuple[CaptionBranch, TextAdapter]:
     return branch.eval(), adapter.eval()
 
 
+def learn_people(data: Data, branch: CaptionBranch, settings: Settings) -> PeopleProbe:
+    """Train and return the probe for people, on all photographs of which it is known whether somebody is there."""
+    torch.manual_seed(settings.seed)
+    answers = torch.from_numpy(data.lessons.kinds[:, :PEOPLE])
+    there, nobody = (answers > 0).any(1), (answers == 0).all(1)
+    known = torch.where(there | nobody)[0]
+    probe = PeopleProbe(settings.dropout)
+    optimizer = torch.optim.AdamW(probe.parameters(), settings.rate, weight_decay=settings.decay)
+    for _ in range(settings.people_steps):
+        chosen = known[torch.randint(len(known), (settings.people_batch,))]
+        with torch.no_grad():
+            scaled = branch.scaled(data.features[chosen])
+        loss = binary_cross_entropy_with_logits(probe.logits(scaled), there[chosen].float())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    print(f"people: {float(loss.detach()):.3f}", flush=True)
+    return probe.eval()
+
+
 def _losses(
     data: Data,
     settings: Settings,
@@ -178,7 +200,9 @@ def _losses(
     probabilities = data.probabilities[photos]
     captions = branch(data.features[photos])
     direction = people(kinds.detach(), data.kind_of)
-    mixed = mix(normalize(probabilities @ anchors(classes), dim=1), captions, direction)
+    # The branch has to find people by itself: rows with the probe's answer in them leave it nothing to learn.
+    along = captions @ direction
+    mixed = mix(normalize(probabilities @ anchors(classes), dim=1), captions, direction, along)
     human = torch.from_numpy(lessons.human[chosen])
     shares = torch.from_numpy(lessons.words[chosen])[:, picked][human]
     both = (mixed[:count][human], captions[:count][human])
@@ -212,10 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text, trunk = load(asked.out / "text.safetensors").text, load_trunk()
     data = read_data(asked.shared, asked.features, asked.out, text, trunk)
     print(f"{len(data.features)} views, {len(data.captions)} texts, {len(data.vocabulary)} words", flush=True)
-    branch, adapter = learn(data, Settings(steps=asked.steps))
+    settings = Settings(steps=asked.steps)
+    branch, adapter = learn(data, settings)
+    probe = learn_people(data, branch, settings)
     with torch.inference_mode():
         rows, direction = anchors(adapter(data.classes)), people(adapter(data.kinds), data.kind_of)
-    save(Model(ImageTower(trunk, branch, rows, direction), text, adapter), asked.out / "checkpoint")
+    save(Model(ImageTower(trunk, branch, probe, rows, direction), text, adapter), asked.out / "checkpoint")
 
 
 if __name__ == "__main__":
