@@ -51,8 +51,8 @@ class CaptionBranch(torch.nn.Module):
 class PeopleProbe(torch.nn.Module):
     """Scaled features (n, 1504) to how far rows go towards texts about people (n,), between -0.15 and 0.4.
 
-    Rows of captions have about as much without and with people. On photographs of other sources than its own the probe is
-    surer than it is right, and names people too often, so the logarithm of its odds is halved behind a threshold.
+    Rows of captions have about as much without and with people. On photographs of other sources than its own the probe
+    is surer than it is right, and names people too often, so the logarithm of its odds is halved behind a threshold.
     """
 
     LEAST, MOST, THRESHOLD, SPREAD = -0.15, 0.4, 3.5, 2.0
