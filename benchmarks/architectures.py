@@ -189,7 +189,7 @@ def small_timm() -> Iterator[None]:
     create: Callable[..., Any] = timm.create_model
 
     def small(name: str, **options: Any) -> Any:
-        for fewer in ({"depth": 2}, {"depths": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1, 1)}):
+        for fewer in ({"depth": 2}, {"depths": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1, 1)}, {"layers": (1, 1, 1, 1)}):
             try:
                 return create(name, **options, **fewer)
             except (TypeError, AssertionError, IndexError, ValueError, AttributeError):
