@@ -120,8 +120,9 @@ class Encoding(Opened):
             (m, d) float32 unit rows, and which of the images they belong to.
         """
         encoder, reader = self.image_encoder, replace(self._reader(), allocate=self._staged)
+        stream = iterable("images", images)  # first: arrays without dimensions claim a length and have none
         size = max(1, min(encoder.batch_size, len(images))) if isinstance(images, Sized) else encoder.batch_size
-        for pixels, positions in prepared_batches(iterable("images", images), reader, size, on_error):
+        for pixels, positions in prepared_batches(stream, reader, size, on_error):
             with self.place:
                 rows = encoder.encode(self.kernels.upload_staged(pixels))
                 rows = rows if on_device else self.kernels.to_host(rows)
