@@ -169,8 +169,8 @@ class _Reader:
             raise BundleError(f"{self.where}: {key!r} is {name!r}, expected a file that ends in .onnx")
         return name
 
-    def choice(self, key: str, allowed: tuple[str, ...], default: Any = ...) -> str:
-        value = self.get(key, str, default)
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.get(key, str)
         if value not in allowed:
             raise BundleError(f"{self.where}: {key!r} is {value!r}, expected one of {', '.join(allowed)}")
         return str(value)

@@ -43,9 +43,12 @@ class CaptionBranch(torch.nn.Module):
         """
         return layer_norm((features - self.mean) / self.deviation, features.shape[-1:])
 
+    def rows(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Return the unit rows (n, 256) of features that are scaled already."""
+        return normalize(self.last(self.dropout(gelu(self.first(self.dropout(scaled))))), dim=1)
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        hidden = self.dropout(gelu(self.first(self.dropout(self.scaled(features)))))
-        return normalize(self.last(hidden), dim=1)
+        return self.rows(self.scaled(features))
 
 
 class PeopleProbe(torch.nn.Module):
@@ -125,8 +128,8 @@ class ImageTower(torch.nn.Module):
     def from_features(self, features: torch.Tensor) -> torch.Tensor:
         """Return unit rows (n, 256) of features (n, 1504)."""
         probabilities = class_probabilities(self.trunk, features)
-        classes, along = normalize(probabilities @ self.anchors, dim=1), self.probe(self.branch.scaled(features))
-        return mix(classes, self.branch(features), self.people, along)
+        classes, scaled = normalize(probabilities @ self.anchors, dim=1), self.branch.scaled(features)
+        return mix(classes, self.branch.rows(scaled), self.people, self.probe(scaled))
 
 
 class TextAdapter(torch.nn.Module):
