@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pybind11
-from pybind11.setup_helpers import Pybind11Extension, build_ext
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import Extension, find_packages, setup
 
 CPU_SOURCES = sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp"))
@@ -98,6 +98,7 @@ def cuda_extensions() -> list[Extension]:
     return [Extension(CUDA_MODULE, CUDA_SOURCES, depends=headers)] if find_nvcc() else []
 
 
+ParallelCompile(default=0).install()  # a file on every core
 compile_flags, link_flags = cpu_flags()
 # A folder of the top level, installed as fastconcept.export. The link fastconcept/export shows it under that name to
 # mypy, import-linter, pytest and editors; packaging goes without links, which archives and installers may lose.

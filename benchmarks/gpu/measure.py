@@ -28,7 +28,7 @@ def beside_floor(name: str, time: dict[str, float], work: Work, ceilings: Ceilin
     return {"name": name, **time, "floor_ms": floor, "over_floor": time["ms"] / floor}
 
 
-def _grid() -> tuple[np.ndarray, np.ndarray]:
+def grid() -> tuple[np.ndarray, np.ndarray]:
     """The faithful patches as cells of the map, and their weights."""
     pixels = patch_boxes()
     cells = (pixels - 128) // 16
@@ -43,7 +43,7 @@ def time_kernels(ceilings: Ceilings) -> list[dict[str, Any]]:
 
     rows = []
     patches = cupy.asarray(unit_rows(PATCHES, DIM))
-    cells, weights = _grid()
+    cells, weights = grid()
     for concepts in (SMALL_BANK, NOUNS):
         bank, graph = cuda.prepare_bank(unit_rows(concepts, DIM, 1)), tree(concepts)
         for members in (91, concepts):

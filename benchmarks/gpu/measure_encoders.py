@@ -18,18 +18,13 @@ from .steps import Missing, attempt, median_ms
 from .verify import unit_rows
 
 
-def compiled(model: Any) -> Callable[[Any], Any]:
-    """A tower of torch as a function from pixels to rows, both on the device, in bfloat16."""
-    import cupy
-    import torch
+def torch_encoder(patch: int, compile: bool, dense: bool = False) -> Any:
+    """A tower of torch on the device, in bfloat16."""
+    from fastconcept.encoders.torch_module import TorchImageEncoder
 
-    run = torch.compile(model.cuda().to(torch.bfloat16), mode="max-autotune-no-cudagraphs")
-
-    def encode(pixels: Any) -> Any:
-        with torch.no_grad(), torch.cuda.stream(_torch_stream()):
-            return cupy.from_dlpack(run(torch.from_dlpack(pixels).to(torch.bfloat16)).float())
-
-    return encode
+    tower = vision_transformer(patch, dense=dense).cuda()
+    stride = patch if dense else 0
+    return TorchImageEncoder(tower, dtype="bfloat16", compile=compile, batch_size=PATCHES, stride=stride)
 
 
 def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Callable[[Any], Any]]]:
@@ -61,20 +56,12 @@ def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Ca
         return open_image_plan(path, DIM, device.id).encode
 
     return {
-        "torch.compile bfloat16": lambda: compiled(vision_transformer(patch)),
+        "torch bfloat16": lambda: torch_encoder(patch, compile=False).encode,
+        "torch.compile bfloat16": lambda: torch_encoder(patch, compile=True).encode,
         "ONNX Runtime CUDA float32": lambda: onnxruntime("CUDAExecutionProvider"),
         "ONNX Runtime TensorRT float32": lambda: onnxruntime("TensorrtExecutionProvider"),
         "TensorRT float16": tensorrt,
     }
-
-
-def _torch_stream() -> Any:
-    """CuPy's current stream, for torch to work on."""
-    import cupy
-    import torch
-
-    pointer = cupy.cuda.get_current_stream().ptr
-    return torch.cuda.ExternalStream(pointer) if pointer else torch.cuda.default_stream()
 
 
 class Encoder:
@@ -115,13 +102,21 @@ def time_dense(ceilings: Ceilings) -> list[dict[str, Any]]:
 
     from fastconcept.kernels import cuda
 
+    rows = []
     with cuda.open_device("cuda:0"):
-        encode = compiled(vision_transformer(16, dense=True))
         pixels = cupy.random.random((1, 3, SIDE, SIDE), dtype=np.float32)
         work = Work(pixels.nbytes, flops(16, 1))
-        row = beside_floor("dense pass ViT-B/16", median_ms(lambda: encode(pixels), 10), work, ceilings)
-        row["explain"] = time_explain(None, "explain dense ViT-B/16", dense=Encoder(encode, 16))
-        return [row]
+        for name, compile in (("torch", False), ("torch.compile", True)):
+
+            def step(name: str = name, compile: bool = compile) -> dict[str, Any]:
+                encoder = torch_encoder(16, compile, dense=True)
+                time = median_ms(lambda: encoder.encode(pixels), 10)
+                row = beside_floor(f"dense pass ViT-B/16, {name} bfloat16", time, work, ceilings)
+                row["explain"] = time_explain(None, f"explain dense ViT-B/16, {name}", dense=encoder)
+                return row
+
+            rows.append(attempt(f"dense {name}", step))
+    return rows
 
 
 def time_explain(encoder: Any, name: str, concepts: int = NOUNS, repeat: int = 10, dense: Any = None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ PACKAGES = (
 )
 STEP_SECONDS = 300
 STEPS = (
-    *("build", "verify", "ceilings", "kernels", "solver", "encoders", "dense", "contract"),
+    *("build", "verify", "engine", "ceilings", "kernels", "solver", "breakdown", "encoders", "dense", "contract"),
     *(f"sanitize-{tool}" for tool in SANITIZERS),
     "peers",
 )
@@ -82,7 +82,7 @@ def build() -> dict[str, Any]:
     found = _output(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]) or ""
     here = ";".join(sorted({line.strip().replace(".", "") for line in found.splitlines()}))
     chosen = {"FASTCONCEPT_CUDA_ARCHS": here} if here and "FASTCONCEPT_CUDA_ARCHS" not in os.environ else {}
-    command = [sys.executable, "setup.py", "build_ext", "--inplace", "--force"]
+    command = [sys.executable, "setup.py", "build_ext", "--inplace", "--force", "--parallel", "2"]
     return run_tool(command, FASTCONCEPT_CUDA="1", **chosen)
 
 
@@ -95,6 +95,20 @@ def verify() -> dict[str, Any]:
     if not HAS_CUDA:
         raise Missing(str(HAS_CUDA))
     return checks(backend("cuda"), reference, 5)
+
+
+def engine() -> dict[str, float]:
+    """The engine on the device against the engine on the CPU."""
+    from .engine import same_answers
+
+    return same_answers()
+
+
+def breakdown() -> list[dict[str, Any]]:
+    """Where the time of the calls with a target goes."""
+    from .breakdown import break_down
+
+    return break_down()
 
 
 def contract() -> dict[str, Any]:
@@ -172,8 +186,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     step("build", build)
     step("verify", verify)
+    step("engine", engine)
     measured = step("ceilings", measure_ceilings)
-    for name in ("kernels", "solver", "encoders", "dense"):
+    for name in ("kernels", "solver"):
+        step(name, lambda name=name: _timed(f"time_{name}", measured))
+    step("breakdown", breakdown)
+    for name in ("encoders", "dense"):
         step(name, lambda name=name: _timed(f"time_{name}", measured))
     step("contract", contract)
     for tool in SANITIZERS:

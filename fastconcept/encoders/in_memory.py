@@ -1,4 +1,4 @@
-"""Models that live in this process as encoders: torch modules, or any callable."""
+"""Models that live in this process as encoders: any callable. Torch modules have a room of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .torch_module import TorchImageEncoder
 
 FloatArray = npt.NDArray[np.float32]
 BATCH_SIZE = 32
@@ -20,9 +21,8 @@ class CallableImageEncoder:
 
     Parameters
     ----------
-    model : callable or torch module
-        From pixels to (n, d) embeddings. A torch module gets a tensor on the device of its parameters and runs without
-        gradients, as it is: call ``.eval()`` on it first.
+    model : callable
+        From pixels to (n, d) embeddings.
     batch_size : int
         Images at once.
 
@@ -45,16 +45,7 @@ class CallableImageEncoder:
         return np.concatenate(parts)
 
     def _rows(self, pixels: Any) -> Any:
-        torch = sys.modules.get("torch")
-        if torch is None or not isinstance(self._model, torch.nn.Module):
-            return unit_rows(self._model(pixels), len(pixels))
-        parameter = next(self._model.parameters(), None)
-        tensor = torch.as_tensor(pixels)
-        with torch.inference_mode():
-            rows = self._model(tensor if parameter is None else tensor.to(parameter.device)).float()
-        if isinstance(pixels, np.ndarray):
-            return unit_rows(rows.cpu().numpy(), len(pixels))
-        return unit_rows(type(pixels).__array_namespace__(pixels).from_dlpack(rows), len(pixels))
+        return unit_rows(self._model(pixels), len(pixels))
 
 
 class CallableTextEncoder:
@@ -101,8 +92,13 @@ def unit_rows(rows: Any, count: int) -> Any:
 
 
 def as_image_encoder(model: Any) -> Any:
-    """An image encoder as it is, or a callable wrapped as one."""
-    return model if hasattr(model, "encode") else CallableImageEncoder(model)
+    """An image encoder as it is, or a torch module or another callable wrapped as one."""
+    if hasattr(model, "encode"):
+        return model
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return TorchImageEncoder(model)
+    return CallableImageEncoder(model)
 
 
 def as_text_encoder(model: Any) -> Any:

@@ -161,7 +161,7 @@ def test_the_contract_tests_are_collected_on_a_bare_machine() -> None:
 
 
 def test_a_faithful_explanation_has_730_patches() -> None:
-    cells, weights = part("measure")._grid()
+    cells, weights = part("measure").grid()
     assert len(part("verify").patch_boxes()) == len(cells) == len(weights) == 730
     maps = reference.saliency_maps(np.zeros((730, 1), np.int32), cells, weights, (14, 14))
     assert (maps.maps == 1).all()
