@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .encoders import DIM
-from .measure import BATCH, GAP, NOUNS, PATCHES, PATH_WORDS, PENALTY, WORDS, grid, sparse_targets
-from .verify import tree, unit_rows
+from .measure import BATCH, GAP, NOUNS, PATCHES, PATH_WORDS, PENALTY, WORDS, grid, nouns, sparse_targets
+from .verify import unit_rows
 
 CALLERS = ("nnlasso", "nnlasso_path", "ranks")  # modules that multiply
 
@@ -77,7 +77,7 @@ def break_down() -> list[dict[str, Any]]:
     from fastconcept.kernels import cuda
 
     patches, cells, lists = cupy.asarray(unit_rows(PATCHES, DIM)), grid(), ([0, 91], list(range(91)))
-    bank, graph = cuda.prepare_bank(unit_rows(NOUNS, DIM, 1)), tree(NOUNS)
+    bank, graph = cuda.prepare_bank(unit_rows(NOUNS, DIM, 1)), nouns(NOUNS)
     ranks = cuda.all_ranks(patches, bank, *graph)
     dictionary = cuda.prepare_dictionary(unit_rows(WORDS, DIM, 3))
     targets = cupy.asarray(sparse_targets(unit_rows(WORDS, DIM, 3), BATCH))

@@ -17,14 +17,20 @@ from .measure import NOUNS, PATCHES, beside_floor
 from .steps import Missing, attempt, median_ms
 from .verify import unit_rows
 
+TORCH: dict[str, dict[str, bool]] = {
+    "torch": {},
+    "torch, CUDA graphs": {"cuda_graphs": True},
+    "torch.compile": {"compile": True},
+}
 
-def torch_encoder(patch: int, compile: bool, dense: bool = False) -> Any:
+
+def torch_encoder(patch: int, dense: bool = False, **options: bool) -> Any:
     """A tower of torch on the device, in bfloat16."""
     from fastconcept.encoders.torch_module import TorchImageEncoder
 
     tower = vision_transformer(patch, dense=dense).cuda()
     stride = patch if dense else 0
-    return TorchImageEncoder(tower, dtype="bfloat16", compile=compile, batch_size=PATCHES, stride=stride)
+    return TorchImageEncoder(tower, dtype="bfloat16", batch_size=PATCHES, stride=stride, **options)
 
 
 def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Callable[[Any], Any]]]:
@@ -56,8 +62,7 @@ def _runtimes(patch: int, folder: Path, place: Any) -> dict[str, Callable[[], Ca
         return open_image_plan(path, DIM, device.id).encode
 
     return {
-        "torch bfloat16": lambda: torch_encoder(patch, compile=False).encode,
-        "torch.compile bfloat16": lambda: torch_encoder(patch, compile=True).encode,
+        **{f"{name} bfloat16": lambda o=options: torch_encoder(patch, **o).encode for name, options in TORCH.items()},
         "ONNX Runtime CUDA float32": lambda: onnxruntime("CUDAExecutionProvider"),
         "ONNX Runtime TensorRT float32": lambda: onnxruntime("TensorrtExecutionProvider"),
         "TensorRT float16": tensorrt,
@@ -73,7 +78,7 @@ class Encoder:
         self.encode, self.stride = encode, stride  # of a dense one: pixels per token
 
 
-def time_encoders(ceilings: Ceilings) -> list[dict[str, Any]]:
+def time_encoders(ceilings: Ceilings, patch: int) -> list[dict[str, Any]]:
     """730 crops through every runtime, then the whole explanation with each that works."""
     import cupy
 
@@ -82,17 +87,16 @@ def time_encoders(ceilings: Ceilings) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as scratch, cuda.open_device("cuda:0") as place:
         pixels = cupy.random.random((PATCHES, 3, SIDE, SIDE), dtype=np.float32)
-        for patch in (32, 16):
-            for name, prepare in _runtimes(patch, Path(scratch), place).items():
+        for name, prepare in _runtimes(patch, Path(scratch), place).items():
 
-                def step(name: str = name, prepare: Any = prepare, patch: int = patch) -> dict[str, Any]:
-                    encode = prepare()
-                    work = Work(pixels.nbytes, flops(patch, PATCHES))
-                    row = beside_floor(f"{name} ViT-B/{patch}", median_ms(lambda: encode(pixels), 10), work, ceilings)
-                    row["explain"] = time_explain(Encoder(encode), f"explain ViT-B/{patch}, {name}")
-                    return row
+            def step(name: str = name, prepare: Any = prepare) -> dict[str, Any]:
+                encode = prepare()
+                work = Work(pixels.nbytes, flops(patch, PATCHES))
+                row = beside_floor(f"{name} ViT-B/{patch}", median_ms(lambda: encode(pixels), 10), work, ceilings)
+                row["explain"] = time_explain(Encoder(encode), f"explain ViT-B/{patch}, {name}")
+                return row
 
-                rows.append(attempt(f"encoder {name} ViT-B/{patch}", step))
+            rows.append(attempt(f"encoder {name} ViT-B/{patch}", step))
     return rows
 
 
@@ -106,10 +110,10 @@ def time_dense(ceilings: Ceilings) -> list[dict[str, Any]]:
     with cuda.open_device("cuda:0"):
         pixels = cupy.random.random((1, 3, SIDE, SIDE), dtype=np.float32)
         work = Work(pixels.nbytes, flops(16, 1))
-        for name, compile in (("torch", False), ("torch.compile", True)):
+        for name, options in TORCH.items():
 
-            def step(name: str = name, compile: bool = compile) -> dict[str, Any]:
-                encoder = torch_encoder(16, compile, dense=True)
+            def step(name: str = name, options: dict[str, bool] = options) -> dict[str, Any]:
+                encoder = torch_encoder(16, dense=True, **options)
                 time = median_ms(lambda: encoder.encode(pixels), 10)
                 row = beside_floor(f"dense pass ViT-B/16, {name} bfloat16", time, work, ceilings)
                 row["explain"] = time_explain(None, f"explain dense ViT-B/16, {name}", dense=encoder)

@@ -33,7 +33,19 @@ PACKAGES = (
 )
 STEP_SECONDS = 300
 STEPS = (
-    *("build", "verify", "engine", "ceilings", "kernels", "solver", "breakdown", "encoders", "dense", "contract"),
+    *(
+        "build",
+        "verify",
+        "engine",
+        "ceilings",
+        "kernels",
+        "solver",
+        "breakdown",
+        "dense",
+        "encoders-32",
+        "encoders-16",
+        "contract",
+    ),
     *(f"sanitize-{tool}" for tool in SANITIZERS),
     "peers",
 )
@@ -123,7 +135,8 @@ def contract() -> dict[str, Any]:
 def sanitize(tool: str) -> dict[str, Any]:
     """compute-sanitizer over the checks of verify.py."""
     command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
-    return run_tool([*command, sys.executable, "-m", "benchmarks.gpu.verify", "--scale", "1"])
+    given = ["--scale", "1", *(["--zero-products"] if tool == "initcheck" else [])]
+    return run_tool([*command, sys.executable, "-m", "benchmarks.gpu.verify", *given])
 
 
 def failures(steps: list[dict[str, Any]]) -> list[str]:
@@ -136,16 +149,16 @@ def failures(steps: list[dict[str, Any]]) -> list[str]:
     return failed + [f"{line['bar']}: missed" for line in judge(steps) if line["reached"] is False]
 
 
-def _timed(function: str, measured: dict[str, Any] | None) -> Any:
+def _timed(function: str, measured: dict[str, Any] | None, **options: Any) -> Any:
     """A timing by its name, with the ceilings of the card where it needs them."""
     from . import measure, measure_encoders
 
     room = measure_encoders if function in ("time_encoders", "time_dense") else measure
     if measured is None:
-        return getattr(room, function)()
+        return getattr(room, function)(**options)
     if measured["status"] != "done":
         raise Missing(f"no ceilings were measured: {measured.get('reason', measured['status'])}")
-    return getattr(room, function)(Ceilings(**measured["result"]))
+    return getattr(room, function)(Ceilings(**measured["result"]), **options)
 
 
 def _done(path: Path, commit: str | None) -> dict[str, dict[str, Any]]:
@@ -191,8 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("kernels", "solver"):
         step(name, lambda name=name: _timed(f"time_{name}", measured))
     step("breakdown", breakdown)
-    for name in ("encoders", "dense"):
-        step(name, lambda name=name: _timed(f"time_{name}", measured))
+    step("dense", lambda: _timed("time_dense", measured))
+    for patch in (32, 16):
+        step(f"encoders-{patch}", lambda patch=patch: _timed("time_encoders", measured, patch=patch))
     step("contract", contract)
     for tool in SANITIZERS:
         step(f"sanitize-{tool}", lambda tool=tool: sanitize(tool))

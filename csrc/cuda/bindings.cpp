@@ -62,19 +62,20 @@ void bind_count_greater(uintptr_t data, int64_t rows, int64_t columns, int64_t p
 }
 
 void bind_all_ranks(uintptr_t data, int64_t rows, int64_t columns, int64_t pitch,
-                    const std::array<uintptr_t, 4>& levels, int32_t level_count, uintptr_t scratch, int64_t blocks,
-                    uintptr_t ranks, uintptr_t stream) {
-    require(level_count >= 0 && blocks >= 0 && blocks <= kMaxGrid, "levels and blocks must not be negative");
-    const Levels lists{at<const int32_t>(levels[0]), at<const int32_t>(levels[1]), at<const int32_t>(levels[2]),
-                       at<const int32_t>(levels[3]), level_count};
-    all_ranks(similarities_at(data, rows, columns, pitch), lists, at<void>(scratch), blocks, at<int32_t>(ranks),
+                    const std::array<uintptr_t, 6>& levels, const std::array<int32_t, 3>& sizes, int32_t room,
+                    uintptr_t scratch, uintptr_t ranks, uintptr_t stream) {
+    require(sizes[0] >= 0 && sizes[1] >= 0 && sizes[2] >= 0, "slots, edges and levels must not be negative");
+    const auto table = [&](int i) { return at<const int32_t>(levels[static_cast<size_t>(i)]); };
+    const Levels lists{table(0), table(1), table(2), table(3), table(4), table(5), sizes[0], sizes[1], sizes[2]};
+    all_ranks(similarities_at(data, rows, columns, pitch), lists, room, at<int32_t>(scratch), at<int32_t>(ranks),
               stream_at(stream));
 }
 
 void bind_saliency_maps(uintptr_t values, bool integers, int64_t pitch, int64_t concepts,
-                        const std::array<uintptr_t, 4>& coverage, int64_t cells, int64_t patches, uintptr_t means,
-                        uintptr_t maps, uintptr_t low, uintptr_t high, uintptr_t stream) {
+                        const std::array<uintptr_t, 4>& coverage, int64_t cells, int64_t patches, int64_t blocks,
+                        uintptr_t means, uintptr_t maps, uintptr_t low, uintptr_t high, uintptr_t stream) {
     require(concepts >= 0 && pitch >= concepts && cells >= 1 && patches >= 1, "maps need concepts, cells and patches");
+    require(blocks >= 0 && blocks <= kMaxGrid && cells <= kMaxGrid, "too many blocks or cells");
     const Coverage cover{at<const int32_t>(coverage[0]),
                          at<const int32_t>(coverage[1]),
                          at<const double>(coverage[2]),
@@ -82,7 +83,7 @@ void bind_saliency_maps(uintptr_t values, bool integers, int64_t pitch, int64_t 
                          cells,
                          patches};
     const auto run = [&](auto* typed) {
-        saliency_maps(typed, pitch, concepts, cover, at<double>(means), at<float>(maps), at<double>(low),
+        saliency_maps(typed, pitch, concepts, cover, blocks, at<double>(means), at<float>(maps), at<double>(low),
                       at<double>(high), stream_at(stream));
     };
     if (integers) run(at<const int32_t>(values));

@@ -32,22 +32,28 @@ void subtree_maxima(const Similarities& similarities, const int64_t* indptr, con
 void count_greater(const Similarities& similarities, const float* best, int64_t concepts, int32_t* ranks,
                    Stream stream);
 
-// Concepts with children, from the leaves upward: level l has entries level_indptr[l] .. level_indptr[l + 1] - 1, and
-// entry i is the concept nodes[i] with children child[child_indptr[i]] .. child[child_indptr[i + 1] - 1].
+// A graph of concepts, walked from the leaves upward. Concepts that have children have slots, in an order that puts
+// children first. A leaf edge gives a concept's own rank to a slot: to that of a parent if it has no slot itself, else
+// to its own. The other edges join slots, those of level l from edge_indptr[l] on.
 struct Levels {
-    const int32_t* level_indptr = nullptr;
-    const int32_t* nodes = nullptr;
-    const int32_t* child_indptr = nullptr;
-    const int32_t* child = nullptr;
+    const int32_t* nodes = nullptr;        // (slots,) concepts
+    const int32_t* leaf = nullptr;         // (leaf_edges,) concepts, rising
+    const int32_t* leaf_slot = nullptr;    // (leaf_edges,)
+    const int32_t* edge_indptr = nullptr;  // (count + 1,)
+    const int32_t* child_slot = nullptr;
+    const int32_t* parent_slot = nullptr;
+    int32_t slots = 0;
+    int32_t leaf_edges = 0;
     int32_t count = 0;  // levels
 };
 
-// Packed bucket and place within it limit the number of concepts.
-constexpr int64_t kMaxRankedConcepts = 1 << 19;
+// A place among the values of a row takes 19 bits.
+constexpr int64_t kMaxRankedConcepts = int64_t{1} << 19;
 
-// ranks: (rows, columns), of every concept's subtree. scratch: blocks * columns * 8 bytes; one block ranks one row
-// at a time.
-void all_ranks(const Similarities& similarities, const Levels& levels, void* scratch, int64_t blocks, int32_t* ranks,
+// ranks: (rows, columns), of every concept's subtree. room: values that shared memory holds at a time, a multiple of
+// four; it takes 8 * room + 16 bytes beside the 33 KiB of the kernel's own. scratch: (rows, slots), null where slots <=
+// 2 * room.
+void all_ranks(const Similarities& similarities, const Levels& levels, int32_t room, int32_t* scratch, int32_t* ranks,
                Stream stream);
 
 }  // namespace fastconcept::cuda

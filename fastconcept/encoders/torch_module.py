@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..kernels.host import is_host
 
 BATCH_SIZE = 32
 DTYPES = ("float32", "bfloat16", "float16")
+KEPT_GRAPHS = 8  # sizes of batches, the last used
 
 
 class TorchImageEncoder:
@@ -29,7 +31,10 @@ class TorchImageEncoder:
     dtype : {"float32", "bfloat16", "float16"}, optional
         What the module is converted to, in place, and its pixels with it; None leaves both as they are.
     compile : bool
-        Through ``torch.compile``: seconds at the first batch of a size, faster from then on.
+        Through ``torch.compile``: half a minute at the first batch of a size, faster from then on.
+    cuda_graphs : bool
+        On a GPU, record the module once for each size of a batch and replay it: a small batch then takes the time of
+        its arithmetic, not that of starting hundreds of kernels. The module must do the same for all pixels of a size.
     batch_size : int
         Images at once.
     stride : int
@@ -54,6 +59,7 @@ class TorchImageEncoder:
         *,
         dtype: str | None = None,
         compile: bool = False,
+        cuda_graphs: bool = False,
         batch_size: int = BATCH_SIZE,
         stride: int = 0,
     ) -> None:
@@ -64,6 +70,8 @@ class TorchImageEncoder:
         self._type = None if dtype is None else getattr(torch, dtype)
         self._module = module if dtype is None else module.to(self._type)
         self._run = torch.compile(self._module) if compile else self._module
+        if cuda_graphs:
+            self._run = _Graphs(self._run)
         self.batch_size, self.stride = batch_size, stride
 
     def encode(self, pixels: Any, batch_size: int | None = None) -> Any:
@@ -88,12 +96,13 @@ class TorchImageEncoder:
         with _same_stream(pixels), torch.inference_mode():
             # Not as_tensor: only DLPack makes torch wait for the stream that the pixels are written on.
             tensor = torch.as_tensor(pixels) if is_host(pixels) else torch.from_dlpack(pixels)
-            rows = self._unit(self._run(tensor.to(device or tensor.device, self._type)), len(pixels))
+            rows = self._run(tensor.to(device or tensor.device, self._type))
+            rows = self._unit(rows, len(pixels), is_host(pixels))
             if is_host(pixels):
                 return rows.cpu().numpy()
             return require().from_dlpack(rows)
 
-    def _unit(self, rows: Any, count: int) -> Any:
+    def _unit(self, rows: Any, count: int, on_host: bool) -> Any:
         import torch
 
         axes = 3 if self.stride else 2
@@ -103,9 +112,45 @@ class TorchImageEncoder:
             raise InputError(f"the model returned embeddings of shape {found}, expected {expected}")
         rows = rows.double()
         lengths = torch.linalg.norm(rows, dim=-1, keepdim=True)
-        if not bool((torch.isfinite(lengths) & (lengths > 0)).all()):
+        if on_host and not bool((torch.isfinite(lengths) & (lengths > 0)).all()):
             raise InputError("the model returned an embedding that is zero or not finite")
-        return (rows / lengths).float().contiguous()
+        return (rows / lengths).float().contiguous()  # of the device: NaN, which what reads the rows refuses
+
+
+class _Graphs:
+    """A module recorded for the sizes of its batches; one replay at a time, as their results share memory."""
+
+    def __init__(self, module: Any) -> None:
+        self._module, self._lock = module, threading.Lock()
+        self._recorded: dict[tuple[int, ...], tuple[Any, Any, Any]] = {}
+
+    def __call__(self, pixels: Any) -> Any:
+        if not pixels.is_cuda:
+            return self._module(pixels)
+        with self._lock:
+            key = tuple(pixels.shape)
+            if key not in self._recorded:
+                self._recorded[key] = self._record(pixels)
+            graph, given, rows = self._recorded[key] = self._recorded.pop(key)  # the last used comes last
+            while len(self._recorded) > KEPT_GRAPHS:
+                del self._recorded[next(iter(self._recorded))]
+            given.copy_(pixels)
+            graph.replay()
+            return rows.clone()
+
+    def _record(self, pixels: Any) -> tuple[Any, Any, Any]:
+        import torch
+
+        given, here, beside = pixels.clone(), torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):
+            for _ in range(3):  # what is chosen or allocated at first calls is not to be recorded
+                self._module(given)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+                rows = self._module(given)
+        here.wait_stream(beside)
+        return graph, given, rows
 
 
 def _same_stream(pixels: Any) -> contextlib.AbstractContextManager[Any]:
@@ -116,4 +161,6 @@ def _same_stream(pixels: Any) -> contextlib.AbstractContextManager[Any]:
 
     address = stream()
     # Torch's own name for the default stream is address 0, which it does not take from outside.
-    return torch.cuda.stream(torch.cuda.ExternalStream(address) if address else torch.cuda.default_stream())
+    queue = torch.cuda.ExternalStream(address) if address else torch.cuda.default_stream()
+    context: contextlib.AbstractContextManager[Any] = torch.cuda.stream(queue)
+    return context

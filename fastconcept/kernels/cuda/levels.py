@@ -35,8 +35,19 @@ class Levels(Tables):
         arguments.bottom_up(order, children)
         levels = bottom_up_levels(children)
         nodes = Lists.of(levels)
-        self.count = len(levels)
-        super().__init__(*(array.astype(np.int32) for array in (*nodes, *children.select(nodes.indices))))
+        slot = np.full(concepts, -1, np.int64)
+        slot[nodes.indices] = np.arange(len(nodes.indices))
+        edges = children.select(nodes.indices)
+        inner = slot[edges.indices] >= 0
+        # A concept with a slot gives it its own rank; one without, its parents.
+        leaves = np.concatenate([nodes.indices, edges.indices[~inner]])
+        slots = np.concatenate([slot[nodes.indices], edges.owners[~inner]])
+        rising = np.argsort(leaves, kind="stable")
+        indptr = np.searchsorted(edges.owners[inner], nodes.indptr)
+        joined = slot[edges.indices[inner]], edges.owners[inner]
+        self.sizes = (len(nodes.indices), len(leaves), len(levels))
+        tables = (nodes.indices, leaves[rising], slots[rising], indptr, *joined)
+        super().__init__(*(np.asarray(table, np.int32) for table in tables))
 
 
 def bottom_up_levels(children: Lists) -> list[Integers]:

@@ -15,8 +15,8 @@ from .levels import Levels
 from .product import product
 
 _TILE_BYTES = 256 << 20  # similarities in memory at a time
-_SCRATCH_BYTES = 512 << 20  # of all_ranks
-_BLOCKS_PER_MULTIPROCESSOR = 8
+_STATIC_BYTES = 34 << 10  # of shared memory, beside what all_ranks asks for
+_MOST_ROOM = 1 << 16  # values of a row in shared memory at a time
 _PADDING = 32  # rows of a bank and columns of similarities come in multiples of it
 _SPLIT_SCALE = 2.0**-12  # both factors of the product carry 2**6 (csrc/cuda/ranks.cu)
 _LARGEST = 1023  # magnitude that fits
@@ -134,24 +134,22 @@ def all_ranks(
     levels = prepared.levels(child_indptr, child_indices, order)
     split, _ = _split("patches", patches, prepared.dims, second_high=False)
     ranks = xp.empty((len(split), concepts), np.int32)
-    per_block = 8 * max(concepts, 1)
-    most = min(
-        len(split),
-        _BLOCKS_PER_MULTIPROCESSOR * device_limit("MultiProcessorCount"),
-        max(1, _SCRATCH_BYTES // per_block),
-    )
-    scratch = xp.empty(most * per_block, np.uint8)
+    # Two places for each value, and no more than a row needs, so that short rows share a multiprocessor.
+    room = (device_limit("MaxSharedMemoryPerBlockOptin") - _STATIC_BYTES) // 8
+    room = max(4, min(room, _MOST_ROOM, concepts + 3) // 4 * 4)
+    slots = levels.sizes[0]
     for tile in _tiles(split, concepts):
         similarities = _similarities(split[tile], prepared._split)
+        scratch = xp.empty(len(similarities) * slots if slots > 2 * room else 0, np.int32)
         native.all_ranks(
             pointer(similarities),
             len(similarities),
             concepts,
             similarities.shape[1],
             levels.pointers(),
-            levels.count,
+            levels.sizes,
+            room,
             pointer(scratch),
-            min(most, len(similarities)),
             pointer(ranks[tile]),
             stream(),
         )

@@ -13,10 +13,11 @@ from ..contract import Array, SaliencyMaps
 from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import Tables, back, device_array, pointer
-from .device import finish_uploads, require, stream
+from .device import device_limit, finish_uploads, require, stream
 
-_MAPS_AT_ONCE = 1 << 14  # concepts; keeps the means of 14 x 14 cells within a data-centre GPU's cache
+_BLOCKS_PER_MULTIPROCESSOR = 4  # few enough that the means of 14 x 14 cells stay within a GPU's cache
 _SCRATCH_BYTES = 512 << 20  # means of maps at a time
+_LIST = 4  # patches that the kernel reads at once
 _KEPT_GRIDS = 16
 
 
@@ -37,24 +38,28 @@ def saliency_maps(
     cells = height * width
     maps = xp.empty((concepts, height, width), np.float32)
     low, high = xp.empty(concepts, np.float64), xp.empty(concepts, np.float64)
-    at_once = max(native.CONCEPT_TILE, min(_MAPS_AT_ONCE, _SCRATCH_BYTES // (8 * cells)) // 32 * 32)
-    means = xp.empty(-(-min(at_once, concepts) // native.CONCEPT_TILE) * native.CONCEPT_TILE * cells, np.float64)
-    for first in range(0, concepts, at_once):
-        here = min(at_once, concepts - first)
-        native.saliency_maps(
-            pointer(array) + 4 * first,
-            array.dtype == np.int32,
-            concepts,
-            here,
-            cover.pointers(),
-            cells,
-            count,
-            pointer(means),
-            pointer(maps[first:]),
-            pointer(low[first:]),
-            pointer(high[first:]),
-            stream(),
-        )
+    means_of_block = native.CONCEPT_TILE * cells
+    blocks = min(
+        -(-concepts // native.CONCEPT_TILE),
+        _BLOCKS_PER_MULTIPROCESSOR * device_limit("MultiProcessorCount"),
+        max(1, _SCRATCH_BYTES // (8 * means_of_block)),
+    )
+    means = xp.empty(blocks * means_of_block, np.float64)
+    native.saliency_maps(
+        pointer(array),
+        array.dtype == np.int32,
+        concepts,
+        concepts,
+        cover.pointers(),
+        cells,
+        count,
+        blocks,
+        pointer(means),
+        pointer(maps),
+        pointer(low),
+        pointer(high),
+        stream(),
+    )
     if array.dtype == np.float32 and not bool(xp.isfinite(low).all()):
         raise InputError("values contains NaN or infinity")
     host = is_host(values)
@@ -91,11 +96,16 @@ def cover_cells(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """CSR lists of the patches over each cell, the weights, and each cell's sum of weights.
 
+    The kernel reads four patches at once: lists are filled up with a number that is no patch.
+
     Examples
     --------
     >>> boxes = np.array([[0, 0, 1, 1], [0, 0, 2, 1]], np.int32)
-    >>> cover_cells(boxes, np.array([2.0, 1.0]), 1, 2)
-    (array([0, 2, 3], dtype=int32), array([0, 1, 1], dtype=int32), array([2., 1.]), array([3., 1.]))
+    >>> indptr, patches, weights, totals = cover_cells(boxes, np.array([2.0, 1.0]), 1, 2)
+    >>> indptr, patches
+    (array([0, 4, 8], dtype=int32), array([0, 1, 2, 2, 1, 2, 2, 2], dtype=int32))
+    >>> weights, totals
+    (array([2., 1.]), array([3., 1.]))
     """
     positive = np.isfinite(weights) & (weights > 0)
     if not positive.all():
@@ -118,5 +128,8 @@ def cover_cells(
         cell = int(np.flatnonzero(counts == 0)[0])
         raise InputError(f"boxes leave cell (x {cell % width}, y {cell // width}) uncovered")
     totals = np.bincount(cells, weights[patches], minlength=height * width)  # adds in the order of the patches
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    return indptr.astype(np.int32), patches[by_cell].astype(np.int32), weights, totals.astype(np.float64)
+    indptr = np.concatenate([[0], np.cumsum(-(-counts // _LIST) * _LIST)])
+    lists = np.full(indptr[-1], len(boxes), np.int32)
+    cell = cells[by_cell]
+    lists[indptr[cell] + np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)] = patches[by_cell]
+    return indptr.astype(np.int32), lists, weights, totals.astype(np.float64)

@@ -39,6 +39,9 @@ struct dim3 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+struct alignas(16) int4 {
+    int32_t x, y, z, w;
+};
 struct alignas(4) uchar4 {
     uint8_t x, y, z, w;
 };
@@ -242,6 +245,13 @@ template <class T>
 T atomicAdd(T* target, T value) {
     const T old = *target;
     *target = old + value;
+    return old;
+}
+
+template <class T>
+T atomicMin(T* target, T value) {
+    const T old = *target;
+    *target = value < old ? value : old;
     return old;
 }
 
