@@ -1,6 +1,6 @@
-// Ranks of one row without sorting it, one block a row: splitters from a sorted sample send values into buckets; what
-// lies in higher buckets is counted by a prefix sum, what lies in the same bucket by comparison. A value equal to a
-// splitter has a bucket for itself, in which nothing is greater, so that repeated values cost nothing.
+// Ranks of one row without sorting it, one block a row. Values go into buckets of about ten: where a value lies among
+// all is read off a histogram, straight within its bins, and that place cut into equal parts. What lies in higher
+// buckets is counted by a prefix sum, what lies in the same bucket by comparison.
 //
 // Values are compared in shared memory, a chunk of whole buckets at a time, because stores all over a row of device
 // memory are what such a kernel waits for. Until its rank is known, a concept's place among the values in bucket order
@@ -14,52 +14,69 @@ constexpr unsigned kBlock = 1024;
 constexpr unsigned kWarps = kBlock / kWarp;
 constexpr int kAhead = 4;  // loads in flight per thread
 
-constexpr int kSamples = 2048;
-constexpr int kBuckets = 2 * (kSamples - 1) + 1;  // around kSamples - 1 splitters
-constexpr int kPlaceBits = 19;                    // kBuckets takes 12 more
-constexpr uint32_t kRanked = 1u << 31;            // marks a rank among places
+constexpr int kMostBuckets = 8192;
+constexpr int kOfBucket = 10;           // values, about
+constexpr int kBucketsOfBin = 2;
+constexpr int kLarge = 128;             // values of a bucket that are sorted rather than compared one by one
+constexpr uint32_t kRanked = 1u << 31;  // marks a rank among places
 
-static_assert(kMaxRankedConcepts == int64_t{1} << kPlaceBits);
+// From a value to its bucket, the same or a higher one for a larger value: every step of it rounds upward with its
+// argument.
+struct Cut {
+    float low, scale;  // of the bins: the smallest value of a sample, and bins per unit
+    int bins, buckets;
+    float narrow;      // buckets per place
+    int32_t* before;   // (bins + 1,) values in lower bins
 
-// Rising order; count is a power of two.
-__device__ void sort_block(float* values, int count) {
-    for (int run = 2; run <= count; run *= 2) {
-        for (int step = run / 2; step > 0; step /= 2) {
-            for (int i = threadIdx.x; i < count; i += kBlock) {
-                const int other = i ^ step;
-                if (other > i && (values[i] > values[other]) == ((i & run) == 0)) {
-                    const float kept = values[i];
-                    values[i] = values[other];
-                    values[other] = kept;
-                }
-            }
-            __syncthreads();
+    __device__ float along(float value) const {
+        return fminf(fmaxf((value - low) * scale, 0.0f), static_cast<float>(bins));
+    }
+    __device__ int bin(float at) const { return min(static_cast<int>(at), bins - 1); }
+    __device__ int bucket(float value) const {
+        const float at = along(value);
+        const int here = bin(at), begin = before[here];
+        const float place = fmaf(at - static_cast<float>(here), static_cast<float>(before[here + 1] - begin),
+                                 static_cast<float>(begin));
+        return min(static_cast<int>(place * narrow), buckets - 1);
+    }
+};
+
+struct Row {
+    const float* values;
+    int columns;
+    uint32_t* words;      // places, then ranks
+    int32_t* cursors;     // (buckets + 1,) where the buckets begin; once they are filled, where they end
+    float* placed;        // (room + 4,) values of a chunk, bucket after bucket
+    uint16_t* ranked;     // (room,) values of the chunk that are not greater
+    int room;
+};
+
+// Whole buckets that are compared together: as many as there is room for, or one that is large.
+struct Chunk {
+    int first = 0, last = 0;  // buckets
+    int begin = 0, end = 0;   // places
+    bool fits = true, same = false;
+
+    __device__ bool large() const { return last == first + 1 && end - begin > kLarge; }
+};
+
+// Calls work(column, value) for all columns of a row, a few loads ahead.
+template <class Work>
+__device__ void for_values(const Row& row, Work work) {
+    for (int base = threadIdx.x; base < row.columns; base += kAhead * kBlock) {
+        float values[kAhead];
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+            const int i = base + a * static_cast<int>(kBlock);
+            values[a] = i < row.columns ? row.values[i] : 0.0f;
+        }
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+            const int i = base + a * static_cast<int>(kBlock);
+            if (i < row.columns) work(i, values[a]);
         }
     }
-}
-
-// Splitters as a search tree, root first and level by level: a search reads each level within a few banks, where
-// halving a sorted array reads one bank all the time.
-__device__ void plant(const float* sorted, int depth, float* tree) {
-    for (int node = 1 + static_cast<int>(threadIdx.x); node < 1 << depth; node += kBlock) {
-        int level = 0;
-        while (node >> (level + 1) > 0) ++level;
-        const int across = node - (1 << level);
-        tree[node] = sorted[(2 * across + 1) * (1 << (depth - 1 - level)) - 1];
-    }
     __syncthreads();
-}
-
-__device__ inline int bucket_of(const float* tree, int depth, float value) {
-    int node = 1;
-    float next = NAN;  // smallest splitter that is not below the value
-    for (int level = 0; level < depth; ++level) {
-        const float splitter = tree[node];
-        const bool above = splitter < value;
-        if (!above) next = splitter;
-        node = 2 * node + (above ? 1 : 0);
-    }
-    return 2 * (node - (1 << depth)) + (next == value ? 1 : 0);
 }
 
 // Turns counts into their exclusive prefix sums, in place.
@@ -86,50 +103,53 @@ __device__ void exclusive_sums(int32_t* counts, int length, int32_t* warp_totals
     __syncthreads();
 }
 
-struct Row {
-    const float* values;
-    int columns;
-    uint32_t* words;        // places, then ranks
-    const int32_t* starts;  // of the buckets, and the end of the last
-    int buckets;
-};
+// Bins between the extremes of a sample; what lies beyond them is few, and goes to the outer bins.
+__device__ void count_bins(const Row& row, Cut& cut, float* scratch, int32_t* warp_totals) {
+    const int sample = min(row.columns, static_cast<int>(kBlock));
+    const int own = min(static_cast<int>(threadIdx.x), sample - 1);
+    const float value = row.values[static_cast<int64_t>(own) * row.columns / sample];
+    const float high = block_max(value, scratch);
+    cut.low = -block_max(-value, scratch);
+    cut.scale = high > cut.low ? static_cast<float>(cut.bins) / (high - cut.low) : 0.0f;
+    if (!(cut.scale < INFINITY)) cut.scale = 0.0f;
+    for (int i = threadIdx.x; i <= cut.bins; i += kBlock) cut.before[i] = 0;
+    for (int i = threadIdx.x; i <= cut.buckets; i += kBlock) row.cursors[i] = 0;
+    __syncthreads();
+    for_values(row, [&](int, float v) { atomicAdd(&cut.before[cut.bin(cut.along(v))], 1); });
+    exclusive_sums(cut.before, cut.bins + 1, warp_totals);
+}
 
-// Whole buckets that are compared together, or one that is larger than there is room for.
-struct Chunk {
-    int first = 0, last = 0;  // buckets
-    int begin = 0, end = 0;   // places
-    bool fits = true;
-};
-
-__device__ inline Chunk chunk_from(const Row& row, int first, int room) {
-    int low = first, high = row.buckets;
-    while (low < high) {
+// The chunk from a bucket on; begin(bucket) is its first place.
+template <class Begin>
+__device__ Chunk chunk_from(const Row& row, int buckets, int first, Begin begin) {
+    Chunk chunk;
+    chunk.first = chunk.last = first;
+    chunk.begin = chunk.end = begin(first);
+    if (first == buckets) return chunk;
+    const int size = begin(first + 1) - chunk.begin;
+    int low = first + 1, high = buckets;
+    while (size <= kLarge && low < high) {
         const int middle = (low + high + 1) / 2;
-        if (row.starts[middle] - row.starts[first] <= room) low = middle;
+        if (begin(middle) - chunk.begin <= row.room) low = middle;
         else high = middle - 1;
     }
-    Chunk chunk;
-    chunk.fits = low > first || first == row.buckets;
-    chunk.first = first;
-    chunk.last = chunk.fits ? low : first + 1;
-    chunk.begin = row.starts[chunk.first];
-    chunk.end = row.starts[chunk.last];
+    chunk.last = low;
+    chunk.end = begin(low);
+    chunk.fits = chunk.end - chunk.begin <= (size > kLarge ? row.room / 4 * 3 : row.room);
     return chunk;
 }
 
-// The rank of a value whose bucket is too large to compare in shared memory.
+// The rank of a value whose bucket is too large for shared memory.
 __device__ int32_t rank_beyond(const Row& row, const Chunk& bucket, float value) {
-    int32_t greater = row.columns - bucket.end;
-    if (bucket.first % 2 != 0) return greater;
-    greater = 0;
+    if (bucket.same) return row.columns - bucket.end;
+    int32_t greater = 0;
     for (int other = 0; other < row.columns; ++other) greater += row.values[other] > value;
     return greater;
 }
 
-// Ranks of the chunk `before` go out, values of the chunk `here` come in. kFirst: words are bucket and place within it.
-template <bool kFirst>
-__device__ void exchange(const Row& row, const Chunk& before, const Chunk& here, const int32_t* ranked, float* placed) {
-    const bool is_last = here.first == row.buckets;
+// Ranks of the chunk `before` go out, values of the chunk `here` come in.
+__device__ void exchange(const Row& row, const Chunk& before, const Chunk& here, bool is_last) {
+    const uint32_t begin = static_cast<uint32_t>(here.begin), end = here.fits ? static_cast<uint32_t>(here.end) : 0;
     for (int base = threadIdx.x; base < row.columns; base += kAhead * kBlock) {
         uint32_t words[kAhead];
         float values[kAhead];
@@ -137,76 +157,106 @@ __device__ void exchange(const Row& row, const Chunk& before, const Chunk& here,
         for (int a = 0; a < kAhead; ++a) {
             const int i = base + a * static_cast<int>(kBlock);
             words[a] = i < row.columns ? row.words[i] : kRanked;
-            if constexpr (kFirst) {
-                values[a] = i < row.columns ? row.values[i] : 0.0f;
-                if (i < row.columns)
-                    words[a] = row.starts[words[a] >> kPlaceBits] + (words[a] & ((1u << kPlaceBits) - 1));
-            } else {
-                const bool wanted =
-                    words[a] >= static_cast<uint32_t>(here.begin) && words[a] < static_cast<uint32_t>(here.end);
-                values[a] = wanted && here.fits ? row.values[i] : 0.0f;
-            }
+        }
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+            if (words[a] >= begin && words[a] < end) values[a] = row.values[base + a * static_cast<int>(kBlock)];
         }
 #pragma unroll
         for (int a = 0; a < kAhead; ++a) {
             const int i = base + a * static_cast<int>(kBlock);
-            if (i >= row.columns) break;
-            const uint32_t word = words[a];
-            if (word & kRanked) {
-                if (is_last) row.words[i] = word & ~kRanked;
-                continue;
-            }
-            const int place = static_cast<int>(word);
-            if (place < before.end) {
-                const int32_t rank =
-                    before.fits ? ranked[place - before.begin] : rank_beyond(row, before, row.values[i]);
+            if (words[a] >= begin && words[a] < end) {
+                row.placed[words[a] - begin] = values[a];
+            } else if (words[a] < static_cast<uint32_t>(before.end)) {
+                const int32_t rank = before.fits ? row.columns - before.begin - row.ranked[words[a] - before.begin]
+                                                 : rank_beyond(row, before, row.values[i]);
                 row.words[i] = static_cast<uint32_t>(rank) | (is_last ? 0 : kRanked);
-                continue;
+            } else if (is_last && i < row.columns) {
+                row.words[i] = words[a] & ~kRanked;
             }
-            if (place < here.end && here.fits) placed[place - here.begin] = values[a];
-            if constexpr (kFirst) row.words[i] = word;
         }
     }
     __syncthreads();
 }
 
-// A warp ranks a bucket. Four values are read at once, and so some of the neighbours': what lies before is smaller,
-// what lies after is greater and taken off again.
-__device__ void rank_chunk(const Row& row, const Chunk& chunk, float* placed, int32_t* ranked) {
-    const int count = chunk.end - chunk.begin;
-    if (threadIdx.x < 4) placed[count + static_cast<int>(threadIdx.x)] = -INFINITY;
-    __syncthreads();
-    for (int bucket = chunk.first + static_cast<int>(threadIdx.x / kWarp); bucket < chunk.last; bucket += kWarps) {
-        const int begin = row.starts[bucket] - chunk.begin, end = row.starts[bucket + 1] - chunk.begin;
-        const int from = begin / 4 * 4, to = (end + 3) / 4 * 4;
-        const int32_t above = row.columns - row.starts[bucket + 1] - (min(to, count) - end);
-        for (int i = begin + static_cast<int>(threadIdx.x % kWarp); i < end; i += kWarp) {
-            if (bucket % 2 != 0) {
-                ranked[i] = row.columns - row.starts[bucket + 1];
-                continue;
-            }
-            const float own = placed[i];
-            int32_t rank = above;
-            for (int other = from; other < to; other += 4) {
-                const float4 four = *reinterpret_cast<const float4*>(placed + other);
-                rank += (four.x > own) + (four.y > own) + (four.z > own) + (four.w > own);
-            }
-            ranked[i] = rank;
-        }
+__device__ void rank_small(const Row& row, const Cut& cut, const Chunk& chunk) {
+    for (int i = threadIdx.x; i < chunk.end - chunk.begin; i += kBlock) {
+        const float own = row.placed[i];
+        const int bucket = cut.bucket(own);
+        const int begin = bucket > chunk.first ? row.cursors[bucket - 1] - chunk.begin : 0;
+        const int end = row.cursors[bucket] - chunk.begin;
+        int upto = begin;
+#pragma unroll 4
+        for (int other = begin; other < end; ++other) upto += row.placed[other] <= own;
+        row.ranked[i] = static_cast<uint16_t>(upto);
     }
     __syncthreads();
+}
+
+// Bitonic, every comparison upward, so that any length is one: what would lie beyond the end stays there.
+__device__ void sort_block(float* values, int length) {
+    for (int run = 2; run < 2 * length; run *= 2) {
+        for (int step = run; step > 1; step /= 2) {
+            const int mask = step == run ? run - 1 : step / 2;
+            for (int i = threadIdx.x; i < length; i += kBlock) {
+                const int other = i ^ mask;
+                if (other > i && other < length && values[i] > values[other]) {
+                    const float kept = values[i];
+                    values[i] = values[other];
+                    values[other] = kept;
+                }
+            }
+            __syncthreads();
+        }
+    }
+}
+
+// A copy is sorted behind the values, and each looks for its place in it.
+__device__ void rank_large(const Row& row, const Chunk& chunk) {
+    const int length = chunk.end - chunk.begin;
+    float* sorted = row.placed + length;
+    for (int i = threadIdx.x; i < length; i += kBlock) sorted[i] = row.placed[i];
+    __syncthreads();
+    sort_block(sorted, length);
+    for (int i = threadIdx.x; i < length; i += kBlock) {
+        const float own = row.placed[i];
+        int low = 0, high = length;
+        while (low < high) {
+            const int middle = (low + high) / 2;
+            if (sorted[middle] <= own) low = middle + 1;
+            else high = middle;
+        }
+        row.placed[i] = static_cast<float>(low);  // exact
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < length; i += kBlock) row.ranked[i] = static_cast<uint16_t>(row.placed[i]);
+    __syncthreads();
+}
+
+// Whether the values of a bucket are all equal.
+__device__ bool are_same(const Row& row, const Chunk& chunk, float* scratch) {
+    float high = -INFINITY, low = INFINITY;
+    for (int i = threadIdx.x; i < row.columns; i += kBlock) {
+        const uint32_t place = row.words[i];
+        if (place < static_cast<uint32_t>(chunk.begin) || place >= static_cast<uint32_t>(chunk.end)) continue;
+        high = fmaxf(high, row.values[i]);
+        low = fminf(low, row.values[i]);
+    }
+    high = block_max(high, scratch);
+    return high == -block_max(-low, scratch);
 }
 
 // A concept's subtree holds the best of its own rank and its children's.
 __device__ void spread_best(const Levels& levels, int32_t* ranks, int32_t* best) {
     for (int slot = threadIdx.x; slot < levels.slots; slot += kBlock) best[slot] = INT32_MAX;
     __syncthreads();
+#pragma unroll 4
     for (int edge = threadIdx.x; edge < levels.leaf_edges; edge += kBlock)
         atomicMin(&best[levels.leaf_slot[edge]], ranks[levels.leaf[edge]]);
     __syncthreads();
     for (int level = 0; level < levels.count; ++level) {
-        for (int edge = levels.edge_indptr[level] + static_cast<int>(threadIdx.x); edge < levels.edge_indptr[level + 1];
-             edge += kBlock)
+        const int end = levels.edge_indptr[level + 1];
+        for (int edge = levels.edge_indptr[level] + static_cast<int>(threadIdx.x); edge < end; edge += kBlock)
             atomicMin(&best[levels.parent_slot[edge]], best[levels.child_slot[edge]]);
         __syncthreads();
     }
@@ -214,49 +264,41 @@ __device__ void spread_best(const Levels& levels, int32_t* ranks, int32_t* best)
 }
 
 __global__ void __launch_bounds__(kBlock)
-    all_ranks_kernel(Similarities similarities, Levels levels, int depth, int room, int32_t* scratch, int32_t* ranks) {
+    all_ranks_kernel(Similarities similarities, Levels levels, Cut cut, int room, int32_t* scratch, int32_t* ranks) {
     DYNAMIC_SHARED(bytes);
-    SHARED_ARRAY(float, sample, kSamples);
-    SHARED_ARRAY(float, tree, kSamples);
-    SHARED_ARRAY(int32_t, starts, kBuckets + 1);
     SHARED_ARRAY(int32_t, warp_totals, kWarps);
-    float* placed = reinterpret_cast<float*>(bytes);
-    int32_t* ranked = reinterpret_cast<int32_t*>(placed + room + 4);
-    const int columns = static_cast<int>(similarities.columns), samples = 1 << depth;
+    SHARED_ARRAY(float, warp_values, kWarps);
+    const int columns = static_cast<int>(similarities.columns), buckets = cut.buckets;
     int32_t* out = ranks + static_cast<int64_t>(blockIdx.x) * columns;
-    const Row row{similarities.data + static_cast<int64_t>(blockIdx.x) * similarities.pitch, columns,
-                  reinterpret_cast<uint32_t*>(out), starts, 2 * (samples - 1) + 1};
-    for (int i = threadIdx.x; i < samples; i += kBlock)
-        sample[i] = row.values[static_cast<int64_t>(i) * columns / samples];
-    for (int i = threadIdx.x; i <= row.buckets; i += kBlock) starts[i] = 0;
+    float* placed = reinterpret_cast<float*>(bytes);
+    uint16_t* ranked = reinterpret_cast<uint16_t*>(placed + room);
+    int32_t* cursors = reinterpret_cast<int32_t*>(ranked + room);
+    cut.before = cursors + buckets + 1;
+    const Row row{similarities.data + static_cast<int64_t>(blockIdx.x) * similarities.pitch,
+                  columns,
+                  reinterpret_cast<uint32_t*>(out),
+                  cursors,
+                  placed,
+                  ranked,
+                  room};
+    count_bins(row, cut, warp_values, warp_totals);
+    for_values(row, [&](int, float value) { atomicAdd(&cursors[cut.bucket(value)], 1); });
+    exclusive_sums(cursors, buckets + 1, warp_totals);
+    Chunk before, here = chunk_from(row, buckets, 0, [&](int bucket) { return cursors[bucket]; });
     __syncthreads();
-    sort_block(sample, samples);
-    plant(sample, depth, tree);
-    for (int base = threadIdx.x; base < columns; base += kAhead * kBlock) {
-        float values[kAhead];
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-            const int i = base + a * static_cast<int>(kBlock);
-            values[a] = i < columns ? row.values[i] : 0.0f;
-        }
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-            const int i = base + a * static_cast<int>(kBlock);
-            if (i >= columns) break;
-            const int bucket = bucket_of(tree, depth, values[a]);
-            row.words[i] =
-                static_cast<uint32_t>(bucket) << kPlaceBits | static_cast<uint32_t>(atomicAdd(&starts[bucket], 1));
-        }
-    }
-    __syncthreads();
-    exclusive_sums(starts, row.buckets + 1, warp_totals);
-    Chunk before, here = chunk_from(row, 0, room);
-    exchange<true>(row, before, here, ranked, placed);
-    while (here.first < row.buckets) {
-        if (here.fits) rank_chunk(row, here, placed, ranked);
+    for_values(row, [&](int i, float value) {
+        const int place = atomicAdd(&cursors[cut.bucket(value)], 1);
+        out[i] = place;
+        if (place < here.end && here.fits) placed[place] = value;
+    });
+    const auto begin = [&](int bucket) { return bucket == 0 ? 0 : cursors[bucket - 1]; };
+    while (here.first < buckets) {
+        if (!here.fits) here.same = are_same(row, here, warp_values);
+        else if (here.large()) rank_large(row, here);
+        else rank_small(row, cut, here);
         before = here;
-        here = chunk_from(row, before.last, room);
-        exchange<false>(row, before, here, ranked, placed);
+        here = chunk_from(row, buckets, before.last, begin);
+        exchange(row, before, here, here.first == buckets);
     }
     if (levels.slots > 0)
         spread_best(levels, out,
@@ -264,20 +306,33 @@ __global__ void __launch_bounds__(kBlock)
                                        : scratch + static_cast<int64_t>(blockIdx.x) * levels.slots);
 }
 
+int buckets_for(int64_t concepts) {
+    int buckets = 1;
+    while (buckets < kMostBuckets && buckets * kOfBucket < concepts) buckets *= 2;
+    return buckets;
+}
+
+int bins_for(int64_t concepts) { return max(buckets_for(concepts) / kBucketsOfBin, 1); }
+
 }  // namespace
+
+size_t ranks_shared_bytes(int64_t concepts, int32_t room) {
+    return 6 * static_cast<size_t>(room) +
+           sizeof(int32_t) * static_cast<size_t>(buckets_for(concepts) + bins_for(concepts) + 2);
+}
 
 void all_ranks(const Similarities& similarities, const Levels& levels, int32_t room, int32_t* scratch, int32_t* ranks,
                Stream stream) {
     if (similarities.columns == 0) return;
     if (similarities.columns > kMaxRankedConcepts) throw std::invalid_argument("too many concepts to rank");
-    if (room < 4 || room % 4 != 0) throw std::invalid_argument("room for a multiple of four values");
-    if (scratch == nullptr && levels.slots > 2 * room)
-        throw std::invalid_argument("no room for the concepts with children");
-    int depth = 0;
-    while (1 << depth < kSamples && (16 << depth) < similarities.columns) ++depth;
+    if (room < kLarge || room > UINT16_MAX || room % 4 != 0)
+        throw std::invalid_argument("room for too few or too many");
+    if (scratch == nullptr && 4 * levels.slots > 6 * room) throw std::invalid_argument("no room for the slots");
+    const int bins = bins_for(similarities.columns), buckets = buckets_for(similarities.columns);
+    const Cut cut{0.0f,   0.0f, bins, buckets, static_cast<float>(buckets) / static_cast<float>(similarities.columns),
+                  nullptr};
     launch("all ranks", all_ranks_kernel, dim3(static_cast<unsigned>(similarities.rows)), kBlock,
-           (2 * static_cast<size_t>(room) + 4) * sizeof(float), stream, similarities, levels, depth, room, scratch,
-           ranks);
+           ranks_shared_bytes(similarities.columns, room), stream, similarities, levels, cut, room, scratch, ranks);
 }
 
 }  // namespace fastconcept::cuda

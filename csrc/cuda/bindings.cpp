@@ -228,6 +228,7 @@ PYBIND11_MODULE(FASTCONCEPT_MODULE, m) {
     m.def("split_rows", &bind_split_rows, Free());
     m.def("subtree_maxima", &bind_subtree_maxima, Free());
     m.def("count_greater", &bind_count_greater, Free());
+    m.def("ranks_shared_bytes", &ranks_shared_bytes);
     m.def("all_ranks", &bind_all_ranks, Free());
     m.def("saliency_maps", &bind_saliency_maps, Free());
     m.def("tap_count", [](int64_t input, int64_t output, int32_t filter) {

@@ -47,12 +47,13 @@ struct Levels {
     int32_t count = 0;  // levels
 };
 
-// A place among the values of a row takes 19 bits.
-constexpr int64_t kMaxRankedConcepts = int64_t{1} << 19;
+constexpr int64_t kMaxRankedConcepts = int64_t{1} << 20;
 
-// ranks: (rows, columns), of every concept's subtree. room: values that shared memory holds at a time, a multiple of
-// four; it takes 8 * room + 16 bytes beside the 33 KiB of the kernel's own. scratch: (rows, slots), null where slots <=
-// 2 * room.
+// Shared memory that `all_ranks` needs to hold `room` values of a row at a time.
+size_t ranks_shared_bytes(int64_t concepts, int32_t room);
+
+// ranks: (rows, columns), of every concept's subtree. room: a multiple of four from 128 to 65,532. scratch: (rows,
+// slots), null where 4 * slots <= 6 * room.
 void all_ranks(const Similarities& similarities, const Levels& levels, int32_t room, int32_t* scratch, int32_t* ranks,
                Stream stream);
 

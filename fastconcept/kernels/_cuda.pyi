@@ -24,6 +24,7 @@ def subtree_maxima(
 def count_greater(
     data: int, rows: int, columns: int, pitch: int, best: int, concepts: int, ranks: int, stream: int, /
 ) -> None: ...
+def ranks_shared_bytes(concepts: int, room: int, /) -> int: ...
 def all_ranks(
     data: int,
     rows: int,

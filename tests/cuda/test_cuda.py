@@ -106,8 +106,8 @@ def test_ranks_in_tiles_and_chunks(kernels: ModuleType, monkeypatch: pytest.Monk
     expected = reference.all_ranks(patches, bank, *tree)
     assert np.array_equal(kernels.all_ranks(patches, bank, *tree), expected)
     monkeypatch.setattr(ranks, "_TILE_BYTES", 4 * concepts * 3)
-    for room in (4, 40, 400):  # buckets that do not fit, many chunks, and concepts with children in scratch memory
-        monkeypatch.setattr(ranks, "_MOST_ROOM", room)
+    for room in (128, 400):  # large buckets, many chunks, and concepts with children in scratch memory
+        monkeypatch.setattr(ranks, "_ROOM", (128, room))
         assert np.array_equal(kernels.all_ranks(patches, bank, *tree), expected)
     lists = np.array([0, 1, 1 + concepts]), np.concatenate([[concepts - 1], np.arange(concepts)])
     found = kernels.subtree_ranks(patches, bank, *lists, patches[:2])
@@ -116,18 +116,22 @@ def test_ranks_in_tiles_and_chunks(kernels: ModuleType, monkeypatch: pytest.Monk
     assert np.abs(found.ranks - exact.ranks).max() <= 1
 
 
-@pytest.mark.parametrize("room", [1 << 16, 16])
-def test_values_that_fall_into_one_bucket(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    """One outlier and the rest close together, or all equal: still exact, also where a bucket has no room."""
-    monkeypatch.setattr(ranks, "_MOST_ROOM", room)
+@pytest.mark.parametrize("room", [65_532, 1_000, 128])
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 1e-2, 1.0])
+def test_values_that_fall_into_one_bucket(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, room: int, spread: float
+) -> None:
+    """One outlier and the rest close together, or all equal, or two heaps: exact whatever is large for the room."""
+    monkeypatch.setattr(ranks, "_ROOM", (128, room))
     rng = np.random.default_rng(2)
-    for spread in (0.0, 1e-2):
-        bank = np.zeros((900, 4), np.float32)
-        bank[:, 0] = np.round((0.5 + spread * rng.random(900)) * 2**14) / 2**14  # exact in any precision
-        bank[17, 0] = -1
-        tree = np.zeros(901, int), np.zeros(0, int), np.arange(900)
-        patches = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32)
-        assert np.array_equal(kernels.all_ranks(patches, bank, *tree), reference.all_ranks(patches, bank, *tree))
+    bank = np.zeros((1900, 4), np.float32)
+    bank[:, 0] = np.round((0.5 + spread * rng.random(1900)) * 2**14) / 2**14  # exact in any precision
+    bank[::2, 1] = bank[:1900:2, 0]
+    bank[1::2, 1] = 0.75
+    bank[17, :2] = -1
+    graph = np.zeros(1901, int), np.zeros(0, int), np.arange(1900)
+    patches = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], np.float32)
+    assert np.array_equal(kernels.all_ranks(patches, bank, *graph), reference.all_ranks(patches, bank, *graph))
 
 
 def test_maps_equal_the_reference_to_the_last_bit(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from .levels import Levels
 from .product import product
 
 _TILE_BYTES = 256 << 20  # similarities in memory at a time
-_STATIC_BYTES = 34 << 10  # of shared memory, beside what all_ranks asks for
-_MOST_ROOM = 1 << 16  # values of a row in shared memory at a time
+_STATIC_BYTES = 1 << 10  # of shared memory, beside what all_ranks asks for
+_ROOM = 128, 65_532  # values of a row in shared memory at a time
 _PADDING = 32  # rows of a bank and columns of similarities come in multiples of it
 _SPLIT_SCALE = 2.0**-12  # both factors of the product carry 2**6 (csrc/cuda/ranks.cu)
 _LARGEST = 1023  # magnitude that fits
@@ -43,7 +43,9 @@ class Bank:
     """
 
     def __init__(self, rows: Array | PreparedBank) -> None:
-        self._split, self.dims = _split("bank", rows, None, second_high=True)
+        self._split, finite = _split("bank", rows, None, second_high=True)
+        finite.check()
+        self.dims = int(rows.shape[1])
         self.shape = (int(rows.shape[0]), self.dims)
         self._levels: tuple[tuple[Array, Array, Array], Levels] | None = None
 
@@ -89,8 +91,8 @@ def subtree_ranks(
     prepared = bank if isinstance(bank, Bank) else Bank(bank)
     concepts = prepared.shape[0]
     starts, members = arguments.lists(to_host(indptr), to_host(indices), concepts)
-    split, _ = _split("patches", patches, prepared.dims, second_high=False)
-    asked = None if queries is None else _split("queries", queries, prepared.dims, second_high=True)[0]
+    split, finite = _split("patches", patches, prepared.dims, second_high=False)
+    asked, finite_too = (None, None) if queries is None else _split("queries", queries, prepared.dims, second_high=True)
     subtrees = len(starts) - 1
     asking = 0 if queries is None else int(queries.shape[0])
     total = subtrees + asking
@@ -109,6 +111,9 @@ def subtree_ranks(
         if asked is not None:
             best[tile, subtrees:] = similarities[:, first_query : first_query + asking]
         native.count_greater(*rows, pointer(best[tile]), total, pointer(ranks[tile]), stream())
+    finite.check()
+    if finite_too is not None:
+        finite_too.check()
     host = is_host(patches)
     return SubtreeRanks(back(ranks, host), back(best, host))
 
@@ -122,7 +127,7 @@ def all_ranks(
     *,
     num_threads: int | None = None,
 ) -> Array:
-    """At most 524,288 concepts; a prepared :class:`Bank` also keeps the prepared graph."""
+    """At most 1,048,576 concepts; a prepared :class:`Bank` also keeps the prepared graph."""
     check_num_threads(num_threads)
     xp = require()
     from .. import _cuda as native
@@ -132,15 +137,13 @@ def all_ranks(
     if concepts > native.MAX_RANKED_CONCEPTS:
         raise InputError(f"all_ranks takes at most {native.MAX_RANKED_CONCEPTS} concepts, got {concepts}")
     levels = prepared.levels(child_indptr, child_indices, order)
-    split, _ = _split("patches", patches, prepared.dims, second_high=False)
+    split, finite = _split("patches", patches, prepared.dims, second_high=False)
     ranks = xp.empty((len(split), concepts), np.int32)
-    # Two places for each value, and no more than a row needs, so that short rows share a multiprocessor.
-    room = (device_limit("MaxSharedMemoryPerBlockOptin") - _STATIC_BYTES) // 8
-    room = max(4, min(room, _MOST_ROOM, concepts + 3) // 4 * 4)
+    room = _room(concepts)
     slots = levels.sizes[0]
     for tile in _tiles(split, concepts):
         similarities = _similarities(split[tile], prepared._split)
-        scratch = xp.empty(len(similarities) * slots if slots > 2 * room else 0, np.int32)
+        scratch = xp.empty(len(similarities) * slots if 4 * slots > 6 * room else 0, np.int32)
         native.all_ranks(
             pointer(similarities),
             len(similarities),
@@ -153,10 +156,31 @@ def all_ranks(
             pointer(ranks[tile]),
             stream(),
         )
+    finite.check()
     return back(ranks, is_host(patches))
 
 
-def _split(name: str, rows: object, dims: int | None, second_high: bool) -> tuple[DeviceArray, int]:
+def _room(concepts: int) -> int:
+    """How many values of a row are held at a time: as many as there are, or as fit; a multiple of four."""
+    from .. import _cuda as native
+
+    free = device_limit("MaxSharedMemoryPerBlockOptin") - _STATIC_BYTES - native.ranks_shared_bytes(concepts, 0)
+    return max(_ROOM[0], min(free // 6, _ROOM[1], concepts + 3) // 4 * 4)
+
+
+class _Finite:
+    """Whether rows were finite and within bounds: asked once all is queued, because the answer is waited for."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self.flag = name, require().zeros(1, np.int32)
+
+    def check(self) -> None:
+        """Raise an InputError if they were not."""
+        if int(self.flag[0]):
+            raise InputError(f"{self._name} contains NaN or infinity, or a magnitude beyond {_LARGEST}")
+
+
+def _split(name: str, rows: object, dims: int | None, second_high: bool) -> tuple[DeviceArray, _Finite]:
     """Rows as halves [high | high | low] or [high | low | high], padded to a multiple of 8 columns.
 
     Those of a bank (``second_high``) are followed by rows of zeros, so that every column of a product is written.
@@ -172,12 +196,11 @@ def _split(name: str, rows: object, dims: int | None, second_high: bool) -> tupl
         raise InputError(f"{name} must have at least one dimension, got shape {array.shape}")
     pitch = -(-3 * width // 8) * 8
     held = max(-(-count // _PADDING) * _PADDING, _PADDING) if second_high else count
-    split, invalid = xp.empty((held, pitch), np.float16), xp.zeros(1, np.int32)
+    split, finite = xp.empty((held, pitch), np.float16), _Finite(name)
     split[count:] = 0
-    native.split_rows(pointer(array), count, width, second_high, pitch, pointer(split), pointer(invalid), stream())
-    if int(invalid[0]):
-        raise InputError(f"{name} contains NaN or infinity, or a magnitude beyond {_LARGEST}")
-    return split, int(width)
+    flag = pointer(finite.flag)
+    native.split_rows(pointer(array), count, width, second_high, pitch, pointer(split), flag, stream())
+    return split, finite
 
 
 def _similarities(patches: DeviceArray, bank: DeviceArray) -> DeviceArray:
