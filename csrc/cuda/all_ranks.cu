@@ -12,32 +12,47 @@ namespace {
 
 constexpr unsigned kBlock = 1024;
 constexpr unsigned kWarps = kBlock / kWarp;
-constexpr int kAhead = 4;  // loads in flight per thread
+constexpr int kAhead = 4;  // loads of a thread that do not wait for each other
 
 constexpr int kMostBuckets = 8192;
 constexpr int kOfBucket = 10;           // values, about
-constexpr int kBucketsOfBin = 2;
+constexpr int kBucketsOfBin = 4;
+constexpr int kSampled = 4;             // of so many values, one is counted in the bins
 constexpr int kLarge = 128;             // values of a bucket that are sorted rather than compared one by one
 constexpr uint32_t kRanked = 1u << 31;  // marks a rank among places
 
-// From a value to its bucket, the same or a higher one for a larger value: every step of it rounds upward with its
+// Of a bin: the shares of the sample that lie below its beginning and below its end, times the number of buckets.
+struct alignas(8) Bin {
+    float begin, end;
+};
+
+// The nearest whole number, for 0 <= x < 2^22: cheaper than a conversion.
+__device__ inline int nearest(float x, float& whole) {
+    constexpr float kShift = 8388608.0f;  // 2^23: the last bit of such a number is worth one
+    const float shifted = x + kShift;
+    whole = shifted - kShift;
+    return static_cast<int>(__float_as_uint(shifted) & 0x7fffffu);
+}
+
+// From a value to its bucket, the same or a higher one for a larger value, because no step of it falls with its
 // argument.
 struct Cut {
-    float low, scale;  // of the bins: the smallest value of a sample, and bins per unit
+    float low, scale;  // the smallest value of a few, and bins per unit
     int bins, buckets;
-    float narrow;      // buckets per place
-    int32_t* before;   // (bins + 1,) values in lower bins
+    Bin* shares;       // (bins,)
 
-    __device__ float along(float value) const {
-        return fminf(fmaxf((value - low) * scale, 0.0f), static_cast<float>(bins));
+    __device__ int bin(float value, float& part) const {
+        const float along = fminf(fmaxf((value - low) * scale, 0.0f), static_cast<float>(bins - 1));
+        float whole;
+        const int here = nearest(along, whole);
+        part = along - whole + 0.5f;  // a bin reaches from half below its number to half above
+        return here;
     }
-    __device__ int bin(float at) const { return min(static_cast<int>(at), bins - 1); }
     __device__ int bucket(float value) const {
-        const float at = along(value);
-        const int here = bin(at), begin = before[here];
-        const float place = fmaf(at - static_cast<float>(here), static_cast<float>(before[here + 1] - begin),
-                                 static_cast<float>(begin));
-        return min(static_cast<int>(place * narrow), buckets - 1);
+        float part, whole;
+        const Bin here = shares[bin(value, part)];
+        const float place = fminf(fmaf(part, here.end - here.begin, here.begin), here.end);
+        return nearest(fminf(fmaxf(place - 0.5f, 0.0f), static_cast<float>(buckets - 1)), whole);
     }
 };
 
@@ -46,7 +61,7 @@ struct Row {
     int columns;
     uint32_t* words;      // places, then ranks
     int32_t* cursors;     // (buckets + 1,) where the buckets begin; once they are filled, where they end
-    float* placed;        // (room + 4,) values of a chunk, bucket after bucket
+    float* placed;        // (room,) values of a chunk, bucket after bucket
     uint16_t* ranked;     // (room,) values of the chunk that are not greater
     int room;
 };
@@ -60,21 +75,25 @@ struct Chunk {
     __device__ bool large() const { return last == first + 1 && end - begin > kLarge; }
 };
 
-// Calls work(column, value) for all columns of a row, a few loads ahead.
-template <class Work>
+// Calls work(column, value) for the columns of a row, or for every kSampled-th stretch of them, with the next loads on
+// their way.
+template <int kEvery, class Work>
 __device__ void for_values(const Row& row, Work work) {
-    for (int base = threadIdx.x; base < row.columns; base += kAhead * kBlock) {
+    constexpr int kStep = kEvery * static_cast<int>(kBlock);
+    float next[kAhead];
+    const auto load = [&](int base) {
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) next[a] = base + a * kStep < row.columns ? row.values[base + a * kStep] : 0.0f;
+    };
+    load(static_cast<int>(threadIdx.x));
+    for (int base = static_cast<int>(threadIdx.x); base < row.columns; base += kAhead * kStep) {
         float values[kAhead];
 #pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-            const int i = base + a * static_cast<int>(kBlock);
-            values[a] = i < row.columns ? row.values[i] : 0.0f;
-        }
+        for (int a = 0; a < kAhead; ++a) values[a] = next[a];
+        load(base + kAhead * kStep);
 #pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-            const int i = base + a * static_cast<int>(kBlock);
-            if (i < row.columns) work(i, values[a]);
-        }
+        for (int a = 0; a < kAhead; ++a)
+            if (base + a * kStep < row.columns) work(base + a * kStep, values[a]);
     }
     __syncthreads();
 }
@@ -103,20 +122,28 @@ __device__ void exclusive_sums(int32_t* counts, int length, int32_t* warp_totals
     __syncthreads();
 }
 
-// Bins between the extremes of a sample; what lies beyond them is few, and goes to the outer bins.
+// Bins between the extremes of a few values; what lies beyond them is little, and goes to the outer bins.
 __device__ void count_bins(const Row& row, Cut& cut, float* scratch, int32_t* warp_totals) {
-    const int sample = min(row.columns, static_cast<int>(kBlock));
-    const int own = min(static_cast<int>(threadIdx.x), sample - 1);
-    const float value = row.values[static_cast<int64_t>(own) * row.columns / sample];
+    const int few = min(row.columns, static_cast<int>(kBlock));
+    const int own = min(static_cast<int>(threadIdx.x), few - 1);
+    const float value = row.values[static_cast<int64_t>(own) * row.columns / few];
     const float high = block_max(value, scratch);
     cut.low = -block_max(-value, scratch);
     cut.scale = high > cut.low ? static_cast<float>(cut.bins) / (high - cut.low) : 0.0f;
     if (!(cut.scale < INFINITY)) cut.scale = 0.0f;
-    for (int i = threadIdx.x; i <= cut.bins; i += kBlock) cut.before[i] = 0;
     for (int i = threadIdx.x; i <= cut.buckets; i += kBlock) row.cursors[i] = 0;
     __syncthreads();
-    for_values(row, [&](int, float v) { atomicAdd(&cut.before[cut.bin(cut.along(v))], 1); });
-    exclusive_sums(cut.before, cut.bins + 1, warp_totals);
+    float part;
+    if (row.columns > kSampled * kAhead * static_cast<int>(kBlock))
+        for_values<kSampled>(row, [&](int, float v) { atomicAdd(&row.cursors[cut.bin(v, part)], 1); });
+    else for_values<1>(row, [&](int, float v) { atomicAdd(&row.cursors[cut.bin(v, part)], 1); });
+    exclusive_sums(row.cursors, cut.bins + 1, warp_totals);
+    const float narrow = static_cast<float>(cut.buckets) / static_cast<float>(row.cursors[cut.bins]);
+    for (int i = threadIdx.x; i < cut.bins; i += kBlock)
+        cut.shares[i] = {static_cast<float>(row.cursors[i]) * narrow, static_cast<float>(row.cursors[i + 1]) * narrow};
+    __syncthreads();
+    for (int i = threadIdx.x; i <= cut.buckets; i += kBlock) row.cursors[i] = 0;
+    __syncthreads();
 }
 
 // The chunk from a bucket on; begin(bucket) is its first place.
@@ -147,24 +174,34 @@ __device__ int32_t rank_beyond(const Row& row, const Chunk& bucket, float value)
     return greater;
 }
 
-// Ranks of the chunk `before` go out, values of the chunk `here` come in.
+// Ranks of the chunk `before` go out, values of the chunk `here` come in. The next loads are on their way; values of
+// other chunks are loaded with the rest, because waiting for the place of each costs more.
 __device__ void exchange(const Row& row, const Chunk& before, const Chunk& here, bool is_last) {
+    constexpr int kStep = static_cast<int>(kBlock);
     const uint32_t begin = static_cast<uint32_t>(here.begin), end = here.fits ? static_cast<uint32_t>(here.end) : 0;
-    for (int base = threadIdx.x; base < row.columns; base += kAhead * kBlock) {
+    uint32_t next_words[kAhead];
+    float next_values[kAhead];
+    const auto load = [&](int base) {
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+            const int i = base + a * kStep;
+            next_words[a] = i < row.columns ? row.words[i] : kRanked;
+            next_values[a] = i < row.columns && end > begin ? row.values[i] : 0.0f;
+        }
+    };
+    load(static_cast<int>(threadIdx.x));
+    for (int base = static_cast<int>(threadIdx.x); base < row.columns; base += kAhead * kStep) {
         uint32_t words[kAhead];
         float values[kAhead];
 #pragma unroll
         for (int a = 0; a < kAhead; ++a) {
-            const int i = base + a * static_cast<int>(kBlock);
-            words[a] = i < row.columns ? row.words[i] : kRanked;
+            words[a] = next_words[a];
+            values[a] = next_values[a];
         }
+        load(base + kAhead * kStep);
 #pragma unroll
         for (int a = 0; a < kAhead; ++a) {
-            if (words[a] >= begin && words[a] < end) values[a] = row.values[base + a * static_cast<int>(kBlock)];
-        }
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-            const int i = base + a * static_cast<int>(kBlock);
+            const int i = base + a * kStep;
             if (words[a] >= begin && words[a] < end) {
                 row.placed[words[a] - begin] = values[a];
             } else if (words[a] < static_cast<uint32_t>(before.end)) {
@@ -246,20 +283,34 @@ __device__ bool are_same(const Row& row, const Chunk& chunk, float* scratch) {
     return high == -block_max(-low, scratch);
 }
 
+// Lowers best[to] to the value at `from` for the edges of a stretch, a few of them at a time.
+template <class From>
+__device__ void lower(const int32_t* to, const int32_t* from, int begin, int end, From value, int32_t* best) {
+    constexpr int kStep = static_cast<int>(kBlock);
+    for (int base = begin + static_cast<int>(threadIdx.x); base < end; base += kAhead * kStep) {
+        int32_t sources[kAhead], targets[kAhead], values[kAhead];
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+            const int edge = min(base + a * kStep, end - 1);  // repeats the last, which changes nothing
+            sources[a] = from[edge];
+            targets[a] = to[edge];
+        }
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) values[a] = value[sources[a]];
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) atomicMin(&best[targets[a]], values[a]);
+    }
+    __syncthreads();
+}
+
 // A concept's subtree holds the best of its own rank and its children's.
 __device__ void spread_best(const Levels& levels, int32_t* ranks, int32_t* best) {
     for (int slot = threadIdx.x; slot < levels.slots; slot += kBlock) best[slot] = INT32_MAX;
     __syncthreads();
-#pragma unroll 4
-    for (int edge = threadIdx.x; edge < levels.leaf_edges; edge += kBlock)
-        atomicMin(&best[levels.leaf_slot[edge]], ranks[levels.leaf[edge]]);
-    __syncthreads();
-    for (int level = 0; level < levels.count; ++level) {
-        const int end = levels.edge_indptr[level + 1];
-        for (int edge = levels.edge_indptr[level] + static_cast<int>(threadIdx.x); edge < end; edge += kBlock)
-            atomicMin(&best[levels.parent_slot[edge]], best[levels.child_slot[edge]]);
-        __syncthreads();
-    }
+    lower(levels.leaf_slot, levels.leaf, 0, levels.leaf_edges, ranks, best);
+    for (int level = 0; level < levels.count; ++level)
+        lower(levels.parent_slot, levels.child_slot, levels.edge_indptr[level], levels.edge_indptr[level + 1], best,
+              best);
     for (int slot = threadIdx.x; slot < levels.slots; slot += kBlock) ranks[levels.nodes[slot]] = best[slot];
 }
 
@@ -270,10 +321,10 @@ __global__ void __launch_bounds__(kBlock)
     SHARED_ARRAY(float, warp_values, kWarps);
     const int columns = static_cast<int>(similarities.columns), buckets = cut.buckets;
     int32_t* out = ranks + static_cast<int64_t>(blockIdx.x) * columns;
-    float* placed = reinterpret_cast<float*>(bytes);
+    cut.shares = reinterpret_cast<Bin*>(bytes);
+    int32_t* cursors = reinterpret_cast<int32_t*>(cut.shares + cut.bins);
+    float* placed = reinterpret_cast<float*>(cursors + buckets + 1);
     uint16_t* ranked = reinterpret_cast<uint16_t*>(placed + room);
-    int32_t* cursors = reinterpret_cast<int32_t*>(ranked + room);
-    cut.before = cursors + buckets + 1;
     const Row row{similarities.data + static_cast<int64_t>(blockIdx.x) * similarities.pitch,
                   columns,
                   reinterpret_cast<uint32_t*>(out),
@@ -282,11 +333,11 @@ __global__ void __launch_bounds__(kBlock)
                   ranked,
                   room};
     count_bins(row, cut, warp_values, warp_totals);
-    for_values(row, [&](int, float value) { atomicAdd(&cursors[cut.bucket(value)], 1); });
+    for_values<1>(row, [&](int, float value) { atomicAdd(&cursors[cut.bucket(value)], 1); });
     exclusive_sums(cursors, buckets + 1, warp_totals);
     Chunk before, here = chunk_from(row, buckets, 0, [&](int bucket) { return cursors[bucket]; });
     __syncthreads();
-    for_values(row, [&](int i, float value) {
+    for_values<1>(row, [&](int i, float value) {
         const int place = atomicAdd(&cursors[cut.bucket(value)], 1);
         out[i] = place;
         if (place < here.end && here.fits) placed[place] = value;
@@ -302,7 +353,7 @@ __global__ void __launch_bounds__(kBlock)
     }
     if (levels.slots > 0)
         spread_best(levels, out,
-                    scratch == nullptr ? reinterpret_cast<int32_t*>(bytes)
+                    scratch == nullptr ? reinterpret_cast<int32_t*>(placed)
                                        : scratch + static_cast<int64_t>(blockIdx.x) * levels.slots);
 }
 
@@ -317,8 +368,8 @@ int bins_for(int64_t concepts) { return max(buckets_for(concepts) / kBucketsOfBi
 }  // namespace
 
 size_t ranks_shared_bytes(int64_t concepts, int32_t room) {
-    return 6 * static_cast<size_t>(room) +
-           sizeof(int32_t) * static_cast<size_t>(buckets_for(concepts) + bins_for(concepts) + 2);
+    return sizeof(Bin) * static_cast<size_t>(bins_for(concepts)) +
+           sizeof(int32_t) * static_cast<size_t>(buckets_for(concepts) + 1) + 6 * static_cast<size_t>(room);
 }
 
 void all_ranks(const Similarities& similarities, const Levels& levels, int32_t room, int32_t* scratch, int32_t* ranks,
@@ -329,8 +380,7 @@ void all_ranks(const Similarities& similarities, const Levels& levels, int32_t r
         throw std::invalid_argument("room for too few or too many");
     if (scratch == nullptr && 4 * levels.slots > 6 * room) throw std::invalid_argument("no room for the slots");
     const int bins = bins_for(similarities.columns), buckets = buckets_for(similarities.columns);
-    const Cut cut{0.0f,   0.0f, bins, buckets, static_cast<float>(buckets) / static_cast<float>(similarities.columns),
-                  nullptr};
+    const Cut cut{0.0f, 0.0f, bins, buckets, nullptr};
     launch("all ranks", all_ranks_kernel, dim3(static_cast<unsigned>(similarities.rows)), kBlock,
            ranks_shared_bytes(similarities.columns, room), stream, similarities, levels, cut, room, scratch, ranks);
 }

@@ -154,10 +154,14 @@ class PatchGrid:
     def covers_image(self) -> bool:
         """Whether every cell lies under a patch."""
         x0, y0, x1, y1 = np.clip(self.cells, 0, (*self.shape[::-1], *self.shape[::-1])).T
-        covered = np.zeros((self.shape[0] + 1, self.shape[1] + 1), np.int32)  # differences, added up below
-        for y, x, step in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
-            np.add.at(covered, (y, x), step)
-        return bool((covered.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0).all())
+        height, width = self.shape[0] + 1, self.shape[1] + 1
+
+        def corners(y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            return np.bincount(y * width + x, minlength=height * width)
+
+        steps = corners(y0, x0) - corners(y0, x1) - corners(y1, x0) + corners(y1, x1)
+        covered = steps.reshape(height, width).cumsum(axis=0).cumsum(axis=1)
+        return bool((covered[:-1, :-1] > 0).all())
 
 
 def cell_size(sizes: Sequence[int], stride: int | Sequence[int]) -> int:

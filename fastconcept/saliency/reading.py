@@ -163,14 +163,16 @@ class Reader:
             If the chosen patches leave a part of the image out.
         """
         grid, chosen = self._evidence.grid.select(reading.sizes, reading.inside, reading.strides)
-        rows = self._kernels.upload(chosen)
         if reading.aggregate == "best-then-mean":
-            patch_values = self._patches.take(rows).score(reading.score)
+            everything = len(chosen) == len(self._evidence.grid)
+            patches = self._patches if everything else self._patches.take(self._kernels.upload(chosen))
+            patch_values = patches.score(reading.score)
             weights = grid.weights(reading.scale_weights)
             maps = self._kernels.saliency_maps(patch_values, grid.cells, weights, grid.shape, num_threads=self._threads)
             cells: FloatArray = self._kernels.to_host(maps.maps)
         else:
             self._check_work(grid)
+            rows = self._kernels.upload(chosen)
             cells = np.stack([self._best_of_means(target, rows, grid, reading) for target in self._targets])
         return smoothed(cells) if reading.smooth else cells
 
@@ -214,6 +216,8 @@ class Reader:
         columns = self._ranked(rows, subtrees, np.stack(phrases) if phrases else None)  # type: ignore[arg-type]
         in_bank = np.array([target.members is not None for target in self._targets])
         places = np.where(in_bank, np.cumsum(in_bank) - 1, len(subtrees) + np.cumsum(~in_bank) - 1)
+        if (places == np.arange(len(places))).all():
+            return columns
         order = self._kernels.upload(places)
         return Columns(*(values.take(order, axis=1) for values in columns))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from .. import arguments, host
 from ..contract import Array
 from .device import DeviceArray, require, stream
 
+_KEPT_TABLES = 256
+_TABLE_BYTES = 1 << 16
 _KEPT_NOISE = 8  # seeds and streams; one or two megabytes each
 _noise: dict[tuple[int, int, int], DeviceArray] = {}  # the last used comes last
 _noise_lock = threading.Lock()
@@ -23,6 +26,23 @@ def upload(array: Array) -> DeviceArray:
     """A CuPy array; the copy is queued on the current stream."""
     xp = require()
     return xp.asarray(array)
+
+
+def table(array: npt.NDArray[Any]) -> DeviceArray:
+    """A device array to read from: small ones are kept, for each stream, because the same come back with every image.
+
+    A copy of a few bytes costs the host as much time as a kernel.
+    """
+    xp = require()
+    if array.nbytes > _TABLE_BYTES:
+        return xp.asarray(array)
+    return _table(array.tobytes(), array.dtype.str, array.shape, int(xp.cuda.Device().id), stream())
+
+
+@functools.lru_cache(maxsize=_KEPT_TABLES)
+def _table(content: bytes, dtype: str, shape: tuple[int, ...], device: int, queue: int) -> DeviceArray:
+    xp = require()
+    return xp.asarray(np.frombuffer(content, dtype).reshape(shape))
 
 
 def staged(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -138,8 +158,7 @@ class Tables:
     """Device arrays that a kernel takes as a group of addresses."""
 
     def __init__(self, *arrays: npt.NDArray[Any]) -> None:
-        xp = require()
-        self._arrays = tuple(xp.asarray(array) for array in arrays)
+        self._arrays = tuple(map(table, arrays))
 
     def pointers(self) -> tuple[int, ...]:
         """Addresses, in the order of the arrays."""

@@ -9,7 +9,7 @@ from .. import arguments
 from ..contract import Array, PreparedBank, PreparedPatches, SubtreeRanks
 from ..host import is_host, to_host
 from ..threads import check_num_threads
-from .arrays import back, device_array, pointer
+from .arrays import back, device_array, pointer, table
 from .device import DeviceArray, device_limit, finish_uploads, require, stream
 from .levels import Levels
 from .product import product
@@ -98,7 +98,7 @@ def subtree_ranks(
     total = subtrees + asking
     ranks = xp.zeros((len(split), total), np.int32)
     best = xp.empty((len(split), total), np.float32)
-    device_starts, device_members = xp.asarray(starts), xp.asarray(members.astype(np.int32))
+    device_starts, device_members = table(starts), table(members.astype(np.int32))
     # In one product with the bank: a query equal to one of its rows is to tie with it, to the last bit.
     compared = prepared._split if asked is None else xp.concatenate([prepared._split, asked])
     first_query = len(prepared._split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +13,11 @@ from .. import arguments, host
 from ..contract import Array
 from ..host import is_host, to_host
 from ..threads import check_num_threads
-from .arrays import Tables, back, device_array, pointer, upload
+from .arrays import Tables, back, device_array, pointer, table, upload
 from .device import DeviceArray, require, stream
 
+_KEPT_AXES = 64
+_MOST_KEPT_SIZES = 16  # of an axis that is kept
 _BETWEEN_BYTES = 256 << 20  # rows between the two passes of a resize, and filter taps, at a time
 
 
@@ -48,7 +51,7 @@ def resize_patches(
     for chunk in box_chunks(corners, pixels.shape, height, width):
         across = resize_axis(corners[chunk, 2] - corners[chunk, 0], width, kind)
         down = resize_axis(corners[chunk, 3] - corners[chunk, 1], height, kind)
-        _resize_chunk(pixels, corners[chunk], (down, across), kind, scale, shift, result[chunk])
+        _resize_chunk(pixels, corners[chunk], down, across, kind, scale, shift, result[chunk])
     if on_host and out is not None:
         out[...] = to_host(result)
         return out
@@ -71,7 +74,8 @@ def resize_image(
 def _resize_chunk(
     pixels: DeviceArray,
     corners: npt.NDArray[np.int32],
-    axes: tuple[Axis, Axis],
+    vertical: tuple[Axis, npt.NDArray[np.int64]],
+    horizontal: tuple[Axis, npt.NDArray[np.int64]],
     kind: int,
     scale: tuple[float, ...],
     shift: tuple[float, ...],
@@ -81,12 +85,12 @@ def _resize_chunk(
     xp = require()
     from .. import _cuda as native
 
-    down, across = axes
+    (down, rows), (across, columns) = vertical, horizontal
     extents = corners[:, 2:] - corners[:, :2]
-    plan = np.column_stack([corners[:, :2], extents, across.table, down.table]).astype(np.int32)
+    plan = np.column_stack([corners[:, :2], extents, columns, rows]).astype(np.int32)
     sizes = 3 * extents[:, 1].astype(np.int64) * across.output
     sizes = -(-sizes // 4) * 4  # the columns are read four bytes at a time
-    device_plan, offsets = xp.asarray(plan), xp.asarray(np.cumsum(sizes) - sizes)
+    device_plan, offsets = table(plan), table(np.cumsum(sizes) - sizes)
     between = xp.empty(int(sizes.sum()), np.uint8)
     native.resize_patches(
         pointer(pixels),
@@ -112,22 +116,32 @@ def _resize_chunk(
 class Axis(Tables):
     """Filter taps along one axis for every distinct input size, filled in on the device."""
 
-    def __init__(self, sizes: npt.NDArray[np.int64], table: npt.NDArray[np.int64], output: int, kind: int) -> None:
+    def __init__(self, sizes: npt.NDArray[np.int64], output: int, kind: int) -> None:
         xp = require()
         from .. import _cuda as native
 
         taps = np.array([native.tap_count(int(size), output, kind) for size in sizes], np.int64) * output
         super().__init__(sizes.astype(np.int32), np.cumsum(taps) - taps)
-        self.table, self.output, self.count = table, output, len(sizes)
+        self.output, self.count = output, len(sizes)
         starts = xp.empty(len(sizes) * output, np.int32)
         self._arrays = (*self._arrays, xp.empty(int(taps.sum()), np.int32), starts)
         native.fill_taps(self.pointers(), self.count, output, kind, stream())
 
 
-def resize_axis(extents: npt.NDArray[np.int32], output: int, kind: int) -> Axis:
-    """The taps that boxes of these widths (or heights) need to become ``output`` pixels."""
-    sizes, table = np.unique(extents.astype(np.int64), return_inverse=True)
-    return Axis(sizes, table, output, kind)
+def resize_axis(extents: npt.NDArray[np.int32], output: int, kind: int) -> tuple[Axis, npt.NDArray[np.int64]]:
+    """The taps that boxes of these widths (or heights) need to become ``output`` pixels, and which of them each needs.
+
+    Axes of few sizes are kept, for each stream: the boxes of the next image are the same.
+    """
+    sizes, which = np.unique(extents.astype(np.int64), return_inverse=True)
+    if len(sizes) > _MOST_KEPT_SIZES:
+        return Axis(sizes, output, kind), which
+    return _axis(tuple(sizes.tolist()), output, kind, int(require().cuda.Device().id), stream()), which
+
+
+@functools.lru_cache(maxsize=_KEPT_AXES)
+def _axis(sizes: tuple[int, ...], output: int, kind: int, device: int, queue: int) -> Axis:
+    return Axis(np.array(sizes, np.int64), output, kind)
 
 
 def box_chunks(corners: npt.NDArray[np.int32], shape: tuple[int, ...], height: int, width: int) -> list[slice]:

@@ -57,13 +57,13 @@ def native() -> ModuleType:
 def emulated() -> Iterator[ModuleType]:
     """``fastconcept.kernels.cuda`` on host memory, for as long as the context is open."""
     from fastconcept.kernels import cuda
-    from fastconcept.kernels.cuda import arrays, device, saliency
+    from fastconcept.kernels.cuda import arrays, device, resize, saliency
 
     cupy, kernels = load(HOST / "cupy_on_host.py"), native()
 
     def forget() -> None:
-        saliency._coverage.cache_clear()
-        device._attributes.cache_clear()
+        for kept in (saliency._coverage, resize._axis, arrays._table, device._attributes):
+            kept.cache_clear()
         arrays._noise.clear()
 
     with pytest.MonkeyPatch.context() as patch:

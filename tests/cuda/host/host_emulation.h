@@ -255,6 +255,11 @@ T atomicMin(T* target, T value) {
     return old;
 }
 
+inline uint32_t __float_as_uint(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline double __dmul_rn(double a, double b) { return a * b; }  // built with -ffp-contract=off
 inline double __dadd_rn(double a, double b) { return a + b; }
