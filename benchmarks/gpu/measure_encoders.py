@@ -17,11 +17,7 @@ from .measure import NOUNS, PATCHES, beside_floor
 from .steps import Missing, attempt, median_ms
 from .verify import unit_rows
 
-TORCH: dict[str, dict[str, bool]] = {
-    "torch": {},
-    "torch, CUDA graphs": {"cuda_graphs": True},
-    "torch.compile": {"compile": True},
-}
+TORCH: dict[str, dict[str, bool]] = {"torch": {}, "torch, CUDA graphs": {"cuda_graphs": True}}
 
 
 def torch_encoder(patch: int, dense: bool = False, **options: bool) -> Any:

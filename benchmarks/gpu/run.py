@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -31,6 +32,7 @@ PACKAGES = (
     *("cupy-cuda13x", "torch", "triton", "numpy", "pybind11", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt"),
     *("tensorrt-cu13", "tensorrt-lean-cu13", "pytest", "hypothesis"),
 )
+MEASURED = ("csrc", "fastconcept", "benchmarks/gpu")
 STEP_SECONDS = 300
 STEPS = (
     *(
@@ -52,14 +54,23 @@ STEPS = (
 
 
 def machine() -> dict[str, Any]:
-    """What ran: card, driver, packages, commit."""
+    """What ran, and where: card, driver, packages, sources."""
     facts: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
     facts["packages"] = {name: version for name in PACKAGES if (version := _version(name))}
-    facts["commit"] = _output(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
+    facts["sources"] = sources()
     facts["nvcc"] = (_output(["nvcc", "--version"]) or "").splitlines()[-1:]
     query = "name,driver_version,memory.total,clocks.max.sm,clocks.max.memory"
     facts["cards"] = (_output(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]) or "").splitlines()
     return facts
+
+
+def sources() -> str:
+    """SHA-256 of all that is measured: the kernels, the package and this benchmark."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in MEASURED for path in (ROOT / folder).rglob("*")):
+        if path.suffix in (".cpp", ".cu", ".h", ".py"):
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str | None:
@@ -161,12 +172,12 @@ def _timed(function: str, measured: dict[str, Any] | None, **options: Any) -> An
     return getattr(room, function)(Ceilings(**measured["result"]), **options)
 
 
-def _done(path: Path, commit: str | None) -> dict[str, dict[str, Any]]:
-    """The steps of an earlier run of the same commit that need not be repeated, by name."""
-    if commit is None or not path.is_file():
+def _done(path: Path, digest: str | None) -> dict[str, dict[str, Any]]:
+    """The steps of an earlier run of the same sources that need not be repeated, by name."""
+    if digest is None or not path.is_file():
         return {}
     document = json.loads(path.read_text())
-    if document["machine"].get("result", {}).get("commit") != commit:
+    if document["machine"].get("result", {}).get("sources") != digest:
         return {}
     return {step["name"]: step for step in document["steps"] if step["status"] in ("done", "failed")}
 
@@ -183,10 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "gpu.json")
     parser.add_argument("--only", nargs="*", choices=STEPS, default=STEPS, metavar="STEP", help="steps to run")
     parser.add_argument("--skip", nargs="*", choices=STEPS, default=[], metavar="STEP", help="steps to leave out")
-    parser.add_argument("--resume", action="store_true", help="keep what the file has of this commit, and go on")
+    parser.add_argument("--resume", action="store_true", help="keep what the file has of these sources, and go on")
     given = parser.parse_args(arguments)
     facts = attempt("machine", machine)
-    before = _done(given.json, facts.get("result", {}).get("commit")) if given.resume else {}
+    before = _done(given.json, facts.get("result", {}).get("sources")) if given.resume else {}
     steps: list[dict[str, Any]] = []
 
     def step(name: str, work: Any) -> dict[str, Any]:

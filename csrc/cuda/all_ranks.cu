@@ -12,7 +12,10 @@ namespace {
 
 constexpr unsigned kBlock = 1024;
 constexpr unsigned kWarps = kBlock / kWarp;
-constexpr int kAhead = 4;  // loads of a thread that do not wait for each other
+// Loads of a thread that do not wait for each other: of values alone, of values and places, and of edges.
+constexpr int kAhead = 8;
+constexpr int kPairsAhead = 4;
+constexpr int kEdgesAhead = 4;
 
 constexpr int kMostBuckets = 8192;
 constexpr int kOfBucket = 10;           // values, about
@@ -179,28 +182,28 @@ __device__ int32_t rank_beyond(const Row& row, const Chunk& bucket, float value)
 __device__ void exchange(const Row& row, const Chunk& before, const Chunk& here, bool is_last) {
     constexpr int kStep = static_cast<int>(kBlock);
     const uint32_t begin = static_cast<uint32_t>(here.begin), end = here.fits ? static_cast<uint32_t>(here.end) : 0;
-    uint32_t next_words[kAhead];
-    float next_values[kAhead];
+    uint32_t next_words[kPairsAhead];
+    float next_values[kPairsAhead];
     const auto load = [&](int base) {
 #pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
+        for (int a = 0; a < kPairsAhead; ++a) {
             const int i = base + a * kStep;
             next_words[a] = i < row.columns ? row.words[i] : kRanked;
             next_values[a] = i < row.columns && end > begin ? row.values[i] : 0.0f;
         }
     };
     load(static_cast<int>(threadIdx.x));
-    for (int base = static_cast<int>(threadIdx.x); base < row.columns; base += kAhead * kStep) {
-        uint32_t words[kAhead];
-        float values[kAhead];
+    for (int base = static_cast<int>(threadIdx.x); base < row.columns; base += kPairsAhead * kStep) {
+        uint32_t words[kPairsAhead];
+        float values[kPairsAhead];
 #pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
+        for (int a = 0; a < kPairsAhead; ++a) {
             words[a] = next_words[a];
             values[a] = next_values[a];
         }
-        load(base + kAhead * kStep);
+        load(base + kPairsAhead * kStep);
 #pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
+        for (int a = 0; a < kPairsAhead; ++a) {
             const int i = base + a * kStep;
             if (words[a] >= begin && words[a] < end) {
                 row.placed[words[a] - begin] = values[a];
@@ -283,34 +286,56 @@ __device__ bool are_same(const Row& row, const Chunk& chunk, float* scratch) {
     return high == -block_max(-low, scratch);
 }
 
-// Lowers best[to] to the value at `from` for the edges of a stretch, a few of them at a time.
-template <class From>
-__device__ void lower(const int32_t* to, const int32_t* from, int begin, int end, From value, int32_t* best) {
-    constexpr int kStep = static_cast<int>(kBlock);
-    for (int base = begin + static_cast<int>(threadIdx.x); base < end; base += kAhead * kStep) {
-        int32_t sources[kAhead], targets[kAhead], values[kAhead];
+// Some of the edges of a stretch, one thread's; those past the end repeat the last, which changes nothing.
+struct Edges {
+    static constexpr int kStep = kEdgesAhead * static_cast<int>(kBlock);
+    int32_t from[kEdgesAhead], to[kEdgesAhead];
+
+    __device__ void load(const int32_t* sources, const int32_t* targets, int base, int end) {
 #pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-            const int edge = min(base + a * kStep, end - 1);  // repeats the last, which changes nothing
-            sources[a] = from[edge];
-            targets[a] = to[edge];
+        for (int a = 0; a < kEdgesAhead; ++a) {
+            const int edge = min(base + static_cast<int>(threadIdx.x + a * kBlock), end - 1);
+            from[a] = base < end ? sources[edge] : 0;
+            to[a] = base < end ? targets[edge] : 0;
         }
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) values[a] = value[sources[a]];
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) atomicMin(&best[targets[a]], values[a]);
     }
-    __syncthreads();
-}
+    // Lowers best[to] to the values at `from`.
+    __device__ void lower(const int32_t* values, int32_t* best) const {
+        int32_t here[kEdgesAhead];
+#pragma unroll
+        for (int a = 0; a < kEdgesAhead; ++a) here[a] = values[from[a]];
+#pragma unroll
+        for (int a = 0; a < kEdgesAhead; ++a) atomicMin(&best[to[a]], here[a]);
+    }
+};
 
 // A concept's subtree holds the best of its own rank and its children's.
 __device__ void spread_best(const Levels& levels, int32_t* ranks, int32_t* best) {
     for (int slot = threadIdx.x; slot < levels.slots; slot += kBlock) best[slot] = INT32_MAX;
     __syncthreads();
-    lower(levels.leaf_slot, levels.leaf, 0, levels.leaf_edges, ranks, best);
-    for (int level = 0; level < levels.count; ++level)
-        lower(levels.parent_slot, levels.child_slot, levels.edge_indptr[level], levels.edge_indptr[level + 1], best,
-              best);
+    Edges here, next;
+    next.load(levels.leaf, levels.leaf_slot, 0, levels.leaf_edges);
+    for (int base = 0; base < levels.leaf_edges; base += Edges::kStep) {
+        here = next;
+        next.load(levels.leaf, levels.leaf_slot, base + Edges::kStep, levels.leaf_edges);
+        here.lower(ranks, best);
+    }
+    __syncthreads();
+    int begin = levels.edge_indptr[0], end = levels.edge_indptr[min(1, levels.count)];
+    next.load(levels.child_slot, levels.parent_slot, begin, end);
+    for (int level = 0; level < levels.count; ++level) {
+        const int upto = levels.edge_indptr[min(level + 2, levels.count)];
+        here = next;
+        next.load(levels.child_slot, levels.parent_slot, end, upto);
+        here.lower(best, best);
+        for (int base = begin + Edges::kStep; base < end; base += Edges::kStep) {
+            here.load(levels.child_slot, levels.parent_slot, base, end);
+            here.lower(best, best);
+        }
+        __syncthreads();
+        begin = end;
+        end = upto;
+    }
     for (int slot = threadIdx.x; slot < levels.slots; slot += kBlock) ranks[levels.nodes[slot]] = best[slot];
 }
 

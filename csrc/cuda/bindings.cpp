@@ -72,15 +72,19 @@ void bind_all_ranks(uintptr_t data, int64_t rows, int64_t columns, int64_t pitch
 }
 
 void bind_saliency_maps(uintptr_t values, bool integers, int64_t pitch, int64_t concepts,
-                        const std::array<uintptr_t, 4>& coverage, int64_t cells, int64_t patches, int64_t blocks,
-                        uintptr_t means, uintptr_t maps, uintptr_t low, uintptr_t high, uintptr_t stream) {
-    require(concepts >= 0 && pitch >= concepts && cells >= 1 && patches >= 1, "maps need concepts, cells and patches");
-    require(blocks >= 0 && blocks <= kMaxGrid && cells <= kMaxGrid, "too many blocks or cells");
+                        const std::array<uintptr_t, 4>& coverage, const std::array<int32_t, 2>& shape, int64_t patches,
+                        int64_t blocks, uintptr_t means, uintptr_t maps, uintptr_t low, uintptr_t high,
+                        uintptr_t stream) {
+    require(concepts >= 0 && pitch >= concepts && patches >= 1, "maps need concepts and patches");
+    require(shape[0] >= 1 && shape[1] >= 1 && int64_t{shape[0]} * shape[1] <= kMaxGrid,
+            "maps need cells, not too many");
+    require(blocks >= 0 && blocks <= kMaxGrid && patches < int64_t{1} << kPatchBits, "too many blocks or patches");
     const Coverage cover{at<const int32_t>(coverage[0]),
                          at<const int32_t>(coverage[1]),
                          at<const double>(coverage[2]),
                          at<const double>(coverage[3]),
-                         cells,
+                         shape[0],
+                         shape[1],
                          patches};
     const auto run = [&](auto* typed) {
         saliency_maps(typed, pitch, concepts, cover, blocks, at<double>(means), at<float>(maps), at<double>(low),

@@ -1,7 +1,7 @@
 // A block makes the maps of 16 concepts, then of the next 16, one concept per lane of half a warp; the halves share the
-// cells. Weighted values are made once and kept in shared memory. Sums run over patches in rising order without fused
-// multiply-add, so that they equal the float64 reference to the last bit: a concept that is the same everywhere must
-// not become noise stretched to [0, 1].
+// cells, four of them at a time. Weighted values are made once and kept in shared memory. Sums run over patches in
+// rising order without fused multiply-add, so that they equal the float64 reference to the last bit: a concept that is
+// the same everywhere must not become noise stretched to [0, 1].
 #include "saliency.h"
 
 namespace fastconcept::cuda {
@@ -57,9 +57,10 @@ __global__ void __launch_bounds__(kBlock, 2)
     DYNAMIC_SHARED(bytes);
     SHARED_ARRAY(Extent, extents, kWarps * kTile);
     double* staged = reinterpret_cast<double*>(bytes);
-    double* own_means = means + blockIdx.x * coverage.cells * kTile;
+    double* own_means = means + static_cast<int64_t>(blockIdx.x) * coverage.height * coverage.width * kTile;
     const unsigned lane = threadIdx.x % kTile, team = threadIdx.x / kTile;
-    const int cells = static_cast<int>(coverage.cells);
+    const int cells = coverage.height * coverage.width, across = (coverage.width + 1) / 2;
+    const int blocks = (coverage.height + 1) / 2 * across;
     for (int64_t first = static_cast<int64_t>(blockIdx.x) * kTile; first < concepts;
          first += static_cast<int64_t>(gridDim.x) * kTile) {
         const int64_t column = min(first + lane, concepts - 1);  // lanes past the end repeat the last concept
@@ -76,20 +77,32 @@ __global__ void __launch_bounds__(kBlock, 2)
             return kStaged ? staged[patch * static_cast<int>(kTile) + static_cast<int>(lane)]
                            : values.weighted(patch, column);
         };
-        const int4* lists = reinterpret_cast<const int4*>(coverage.patches);
-        for (int cell = static_cast<int>(team); cell < cells; cell += kTeams) {
-            double sum = 0.0;
-            for (int32_t entry = coverage.indptr[cell] / 4; entry < coverage.indptr[cell + 1] / 4; ++entry) {
-                const int4 four = lists[entry];
-                sum = __dadd_rn(sum, weighted(four.x));
-                sum = __dadd_rn(sum, weighted(four.y));
-                sum = __dadd_rn(sum, weighted(four.z));
-                sum = __dadd_rn(sum, weighted(four.w));
+        const int4* lists = reinterpret_cast<const int4*>(coverage.entries);
+        for (int block = static_cast<int>(team); block < blocks; block += kTeams) {
+            double sums[4] = {0.0, 0.0, 0.0, 0.0};
+            const auto add = [&](int32_t entry) {
+                const double value = weighted(entry & ((1 << kPatchBits) - 1));
+#pragma unroll
+                for (int cell = 0; cell < 4; ++cell)
+                    if (entry >> (kPatchBits + cell) & 1) sums[cell] = __dadd_rn(sums[cell], value);
+            };
+            for (int32_t at = coverage.indptr[block] / 4; at < coverage.indptr[block + 1] / 4; ++at) {
+                const int4 four = lists[at];
+                add(four.x);
+                add(four.y);
+                add(four.z);
+                add(four.w);
             }
-            const double mean = sum / coverage.totals[cell];
-            own_means[cell * static_cast<int>(kTile) + static_cast<int>(lane)] = mean;
-            extent.low = least_of(extent.low, mean);
-            extent.high = most_of(extent.high, mean);
+            const int top = block / across * 2, left = block % across * 2;
+#pragma unroll
+            for (int cell = 0; cell < 4; ++cell) {
+                const int y = top + cell / 2, x = left + cell % 2;
+                if (y >= coverage.height || x >= coverage.width) continue;
+                const double mean = sums[cell] / coverage.totals[y * coverage.width + x];
+                own_means[(y * coverage.width + x) * static_cast<int>(kTile) + static_cast<int>(lane)] = mean;
+                extent.low = least_of(extent.low, mean);
+                extent.high = most_of(extent.high, mean);
+            }
         }
         __syncwarp();
         extent.include(extent.across(kTile));

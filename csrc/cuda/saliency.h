@@ -8,17 +8,21 @@
 
 namespace fastconcept::cuda {
 
-// Which patches cover each cell, in rising order: cell c has patches[indptr[c]] .. patches[indptr[c + 1] - 1]. Lists
-// are filled up to a multiple of four with the number patch_count, which is no patch and adds nothing.
+// Which patches cover each cell. Cells are read in blocks of two by two, which share most of their patches: block b has
+// the entries indptr[b] .. indptr[b + 1] - 1, in rising order of patches, each a patch and in its upper bits which of
+// the cells it covers (bit 2 y + x of a cell in the block). Lists are filled up to a multiple of four with the number
+// patch_count, which is no patch and covers nothing.
 struct Coverage {
     const int32_t* indptr = nullptr;
-    const int32_t* patches = nullptr;
+    const int32_t* entries = nullptr;
     const double* weights = nullptr;  // (patch_count,) of each patch
-    const double* totals = nullptr;   // (cells,) sum of the weights over each cell
-    int64_t cells = 0;
+    const double* totals = nullptr;   // (height * width,) sum of the weights over each cell
+    int32_t height = 0;
+    int32_t width = 0;
     int64_t patch_count = 0;
 };
 
+constexpr int kPatchBits = 27;  // of an entry
 constexpr int64_t kConceptTile = 16;
 
 // values: (patch_count, pitch) of which the first `concepts` columns are used; means: scratch of blocks * cells * 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import Any
 
@@ -159,8 +160,13 @@ def _same_stream(pixels: Any) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     import torch
 
-    address = stream()
-    # Torch's own name for the default stream is address 0, which it does not take from outside.
-    queue = torch.cuda.ExternalStream(address) if address else torch.cuda.default_stream()
-    context: contextlib.AbstractContextManager[Any] = torch.cuda.stream(queue)
+    context: contextlib.AbstractContextManager[Any] = torch.cuda.stream(_queue(stream()))
     return context
+
+
+@functools.lru_cache(maxsize=16)
+def _queue(address: int) -> Any:
+    import torch
+
+    # Torch's own name for the default stream is address 0, which it does not take from outside.
+    return torch.cuda.ExternalStream(address) if address else torch.cuda.default_stream()

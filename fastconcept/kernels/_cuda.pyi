@@ -44,7 +44,7 @@ def saliency_maps(
     pitch: int,
     concepts: int,
     coverage: Sequence[int],
-    cells: int,
+    shape: tuple[int, int],
     patches: int,
     blocks: int,
     means: int,

@@ -49,7 +49,7 @@ def test_without_a_gpu_it_runs_to_the_end_and_says_why(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an earlier run of this commit measured stays, whatever is done or left out now; of others, nothing."""
+    """What an earlier run of these sources measured stays, whatever is done or left out now; of others, nothing."""
     run, target = part("run"), tmp_path / "gpu.json"
     monkeypatch.setattr(run, "build", lambda: {"command": "once"})
     assert run.main(["--json", str(target), "--only", "build"]) == 0
@@ -57,7 +57,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert run.main(["--json", str(target), "--resume", "--only", "build", "peers"]) == 0
     steps = {step["name"]: step for step in json.loads(target.read_text())["steps"]}
     assert steps["build"]["result"] == {"command": "once"} and steps["contract"]["status"] == "skipped"
-    target.write_text(target.read_text().replace('"commit": "', '"commit": "another '))
+    target.write_text(target.read_text().replace('"sources": "', '"sources": "other '))
     monkeypatch.setattr(run, "build", lambda: {"command": "twice"})
     assert run.main(["--json", str(target), "--resume", "--only", "build"]) == 0
     assert json.loads(target.read_text())["steps"][0]["result"] == {"command": "twice"}

@@ -17,7 +17,8 @@ from .device import device_limit, finish_uploads, require, stream
 
 _BLOCKS_PER_MULTIPROCESSOR = 4  # few enough that the means of 14 x 14 cells stay within a GPU's cache
 _SCRATCH_BYTES = 512 << 20  # means of maps at a time
-_LIST = 4  # patches that the kernel reads at once
+_LIST = 4  # entries that the kernel reads at once
+_PATCH_BITS = 27  # of an entry
 _KEPT_GRIDS = 16
 
 
@@ -51,7 +52,7 @@ def saliency_maps(
         concepts,
         concepts,
         cover.pointers(),
-        cells,
+        (height, width),
         count,
         blocks,
         pointer(means),
@@ -94,19 +95,22 @@ def _coverage(boxes: bytes, weights: bytes, height: int, width: int, device: int
 def cover_cells(
     boxes: npt.NDArray[np.int32], weights: npt.NDArray[np.float64], height: int, width: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """CSR lists of the patches over each cell, the weights, and each cell's sum of weights.
+    """CSR lists of the patches over each block of two by two cells, the weights, and each cell's sum of weights.
 
-    The kernel reads four patches at once: lists are filled up with a number that is no patch.
+    An entry is a patch and, from bit 27 on, which cells of the block it covers. The kernel reads four entries at once:
+    lists are filled up with a number that is no patch.
 
     Examples
     --------
     >>> boxes = np.array([[0, 0, 1, 1], [0, 0, 2, 1]], np.int32)
-    >>> indptr, patches, weights, totals = cover_cells(boxes, np.array([2.0, 1.0]), 1, 2)
-    >>> indptr, patches
-    (array([0, 4, 8], dtype=int32), array([0, 1, 2, 2, 1, 2, 2, 2], dtype=int32))
+    >>> indptr, entries, weights, totals = cover_cells(boxes, np.array([2.0, 1.0]), 1, 2)
+    >>> indptr, entries & (1 << 27) - 1, entries >> 27
+    (array([0, 4], dtype=int32), array([0, 1, 2, 2], dtype=int32), array([1, 3, 0, 0], dtype=int32))
     >>> weights, totals
     (array([2., 1.]), array([3., 1.]))
     """
+    if len(boxes) >= 1 << _PATCH_BITS:
+        raise InputError(f"at most {(1 << _PATCH_BITS) - 1} boxes, got {len(boxes)}")
     positive = np.isfinite(weights) & (weights > 0)
     if not positive.all():
         i = int(np.flatnonzero(~positive)[0])
@@ -122,14 +126,20 @@ def cover_cells(
     patches = np.repeat(np.arange(len(boxes)), areas)
     place = np.arange(len(patches)) - np.repeat(np.cumsum(areas) - areas, areas)
     cells = (inside[patches, 1] + place // across[patches]) * width + inside[patches, 0] + place % across[patches]
-    by_cell = np.argsort(cells, kind="stable")  # patches stay in rising order within a cell
     counts = np.bincount(cells, minlength=height * width)
     if not counts.all():
         cell = int(np.flatnonzero(counts == 0)[0])
         raise InputError(f"boxes leave cell (x {cell % width}, y {cell // width}) uncovered")
     totals = np.bincount(cells, weights[patches], minlength=height * width)  # adds in the order of the patches
-    indptr = np.concatenate([[0], np.cumsum(-(-counts // _LIST) * _LIST)])
-    lists = np.full(indptr[-1], len(boxes), np.int32)
-    cell = cells[by_cell]
-    lists[indptr[cell] + np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)] = patches[by_cell]
-    return indptr.astype(np.int32), lists, weights, totals.astype(np.float64)
+    down, right = cells // width, cells % width
+    block = down // 2 * -(-width // 2) + right // 2
+    order = np.lexsort((patches, block))
+    key = (block * len(boxes) + patches)[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    covered = np.bitwise_or.reduceat(1 << (down % 2 * 2 + right % 2)[order], first)
+    lengths = np.bincount(key[first] // len(boxes), minlength=-(-height // 2) * -(-width // 2))
+    indptr = np.concatenate([[0], np.cumsum(-(-lengths // _LIST) * _LIST)])
+    entries = np.full(indptr[-1], len(boxes), np.int32)
+    places = np.arange(len(first)) + np.repeat(indptr[:-1] - np.cumsum(lengths) + lengths, lengths)
+    entries[places] = key[first] % len(boxes) | covered << _PATCH_BITS
+    return indptr.astype(np.int32), entries, weights, totals.astype(np.float64)
