@@ -134,6 +134,40 @@ def test_values_that_fall_into_one_bucket(
     assert np.array_equal(kernels.all_ranks(patches, bank, *graph), reference.all_ranks(patches, bank, *graph))
 
 
+@pytest.mark.parametrize(("kind", "room"), [("heavy tails", 3000), ("ties", 5000), ("two heaps", 128)])
+def test_rows_long_enough_to_be_sampled(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str, room: int
+) -> None:
+    """Buckets are cut from a part of the values; the ranks are exact whatever their distribution."""
+    monkeypatch.setattr(ranks, "_ROOM", (128, room))
+    rng, count = np.random.default_rng(3), 33_000
+    values = {
+        "heavy tails": rng.standard_cauchy(count).clip(-900, 900),
+        "ties": rng.standard_normal(count).round(1),
+        "two heaps": np.where(rng.random(count) < 0.3, 0.1, 0.5) + 1e-4 * rng.standard_normal(count),
+    }[kind]
+    bank = np.zeros((count, 2), np.float32)
+    bank[:, 0] = np.round(values * 2**8) / 2**8 if kind != "two heaps" else np.round(values * 2**15) / 2**15
+    patch = np.array([[1, 0]], np.float32)  # similarities are the values themselves, exact in any precision
+    assert np.array_equal(
+        kernels.all_ranks(patch, bank, *a_tree(count)), reference.all_ranks(patch, bank, *a_tree(count))
+    )
+
+
+def test_small_tables_stay_on_the_device(kernels: ModuleType) -> None:
+    """One upload for the same numbers on the same stream; another one on another stream, or for large arrays."""
+    from fastconcept.kernels.cuda import arrays
+
+    cupy = sys.modules["cupy"]
+    small, large = np.arange(7, dtype=np.int32), np.zeros(arrays._TABLE_BYTES + 1, np.uint8)
+    assert arrays.table(small) is arrays.table(small.copy())
+    assert arrays.table(small) is not arrays.table(small.astype(np.int64))
+    assert arrays.table(large) is not arrays.table(large)
+    with cupy.cuda.Stream():
+        other = arrays.table(small)
+    assert other is not arrays.table(small) and np.array_equal(kernels.to_host(arrays.table(small)), small)
+
+
 def test_maps_equal_the_reference_to_the_last_bit(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     corners = rng.integers(-3, 12, (60, 2))
