@@ -78,7 +78,8 @@ class Engine(Explaining, Decomposing):
         preprocess : Preprocess, optional
             Input size and normalisation of the image encoder; needed with one.
         image_encoder : torch module or callable, optional
-            From preprocessed pixels (n, 3, h, w) float32 to embeddings (n, d). A torch module gets a tensor.
+            From preprocessed pixels (n, 3, h, w) float32 to embeddings (n, d). A torch module gets a tensor;
+            :class:`~fastconcept.encoders.torch_module.TorchImageEncoder` runs one in half precision or faster.
         split_encoder : SplitEncoder, optional
             The image encoder in two parts, for ``mode="windows"``.
         dense_encoder : DenseEncoder, optional
