@@ -171,6 +171,7 @@ def test_the_checks_pass_over_the_emulated_kernels_and_catch_a_wrong_one(kernels
     checks = part("verify").checks
     found = checks(kernels, reference, 1)
     assert found["ranks of everything"] == 0
+    assert part("verify").product_alone() == 1
 
     class Wrong:
         def __getattr__(self, name: str) -> object:
