@@ -96,7 +96,8 @@ def product_alone() -> float:
     from fastconcept.kernels.cuda.product import product
 
     out = cupy.empty((16, 416), np.float32)
-    product(*(cupy.asarray(np.ones((rows, 192), np.float16)) for rows in (16, 416)), out)
+    left, right = (cupy.asarray(np.ones((rows, 192), np.float16)) for rows in (16, 416))
+    product(left, right, out)
     return float(out.sum()) / (16 * 416 * 192)
 
 
