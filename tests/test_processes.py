@@ -17,6 +17,8 @@ import pytest
 import fastconcept as fc
 from fastconcept.encoders import session
 from fastconcept.errors import ConceptError, InputError, MissingDependencyError
+from fastconcept.kernels import forks
+from fastconcept.kernels.cpu.nnlasso import prepare_dictionary
 from fastconcept.parts import Parts
 
 
@@ -135,7 +137,7 @@ def test_daemon_threads_do_not_abort_the_exit() -> None:
 
 
 def test_forks_and_calls_of_native_code_wait_for_each_other() -> None:
-    calls, inside, done = session._NativeCalls(), threading.Event(), threading.Event()
+    calls, inside, done = forks._NativeCalls(), threading.Event(), threading.Event()
     order: list[str] = []
 
     def work(name: str) -> None:
@@ -158,6 +160,46 @@ def test_forks_and_calls_of_native_code_wait_for_each_other() -> None:
     calls.after_fork()
     second.join(30)
     assert order == ["first", "second"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_does_not_wait_for_a_value_that_a_thread_of_its_parent_was_making() -> None:
+    result = run(
+        """
+        import os, signal, threading
+        from fastconcept.kernels.forks import cached_property
+        begun, end = threading.Event(), threading.Event()
+        class Words:
+            @cached_property
+            def first(self):
+                begun.set()
+                end.wait()
+                return "dog"
+        slow = Words()
+        thread = threading.Thread(target=lambda: slow.first)
+        thread.start()
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            end.set()
+            os._exit(7 if Words().first == slow.first == "dog" else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        end.set()
+        thread.join()
+        assert slow.__dict__ == {"first": "dog"}
+        """
+    )
+    assert result.stdout.split() == ["7"], result.stderr
+
+
+def test_no_fork_cuts_a_product_of_matrices_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenBLAS ends its threads before a fork; a product that waits for one of them would never return."""
+    seen: list[int] = []
+    real = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: seen.append(forks.native_calls._count) or real(matrix))
+    prepare_dictionary(np.eye(64, dtype=np.float32))
+    assert seen == [1] and forks.native_calls._count == 0
 
 
 def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..doors import door, is_visible
 from ..errors import BundleError, ConceptError, InputError
 from ..kernels.foreign import as_numpy
+from ..kernels.forks import cached_property
 from .embeddings import Float32, check_names, unit_rows
 from .graph import Int32, as_nodes
 from .nearby import unknown_name

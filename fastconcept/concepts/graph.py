@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from ..kernels.csr import Lists, starts
 from ..kernels.foreign import as_numpy
+from ..kernels.forks import cached_property
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]

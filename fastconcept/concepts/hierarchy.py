@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..doors import door, whole
 from ..errors import InputError
+from ..kernels.forks import cached_property
 from .graph import Csr, Int32, Int64, as_nodes
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConceptError
+from ..kernels.forks import cached_property
 
 _BINS = 32
 _EXAMINED = 256

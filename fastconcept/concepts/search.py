@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from ..kernels.forks import cached_property
 from .graph import Int32
 from .nearby import NearNames
 from .synsets import SynsetWords

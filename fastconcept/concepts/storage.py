@@ -11,7 +11,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import BundleError, InputError
 from ..files import whole_file
+from ..kernels.forks import cached_property
 
 Tensors = dict[str, NDArray[np.generic]]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError, InputError
 from ..kernels.csr import Lists, starts
+from ..kernels.forks import cached_property
 from .graph import Int32
 from .storage import PackedLines, Tensors
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..doors import door
 from ..errors import BundleError, ConceptError, InputError
+from ..kernels.forks import cached_property
 from .graph import Csr, Int32, Int64, as_nodes
 from .hierarchy import Hierarchy
 from .nearby import did_you_mean

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import MissingDependencyError
-from ..kernels.forks import renew_after_fork
-
-_PATIENCE = 30.0  # seconds that the exit of the interpreter waits for the last runs
+from ..kernels.forks import native_calls, renew_after_fork
 
 
 def onnxruntime() -> Any:
@@ -34,55 +29,6 @@ def onnxruntime() -> Any:
     return package
 
 
-class _NativeCalls:
-    """How many calls of native code are under way; none begins during a fork, or once the interpreter exits.
-
-    A daemon thread that comes back from native code while the interpreter shuts down would abort the process: C++ and
-    Rust do not survive the way Python ends such a thread. So the exit waits for calls, and threads that come later wait
-    for ever. A fork waits for them because a child would find locks of theirs taken for ever.
-    """
-
-    def __init__(self) -> None:
-        self._change, self._count, self._forks, self._closing = threading.Condition(), 0, 0, False
-
-    def renew(self) -> None:
-        """In a forked child, which has only one thread."""
-        self.__init__()  # type: ignore[misc]
-
-    def close(self) -> None:
-        """At the exit of the interpreter."""
-        with self._change:
-            self._closing = True
-            self._change.wait_for(lambda: self._count == 0, _PATIENCE)
-
-    def before_fork(self) -> None:
-        """In the process that forks."""
-        with self._change:
-            self._forks += 1
-            self._change.wait_for(lambda: self._count == 0, _PATIENCE)
-
-    def after_fork(self) -> None:
-        """In the process that has forked."""
-        with self._change:
-            self._forks -= 1
-            self._change.notify_all()
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Around a call; calls inside one another would wait for each other."""
-        with self._change:
-            if self._closing and threading.current_thread() is not threading.main_thread():
-                self._change.wait_for(lambda: False)
-            self._change.wait_for(lambda: not self._forks)
-            self._count += 1
-        try:
-            yield
-        finally:
-            with self._change:
-                self._count -= 1
-                self._change.notify_all()
-
-
 class _Package:
     """ONNX Runtime itself, in a forked child."""
 
@@ -97,12 +43,8 @@ class _Package:
                 libc.on_exit(handler, None)
 
 
-native_calls, _package = _NativeCalls(), _Package()
-renew_after_fork(native_calls)
+_package = _Package()
 renew_after_fork(_package)
-atexit.register(native_calls.close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=native_calls.before_fork, after_in_parent=native_calls.after_fork)
 
 
 class Session:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BundleError, InputError
-from .session import native_calls
+from ..kernels.forks import native_calls
 
 MAX_CHARACTERS = 1_000_000  # of one text; no text encoder sees more than a few hundred tokens
 MAX_LINES = 100_000  # ftfy repairs line by line, which takes 35 us even for an empty one

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, TypeVar
 
+from ..kernels.forks import renew_after_fork
+
 Value = TypeVar("Value")
 
 
@@ -20,9 +22,14 @@ class Kept:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._bank: object = None
         self._values: dict[str, Any] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """A lock of this process; for a forked child, too."""
+        self._lock = Lock()
+        renew_after_fork(self)
 
     def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
         """Copies and other processes start anew."""

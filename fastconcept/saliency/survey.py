@@ -24,6 +24,7 @@ from ..concepts.bank import ConceptBank
 from ..doors import position
 from ..errors import ConceptError, InputError
 from ..kernels.contract import Kernels
+from ..kernels.forks import native_calls
 from ..timings import Timings
 from .evidence import Evidence
 from .patches import PatchGrid
@@ -243,10 +244,13 @@ def _bank_scores(
     step = max(1, _RANKS_AT_ONCE // len(bank))
     for start in range(0, len(places), step):
         ranks, share = ranks_at(rows[start : start + step]), weights[start : start + step]
-        surprise += share @ np.maximum(chance - np.log1p(ranks.astype(np.float32)), 0)
-        wins += share @ (ranks == 0)
+        with native_calls.one():
+            surprise += share @ np.maximum(chance - np.log1p(ranks.astype(np.float32)), 0)
+            wins += share @ (ranks == 0)
     scores = np.maximum(chance - np.log1p(whole), 0) + surprise if whole_counts else surprise
-    return BankScores(scores, wins, whole, kernels.to_host(evidence.whole)[0] @ bank.embeddings.T)
+    with native_calls.one():
+        cosines = kernels.to_host(evidence.whole)[0] @ bank.embeddings.T
+    return BankScores(scores, wins, whole, cosines)
 
 
 def _edges(bank: ConceptBank) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..kernels import arguments
 from ..kernels.contract import Array, Kernels
 from ..kernels.csr import Lists, SparseCodes
+from ..kernels.forks import native_calls
 from .dictionary import Dictionary
 from .result import AverageWeights, Decompositions, Float32, Float64, SparseWeights, reconstruct, unit
 
@@ -139,7 +140,8 @@ def _raised(
         return penalties, ()
     rows = kernels.upload(dictionary.embeddings)
     products = (rows @ targets[i] for i in range(len(targets)))
-    largest = np.array([kernels.to_host((abs(each) if signed else each).max()) for each in products], np.float64)
+    with native_calls.one():
+        largest = np.array([kernels.to_host((abs(each) if signed else each).max()) for each in products], np.float64)
     floors = _SMALLEST_PENALTY * 2 * np.maximum(largest, 0.0)
     notes = tuple(
         f"the penalty {penalty:.3g} is too small to solve for and was raised to {floor:.3g}" if penalty < floor else ""

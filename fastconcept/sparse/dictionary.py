@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ from ..errors import BundleError, InputError
 from ..kernels.contract import Kernels, PreparedDictionary
 from ..kernels.csr import Lists
 from ..kernels.foreign import as_numpy
-from ..kernels.forks import renew_after_fork
+from ..kernels.forks import cached_property, renew_after_fork
 
 _log = logging.getLogger(__name__)
 _NAMED = 10  # of the words that are left out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, SupportsIndex, TypeVar, overload
 
@@ -16,6 +15,7 @@ from ..doors import door, position
 from ..errors import MissingDependencyError
 from ..kernels.contract import Array
 from ..kernels.csr import Lists, SparseCodes
+from ..kernels.forks import cached_property
 from ..kernels.host import to_host
 from .dictionary import Dictionary
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from .. import _cpu, arguments
 from ..contract import Array, PreparedDictionary
 from ..csr import Lists, SparseCodes
+from ..forks import native_calls
 from ..threads import check_num_threads
 
 _LEFT_OUT = 1e-4  # length, on average over unit rows, of what a narrower basis may leave of a row
@@ -114,7 +115,8 @@ def _narrow_basis(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | No
         return None
     # In float64: float32 would spread rounding over every direction and hide that most of them are empty.
     blocks = (rows[begin : begin + _BLOCK].astype(np.float64) for begin in range(0, count, _BLOCK))
-    energies, vectors = np.linalg.eigh(np.asarray(sum(block.T @ block for block in blocks)))
+    with native_calls.one():
+        energies, vectors = np.linalg.eigh(np.asarray(sum(block.T @ block for block in blocks)))
     left = np.cumsum(np.maximum(energies, 0.0)) / max(float(energies.sum()), np.finfo(np.float64).tiny)
     rank = dimension - int(np.searchsorted(left, _LEFT_OUT**2, side="right"))
     if rank > _WORTHWHILE * dimension:
