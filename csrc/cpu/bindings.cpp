@@ -19,8 +19,10 @@
 #include <thread>
 #include <vector>
 
+#include "bank.h"
 #include "blas.h"
 #include "nnlasso.h"
+#include "product.h"
 #include "ranks.h"
 #include "resize.h"
 #include "resize_images.h"
@@ -135,11 +137,31 @@ Lists lists_of(const Array<int64_t>& indptr, const Array<int64_t>& indices) {
     return {indptr.data(), indices.data(), indptr.shape(0) - 1, indices.shape(0)};
 }
 
-py::tuple bind_subtree_ranks(const Array<float>& patches, const Array<float>& bank, const Array<int64_t>& indptr,
+// A bank, with what was made of it beforehand where it is prepared, by so many threads.
+struct Bank {
+    Bank(const Array<float>& given, std::optional<int> num_threads) : rows(given) {
+        const Rows bank = rows_of(rows, -1, "bank");
+        require_products_fit({}, bank, {});
+        if (!num_threads) return;
+        require_threads(*num_threads);
+        without_gil([&] { prepared = std::make_unique<PreparedBank>(bank, *num_threads); });
+    }
+    int64_t nbytes() const { return rows.nbytes() + (prepared ? prepared->nbytes() : 0); }
+    Rows view() const {
+        Rows bank = rows_of(rows, -1, "bank");
+        bank.prepared = prepared.get();
+        return bank;
+    }
+
+    Array<float> rows;
+    std::unique_ptr<PreparedBank> prepared;
+};
+
+py::tuple bind_subtree_ranks(const Array<float>& patches, const Bank& bank, const Array<int64_t>& indptr,
                              const Array<int64_t>& indices, const Array<float>& queries,
                              const std::optional<Array<float>>& known, int num_threads) {
     require_threads(num_threads);
-    const Rows bank_rows = rows_of(bank, -1, "bank"), query_rows = rows_of(queries, bank_rows.dims, "queries");
+    const Rows bank_rows = bank.view(), query_rows = rows_of(queries, bank_rows.dims, "queries");
     const Rows patch_rows = rows_of(patches, bank_rows.dims, "patches");
     const Lists subtrees = lists_of(indptr, indices);
     require_products_fit(patch_rows, bank_rows, query_rows);
@@ -155,9 +177,9 @@ py::tuple bind_subtree_ranks(const Array<float>& patches, const Array<float>& ba
     return py::make_tuple(ranks, similarities);
 }
 
-Array<float> bind_multiply_all(const Array<float>& patches, const Array<float>& bank, int num_threads) {
+Array<float> bind_multiply_all(const Array<float>& patches, const Bank& bank, int num_threads) {
     require_threads(num_threads);
-    const Rows bank_rows = rows_of(bank, -1, "bank"), patch_rows = rows_of(patches, bank_rows.dims, "patches");
+    const Rows bank_rows = bank.view(), patch_rows = rows_of(patches, bank_rows.dims, "patches");
     require_products_fit(patch_rows, bank_rows, {});
     Array<float> similarities({patch_rows.rows, bank_rows.rows});
     float* similarity = similarities.mutable_data();
@@ -165,10 +187,10 @@ Array<float> bind_multiply_all(const Array<float>& patches, const Array<float>& 
     return similarities;
 }
 
-Array<int32_t> bind_all_ranks(const Array<float>& patches, const Array<float>& bank, const Array<int64_t>& child_indptr,
+Array<int32_t> bind_all_ranks(const Array<float>& patches, const Bank& bank, const Array<int64_t>& child_indptr,
                               const Array<int64_t>& child_indices, const Array<int64_t>& order, int num_threads) {
     require_threads(num_threads);
-    const Rows bank_rows = rows_of(bank, -1, "bank"), patch_rows = rows_of(patches, bank_rows.dims, "patches");
+    const Rows bank_rows = bank.view(), patch_rows = rows_of(patches, bank_rows.dims, "patches");
     const Lists children = lists_of(child_indptr, child_indices);
     require(children.count == bank_rows.rows, "child_indptr must have one entry more than the bank has rows");
     require_shape(order, {bank_rows.rows}, "order");
@@ -415,13 +437,21 @@ PYBIND11_MODULE(_cpu, m) {
     });
     using py::arg;
     m.def("cpu_features", &bind_cpu_features);
-    m.def("subtree_ranks", &bind_subtree_ranks, arg("patches").noconvert(), arg("bank").noconvert(),
-          arg("indptr").noconvert(), arg("indices").noconvert(), arg("queries").noconvert(), arg("known").noconvert(),
-          arg("num_threads"));
-    m.def("multiply_all", &bind_multiply_all, arg("patches").noconvert(), arg("bank").noconvert(), arg("num_threads"));
-    m.def("all_ranks", &bind_all_ranks, arg("patches").noconvert(), arg("bank").noconvert(),
-          arg("child_indptr").noconvert(), arg("child_indices").noconvert(), arg("order").noconvert(),
-          arg("num_threads"));
+    py::class_<Bank>(m, "Bank")
+        .def(py::init<const Array<float>&, std::optional<int>>(), arg("rows").noconvert(), arg("num_threads"))
+        .def_property_readonly("nbytes", &Bank::nbytes);
+    py::enum_<Product>(m, "Product")
+        .value("BLAS", Product::kBlas)
+        .value("AVX2", Product::kAvx2)
+        .value("AVX512", Product::kAvx512)
+        .value("TWIN", Product::kTwin);
+    m.def("product", &product);
+    m.def("choose_product", &choose_product, arg("wanted"));
+    m.def("subtree_ranks", &bind_subtree_ranks, arg("patches").noconvert(), arg("bank"), arg("indptr").noconvert(),
+          arg("indices").noconvert(), arg("queries").noconvert(), arg("known").noconvert(), arg("num_threads"));
+    m.def("multiply_all", &bind_multiply_all, arg("patches").noconvert(), arg("bank"), arg("num_threads"));
+    m.def("all_ranks", &bind_all_ranks, arg("patches").noconvert(), arg("bank"), arg("child_indptr").noconvert(),
+          arg("child_indices").noconvert(), arg("order").noconvert(), arg("num_threads"));
     m.def("saliency_maps", &bind_saliency_maps<float>, arg("values").noconvert(), arg("boxes").noconvert(),
           arg("weights").noconvert(), arg("height"), arg("width"), arg("num_threads"));
     m.def("saliency_maps", &bind_saliency_maps<int32_t>, arg("values").noconvert(), arg("boxes").noconvert(),

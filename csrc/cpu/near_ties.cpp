@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "bank.h"
 #include "parallel.h"
 #include "simd.h"
 #include "similarities.h"
@@ -77,10 +78,6 @@ std::vector<double> norms(const Rows& rows, const char* name, int num_threads) {
     return result;
 }
 
-double largest(const std::vector<double>& values) {
-    return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
-}
-
 // The closest floats that are not above, and not below, a double.
 float round_down(double value) {
     const float rounded = static_cast<float>(value);
@@ -93,12 +90,17 @@ float round_up(double value) {
 
 }  // namespace
 
+double longest_row(const Rows& rows, const char* name, int num_threads) {
+    if (rows.prepared) return rows.prepared->longest();
+    const std::vector<double> every = norms(rows, name, num_threads);
+    return every.empty() ? 0 : *std::max_element(every.begin(), every.end());
+}
+
 NearTies::NearTies(const Rows& patches, const Rows& bank, const Rows& queries, int num_threads)
     : patches_(patches), bank_(bank), queries_(queries), patch_norms_(norms(patches, "patches", num_threads)) {
     const int64_t depth = std::min(kDepth, patches.dims), parts = (patches.dims + kDepth - 1) / kDepth;
     const double relative = (1 + growth(depth)) * (1 + growth(parts)) - 1;
-    const double most =
-        std::max(largest(norms(bank, "bank", num_threads)), largest(norms(queries, "queries", num_threads)));
+    const double most = std::max(longest_row(bank, "bank", num_threads), longest_row(queries, "queries", num_threads));
     // Products below the smallest normal float lose more than a relative error; that is at most 2^-126 each.
     error_ = relative * most * (1 + 1e-9) + static_cast<double>(patches.dims) * std::ldexp(1.0, -126);
 }

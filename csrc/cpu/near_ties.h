@@ -14,6 +14,9 @@ namespace fastconcept {
 
 class Exact;
 
+// Bound on the norms of all rows, which is close. Throws std::invalid_argument where a value is not finite.
+double longest_row(const Rows& rows, const char* name, int num_threads);
+
 class NearTies {
 public:
     // bank and queries are the columns of the similarities, in this order. Throws std::invalid_argument where a value

@@ -1,24 +1,79 @@
 #include "product.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <utility>
 #include <vector>
 
+#include "bank.h"
 #include "similarities.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
-#define FASTCONCEPT_AVX2 __attribute__((target("avx2,fma")))
 
 namespace fastconcept {
 namespace {
 
-constexpr int64_t kAcross = 16;  // rows of the bank side by side: two vectors
-constexpr int64_t kDown = 6;     // patches at a time: twelve sums, which leaves four of sixteen registers
-constexpr int64_t kRound = 96;   // patches that stay in the second-level cache while all panels pass by
+constexpr int64_t kRound = 96;  // patches that stay in the second-level cache while all panels pass by
 
-// Eight rows of eight floats, `from_stride` apart, as eight columns, kAcross apart.
-FASTCONCEPT_AVX2 void transpose(const float* from, int64_t from_stride, float* to) {
+using Add = void (*)(const float*, const float*, int64_t, bool, float*, int64_t);
+
+namespace avx2 {  // twelve sums, which leaves four of sixteen registers
+constexpr int64_t kLanes = 8;
+constexpr int kDown = 6;
+#define PRODUCT_TARGET __attribute__((target("avx2,fma")))
+#define PRODUCT_VECTOR __m256
+#define PRODUCT_LOAD _mm256_loadu_ps
+#define PRODUCT_STORE _mm256_storeu_ps
+#define PRODUCT_BROADCAST _mm256_set1_ps
+#define PRODUCT_ADD _mm256_add_ps
+#define PRODUCT_MULTIPLY_ADD _mm256_fmadd_ps
+#include "product_panel.h"
+}  // namespace avx2
+
+namespace avx512 {  // 24 sums, which leaves eight of 32 registers
+constexpr int64_t kLanes = 16;
+constexpr int kDown = 12;
+#define PRODUCT_TARGET __attribute__((target("avx512f,prefer-vector-width=512")))
+#define PRODUCT_VECTOR __m512
+#define PRODUCT_LOAD _mm512_loadu_ps
+#define PRODUCT_STORE _mm512_storeu_ps
+#define PRODUCT_BROADCAST _mm512_set1_ps
+#define PRODUCT_ADD _mm512_add_ps
+#define PRODUCT_MULTIPLY_ADD _mm512_fmadd_ps
+#include "product_panel.h"
+}  // namespace avx512
+
+namespace twin {
+struct Two {
+    __m256 low, high;
+};
+constexpr int64_t kLanes = 16;
+constexpr int kDown = 12;
+#define TWIN __attribute__((target("avx2,fma"), always_inline)) inline
+TWIN Two load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+TWIN void store(float* to, const Two& value) {
+    _mm256_storeu_ps(to, value.low);
+    _mm256_storeu_ps(to + 8, value.high);
+}
+TWIN Two broadcast(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+TWIN Two add(const Two& a, const Two& b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+TWIN Two multiply_add(const Two& a, const Two& b, const Two& c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+#define PRODUCT_TARGET __attribute__((target("avx2,fma")))
+#define PRODUCT_VECTOR Two
+#define PRODUCT_LOAD load
+#define PRODUCT_STORE store
+#define PRODUCT_BROADCAST broadcast
+#define PRODUCT_ADD twin::add
+#define PRODUCT_MULTIPLY_ADD multiply_add
+#include "product_panel.h"
+}  // namespace twin
+
+// Eight rows of eight floats, `from_stride` apart, as eight columns, `across` apart.
+__attribute__((target("avx2"))) void transpose(const float* from, int64_t from_stride, float* to, int64_t across) {
     __m256 row[8], pair[8], four[8];
     for (int i = 0; i < 8; ++i) row[i] = _mm256_loadu_ps(from + i * from_stride);
     for (int i = 0; i < 8; i += 2) {
@@ -31,82 +86,55 @@ FASTCONCEPT_AVX2 void transpose(const float* from, int64_t from_stride, float* t
             four[i + 2 * half + 1] = _mm256_shuffle_ps(pair[i + half], pair[i + 2 + half], 0xee);
         }
     for (int i = 0; i < 4; ++i) {
-        _mm256_storeu_ps(to + i * kAcross, _mm256_permute2f128_ps(four[i], four[i + 4], 0x20));
-        _mm256_storeu_ps(to + (i + 4) * kAcross, _mm256_permute2f128_ps(four[i], four[i + 4], 0x31));
+        _mm256_storeu_ps(to + i * across, _mm256_permute2f128_ps(four[i], four[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * across, _mm256_permute2f128_ps(four[i], four[i + 4], 0x31));
     }
 }
 
-// panel[k][j] = row j (of `width`, at most kAcross) at dimension k; zeros where there is no row.
-FASTCONCEPT_AVX2 void put_side_by_side(const float* rows, int64_t dims, int64_t width, float* panel) {
+// panel[k][j] = row j (of `width`, at most `across`) at dimension k; zeros where there is no row.
+void fill_panel(const float* rows, int64_t dims, int64_t width, float* panel, int64_t across) {
     int64_t k = 0;
-    if (width == kAcross)
-        for (; k + 8 <= dims; k += 8) {
-            transpose(rows + k, dims, panel + k * kAcross);
-            transpose(rows + 8 * dims + k, dims, panel + k * kAcross + 8);
-        }
+    if (width == across)
+        for (; k + 8 <= dims; k += 8)
+            for (int64_t j = 0; j < across; j += 8)
+                transpose(rows + j * dims + k, dims, panel + k * across + j, across);
     for (; k < dims; ++k)
-        for (int64_t j = 0; j < kAcross; ++j) panel[k * kAcross + j] = j < width ? rows[j * dims + k] : 0.0f;
+        for (int64_t j = 0; j < across; ++j) panel[k * across + j] = j < width ? rows[j * dims + k] : 0.0f;
 }
 
-// sums[i * stride + j] (+)= patch i (of `count`, kDepth apart) times column j of the panel.
-template <int count>
-FASTCONCEPT_AVX2 void add_products(const float* patches, const float* panel, int64_t depth, bool add, float* sums,
-                                   int64_t stride) {
-    __m256 low[count], high[count];
-#pragma GCC unroll 6
-    for (int i = 0; i < count; ++i) low[i] = high[i] = _mm256_setzero_ps();
-    for (int64_t k = 0; k < depth; ++k) {
-        const __m256 left = _mm256_loadu_ps(panel + k * kAcross), right = _mm256_loadu_ps(panel + k * kAcross + 8);
-#pragma GCC unroll 6
-        for (int i = 0; i < count; ++i) {
-            const __m256 value = _mm256_broadcast_ss(patches + i * kDepth + k);
-            low[i] = _mm256_fmadd_ps(value, left, low[i]);
-            high[i] = _mm256_fmadd_ps(value, right, high[i]);
-        }
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < count; ++i) {
-        float* const sum = sums + i * stride;
-        _mm256_storeu_ps(sum, add ? _mm256_add_ps(_mm256_loadu_ps(sum), low[i]) : low[i]);
-        _mm256_storeu_ps(sum + 8, add ? _mm256_add_ps(_mm256_loadu_ps(sum + 8), high[i]) : high[i]);
-    }
-}
-
-using Add = void (*)(const float*, const float*, int64_t, bool, float*, int64_t);
-constexpr Add kAdd[] = {add_products<1>, add_products<2>, add_products<3>,
-                        add_products<4>, add_products<5>, add_products<6>};
-
-// Patches times some rows of the bank, side by side in one panel, whose last columns may not exist. Patches are given
-// kDepth dimensions at a time, `count` after `count`.
-void multiply_panel(const float* patches, int64_t count, const float* panel, int64_t dims, int64_t width,
-                    float* similarities, int64_t stride) {
-    for (int64_t i = 0; i < count; i += kDown) {
-        const int64_t down = std::min(kDown, count - i);
-        float whole[kDown * kAcross];
-        float* const sums = width == kAcross ? similarities + i * stride : whole;
-        for (int64_t start = 0; start < dims; start += kDepth)
-            kAdd[down - 1](patches + start * count + i * kDepth, panel + start * kAcross,
-                           std::min(kDepth, dims - start), start > 0, sums, width == kAcross ? stride : kAcross);
-        for (int64_t row = 0; width < kAcross && row < down; ++row)
-            std::copy(whole + row * kAcross, whole + row * kAcross + width, similarities + (i + row) * stride);
-    }
+bool has(Product wanted) {
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (wanted == Product::kAvx512) return avx2 && __builtin_cpu_supports("avx512f");
+    return wanted == Product::kBlas || avx2;
 }
 
 }  // namespace
 
-bool has_own_product() {
-    static const bool has =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !__builtin_cpu_supports("avx512f");
-    return has;
+int64_t rows_across(Product product) { return product == Product::kAvx2 ? avx2::kAcross : avx512::kAcross; }
+
+void put_side_by_side(Product product, const Rows& bank, int64_t from, int64_t width, float* panels) {
+    const int64_t across = rows_across(product);
+    for (int64_t j = 0; j < width; j += across)
+        fill_panel(bank.data + (from + j) * bank.dims, bank.dims, std::min(across, width - j), panels + j * bank.dims,
+                   across);
 }
 
-void own_product(const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t from, int64_t width,
-                 float* similarities, int64_t stride) {
-    thread_local std::vector<float> panels, part;
+void own_product(Product product, const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t from,
+                 int64_t width, float* similarities, int64_t stride) {
+    thread_local std::vector<float> mine, part;
     const int64_t dims = bank.dims, padded = (dims + kDepth - 1) / kDepth * kDepth, most = std::min(kRound, count);
-    panels.resize(static_cast<size_t>((width + kAcross - 1) / kAcross * kAcross * dims));
-    for (int64_t j = 0; j < width; j += kAcross)
-        put_side_by_side(bank.data + (from + j) * dims, dims, std::min(kAcross, width - j), panels.data() + j * dims);
+    const int64_t across = rows_across(product);
+    const auto multiply_panel = product == Product::kAvx2     ? avx2::multiply_panel
+                                : product == Product::kAvx512 ? avx512::multiply_panel
+                                                              : twin::multiply_panel;
+    const float* panels = bank.prepared ? bank.prepared->side_by_side(product) : nullptr;
+    if (panels) {
+        panels += from * dims;
+    } else {
+        mine.resize(static_cast<size_t>((width + across - 1) / across * across * dims));
+        put_side_by_side(product, bank, from, width, mine.data());
+        panels = mine.data();
+    }
     part.resize(static_cast<size_t>(most * padded));
     for (int64_t round = 0; round < count; round += most) {
         const int64_t rows = std::min(most, count - round);
@@ -114,8 +142,8 @@ void own_product(const Rows& patches, int64_t first, int64_t count, const Rows& 
             for (int64_t i = 0; i < rows; ++i)
                 std::memcpy(part.data() + start * rows + i * kDepth, patches.data + (first + round + i) * dims + start,
                             static_cast<size_t>(std::min(kDepth, dims - start)) * sizeof(float));
-        for (int64_t j = 0; j < width; j += kAcross)
-            multiply_panel(part.data(), rows, panels.data() + j * dims, dims, std::min(kAcross, width - j),
+        for (int64_t j = 0; j < width; j += across)
+            multiply_panel(part.data(), rows, panels + j * dims, dims, std::min(across, width - j),
                            similarities + round * stride + j, stride);
     }
 }
@@ -125,10 +153,41 @@ void own_product(const Rows& patches, int64_t first, int64_t count, const Rows& 
 #else
 
 namespace fastconcept {
+namespace {
+bool has(Product wanted) { return wanted == Product::kBlas; }
+}  // namespace
 
-bool has_own_product() { return false; }
-void own_product(const Rows&, int64_t, int64_t, const Rows&, int64_t, int64_t, float*, int64_t) {}
+int64_t rows_across(Product) { return 1; }
+void put_side_by_side(Product, const Rows&, int64_t, int64_t, float*) {}
+void own_product(Product, const Rows&, int64_t, int64_t, const Rows&, int64_t, int64_t, float*, int64_t) {}
 
 }  // namespace fastconcept
 
 #endif
+
+namespace fastconcept {
+namespace {
+
+std::atomic<Product>& chosen() {
+    static std::atomic<Product> product{has(Product::kAvx512) ? Product::kAvx512
+                                        : has(Product::kAvx2) ? Product::kAvx2
+                                                              : Product::kBlas};
+    return product;
+}
+
+}  // namespace
+
+Product product() { return chosen().load(std::memory_order_relaxed); }
+
+bool choose_product(Product wanted) {
+    if (!has(wanted)) return false;
+    chosen().store(wanted, std::memory_order_relaxed);
+    return true;
+}
+
+int64_t side_by_side_count(Product product, const Rows& bank) {
+    const int64_t across = rows_across(product);
+    return (bank.rows + across - 1) / across * across * bank.dims;
+}
+
+}  // namespace fastconcept

@@ -180,8 +180,8 @@ void subtree_ranks(const Rows& patches, const Rows& bank, const Lists& subtrees,
 }
 
 void multiply_all(const Rows& patches, const Rows& bank, float* similarities, int num_threads) {
-    hash_rows(patches, "patches", num_threads);  // refuses NaN
-    hash_rows(bank, "bank", num_threads);
+    longest_row(patches, "patches", num_threads);  // refuses NaN
+    longest_row(bank, "bank", num_threads);
     if (patches.rows == 0) return;
     parallel_for(bank_tiles(bank), num_threads, [&](int64_t tile, int) {
         multiply(patches, 0, patches.rows, bank, tile, similarities + tile * kBankTile, bank.rows);

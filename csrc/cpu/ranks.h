@@ -6,11 +6,14 @@
 
 namespace fastconcept {
 
-// Row-major float32 matrix, not owned.
+class PreparedBank;
+
+// Row-major float32 matrix, not owned. `prepared` (bank.h) is what was made of a bank earlier, or null.
 struct Rows {
     const float* data = nullptr;
     int64_t rows = 0;
     int64_t dims = 0;
+    const PreparedBank* prepared = nullptr;
 };
 
 // Lists of row numbers: list j is indices[indptr[j]] .. indices[indptr[j + 1] - 1]. Not owned.

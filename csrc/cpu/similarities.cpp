@@ -48,8 +48,8 @@ void add(const float* from, int64_t count, float* to) {
 
 void multiply(const Rows& patches, int64_t first, int64_t count, const Rows& bank, int64_t tile, float* similarities,
               int64_t stride) {
-    if (has_own_product()) {
-        own_product(patches, first, count, bank, tile * kBankTile, tile_width(bank, tile), similarities, stride);
+    if (const Product ours = product(); ours != Product::kBlas) {
+        own_product(ours, patches, first, count, bank, tile * kBankTile, tile_width(bank, tile), similarities, stride);
         return;
     }
     thread_local std::vector<float> part;  // BLAS may add to a sum in any order, so that adding is ours

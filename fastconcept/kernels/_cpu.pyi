@@ -1,25 +1,39 @@
 """Types of the compiled CPU module (csrc/cpu/bindings.cpp)."""
 
+import enum
+
 import numpy as np
 import numpy.typing as npt
 
 def cpu_features() -> dict[str, bool | str]: ...
 def set_blas(sgemm: int, sgemv: int) -> None: ...
+
+class Bank:
+    def __init__(self, rows: npt.NDArray[np.float32], num_threads: int | None) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Product(enum.Enum):
+    BLAS = ...
+    AVX2 = ...
+    AVX512 = ...
+    TWIN = ...
+
+def product() -> Product: ...
+def choose_product(wanted: Product) -> bool: ...
 def subtree_ranks(
     patches: npt.NDArray[np.float32],
-    bank: npt.NDArray[np.float32],
+    bank: Bank,
     indptr: npt.NDArray[np.int64],
     indices: npt.NDArray[np.int64],
     queries: npt.NDArray[np.float32],
     known: npt.NDArray[np.float32] | None,
     num_threads: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
-def multiply_all(
-    patches: npt.NDArray[np.float32], bank: npt.NDArray[np.float32], num_threads: int
-) -> npt.NDArray[np.float32]: ...
+def multiply_all(patches: npt.NDArray[np.float32], bank: Bank, num_threads: int) -> npt.NDArray[np.float32]: ...
 def all_ranks(
     patches: npt.NDArray[np.float32],
-    bank: npt.NDArray[np.float32],
+    bank: Bank,
     child_indptr: npt.NDArray[np.int64],
     child_indices: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],

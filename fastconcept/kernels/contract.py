@@ -209,12 +209,13 @@ class Kernels(Protocol):
         Parameters
         ----------
         rows : (N, d) float32
-            Concept embeddings, unit rows; on the CPU kept by reference, so leave them unchanged.
+            Concept embeddings, unit rows; on the CPU kept by reference, so leave them unchanged. The CPU kernels keep a
+            second copy of a bank of up to 64 MB, in the order in which products read it.
 
         Raises
         ------
         InputError
-            If the rows have another dtype, shape or layout.
+            If the rows have another dtype, shape or layout, or (CPU kernels) are not finite.
 
         Examples
         --------

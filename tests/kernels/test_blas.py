@@ -15,9 +15,29 @@ blas: Any = pytest.importorskip("fastconcept.kernels.cpu.blas", exc_type=ImportE
 
 
 def test_wrong_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "_cpu", SimpleNamespace(multiply_all=lambda left, right, threads: left @ right.T + 1))
+    core = a_core(wrong={"AVX512", "BLAS"})
+    monkeypatch.setattr(blas, "_cpu", core)
     with pytest.raises(DeviceError, match="OPENBLAS_CORETYPE"):
-        blas.check_products()
+        blas.check_products("AVX512")
+
+
+def test_blas_multiplies_where_our_own_product_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = a_core(wrong={"AVX512"})
+    monkeypatch.setattr(blas, "_cpu", core)
+    blas.check_products("AVX512")
+    assert core.chosen == ["AVX512", "BLAS"]
+
+
+def a_core(wrong: set[str]) -> Any:
+    """A core whose products are off by one where they are said to be wrong."""
+    chosen: list[str] = []
+    return SimpleNamespace(
+        chosen=chosen,
+        choose_product=lambda name: chosen.append(name) is None,
+        multiply_all=lambda left, right, threads: left @ right.T + (chosen[-1] in wrong),
+        Bank=lambda rows, threads: rows,
+        Product=SimpleNamespace(BLAS="BLAS"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -135,15 +136,62 @@ def check_prepared_patches(kernels: Kernels, p: Problem) -> None:
         np.testing.assert_array_equal(ours, plain)
 
 
-@pytest.mark.parametrize(("patches", "concepts", "dims"), [(1, 1, 1), (7, 37, 131), (29, 401, 300)])
-def test_products_are_right_where_tiles_are_cut_short(patches: int, concepts: int, dims: int) -> None:
+@pytest.fixture(params=["BLAS", "AVX2", "AVX512", "TWIN"])
+def product(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every product of the CPU's core in turn, where this processor has it."""
+    _cpu = pytest.importorskip("fastconcept.kernels._cpu")
+    before = _cpu.product()
+    if not _cpu.choose_product(getattr(_cpu.Product, request.param)):
+        pytest.skip(f"no {request.param} here")
+    yield request.param
+    assert _cpu.choose_product(before)
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize(
+    ("patches", "concepts", "dims"), [(1, 1, 1), (7, 37, 131), (29, 401, 300), (13, 384, 256), (109, 33, 129)]
+)
+def test_products_are_right_where_tiles_are_cut_short(
+    product: str, patches: int, concepts: int, dims: int, prepared: bool
+) -> None:
     rng = np.random.default_rng(dims)
     rows, bank = unit_rows(rng, patches, dims), unit_rows(rng, concepts, dims)
     bank[-1] = bank[0]  # first in a tile and last in the bank: computed side by side with others, and not
-    given = cpu.prepare_patches(rows, bank).similarities
+    given = cpu.prepare_patches(rows, cpu.prepare_bank(bank) if prepared else bank).similarities
     exact = rows.astype(np.float64) @ bank.astype(np.float64).T
     np.testing.assert_allclose(given, exact, rtol=0, atol=rounding(dims))
-    np.testing.assert_array_equal(given[:, -1], given[:, 0])
+    if product != "BLAS":
+        np.testing.assert_array_equal(given[:, -1], given[:, 0])
+
+
+def test_ranks_of_every_product_are_those_of_exact_arithmetic(product: str) -> None:
+    p, scale = problem(3, patches=40, concepts=450, dims=200), np.float32(3e18)  # norms whose squares overflow
+    alone = np.arange(len(p.bank) + 1)
+    for patches, bank in ((p.patches, p.bank), (p.patches * scale, p.bank * scale), (p.patches * 0, p.bank)):
+        expected = reference.subtree_ranks(patches, bank, alone, alone[:-1])
+        for ready in (bank, cpu.prepare_bank(bank)):
+            few = cpu.subtree_ranks(patches, ready, alone[:3], alone[:2])
+            np.testing.assert_array_equal(few.ranks, expected.ranks[:, :2])
+            np.testing.assert_array_equal(cpu.subtree_ranks(patches, ready, alone, alone[:-1]).ranks, expected.ranks)
+
+
+def test_a_bank_prepared_for_one_product_serves_another(product: str) -> None:
+    p = problem(5, patches=9, concepts=70, dims=33)
+    ready, alone = cpu.prepare_bank(p.bank), np.arange(71)
+    _cpu = pytest.importorskip("fastconcept.kernels._cpu")
+    before = cpu.subtree_ranks(p.patches, ready, alone, alone[:-1])
+    for other in (_cpu.Product.TWIN, _cpu.Product.AVX2, _cpu.Product.BLAS):
+        _cpu.choose_product(other)
+        np.testing.assert_array_equal(cpu.subtree_ranks(p.patches, ready, alone, alone[:-1]).ranks, before.ranks)
+
+
+def test_a_prepared_bank_says_what_memory_it_takes() -> None:
+    rows = np.zeros((70, 33), np.float32)
+    rows[0] = 1
+    assert rows.nbytes <= cpu.prepare_bank(rows).nbytes <= 2 * rows.nbytes + 31 * 33 * 4
+    rows[-1, -1] = np.nan
+    with pytest.raises(InputError, match="bank"):
+        cpu.prepare_bank(rows)
 
 
 def test_prepared_patches_belong_to_one_bank() -> None:

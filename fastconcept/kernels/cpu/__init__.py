@@ -7,7 +7,6 @@ from ..host import (
     noise,
     open_device,
     place,
-    prepare_bank,
     resize_image,
     staged,
     to_host,
@@ -16,7 +15,7 @@ from ..host import (
 )
 from . import blas
 from .nnlasso import nnlasso, nnlasso_l0, prepare_dictionary
-from .ranks import all_ranks, prepare_patches, subtree_ranks
+from .ranks import all_ranks, prepare_bank, prepare_patches, subtree_ranks
 from .resize import resize_patches
 from .resize_images import resize_images
 from .saliency import saliency_maps
