@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fastconcept as fc
+from fastconcept.sparse.dictionary import Dictionary
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
 timm = pytest.importorskip("timm")
 
-from training.builtin import features, objective, rows, schedule  # noqa: E402
+from training.builtin import evaluate, features, objective, rightness, rows, schedule, words  # noqa: E402
 from training.builtin.checkpoint import Model, empty_text_tower, load, save  # noqa: E402
 from training.builtin.learn import Data, Settings, anchors, learn, learn_people, people  # noqa: E402
 from training.builtin.lessons import KINDS, PEOPLE, Lessons, read_lessons  # noqa: E402
@@ -214,3 +217,21 @@ def test_schedule_ends_at_its_deadline_even_when_it_moves(tmp_path):
     (tmp_path / "deadline").write_text(f"{time.time() - 1:.0f}")
     assert plan.advance() == 1.0
     assert plan.rate(1.0, warmup=0.5) == pytest.approx(0)
+
+
+def test_larger_dictionaries_begin_with_ours(monkeypatch):
+    monkeypatch.setattr(words, "everyday_words", lambda _: ["red helmet", "person"])
+    larger = words.more_words(Path(), 40)
+    assert larger[:2] == ["red helmet", "person"] and len(larger) == len(set(larger)) == 40
+    assert "way" in larger and "man" not in larger  # ideas are among them, people only by our own choice
+
+
+def test_shares_of_first_words_that_are_right():
+    engine = fc.Engine.from_parts(
+        embedding_dim=3,
+        dictionary=Dictionary(["dog", "car", "snow"], np.eye(3), np.zeros(3)),
+        image_mean=np.zeros(3, np.float32),
+    )
+    codes = engine.decompose(embeddings=np.array([[0.8, 0.6, 0.0], [0.0, 0.6, 0.8]]), l0=2)
+    said = [rightness.said_by(["A puppy in a taxi."]), rightness.said_by(["It snows."])]
+    assert evaluate._first_right(codes, said) == pytest.approx((2 / 5 + 1 / 5) / 2)

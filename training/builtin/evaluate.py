@@ -22,12 +22,16 @@ from fastconcept.concepts.taxonomy import Taxonomy
 from fastconcept.evaluate.metrics import recall_at
 from fastconcept.evaluate.retrieval import retrieval_ranks
 from fastconcept.saliency.agreement import compare_maps
+from fastconcept.sparse.dictionary import Dictionary
+from fastconcept.sparse.result import Decompositions
 
 from .lessons import KINDS, kinds_of, tokens
+from .rightness import Said, is_right, narrow_kinds, said_by
 from .texts import class_nodes, class_texts, concept_set, imagenet_classes
+from .words import more_words
 
 Rows = NDArray[np.float32]
-WORDS = 10
+WORDS, FIRST = 10, 5
 PEOPLE = {  # words of captions that mean a person
     *("man", "woman", "boy", "girl", "person", "people", "child", "men", "women", "children", "lady", "guy", "player"),
     *("rider", "skier", "surfer", "baby", "kid"),
@@ -59,13 +63,16 @@ def _classes(engine: fc.Engine, shared: Path, entries: list[dict[str, Any]], row
     true = np.array([entry["imagenet_index"] for entry in entries])
     own = (rows * definitions[true]).sum(1, keepdims=True)
     ahead = (rows @ everything.T > own + 1e-6).sum(1)
-    nodes = class_nodes(classes)
+    nodes = [class_nodes(classes)[index] for index in true]
+    codes = engine.decompose(embeddings=rows, l0=WORDS)
+    kinds = [{n.lower() for kind in narrow_kinds(node) for n in wordnet.lemmas(kind, spaces=True)} for node in nodes]
     named = [
         not wanted.isdisjoint(word.lower() for word, _ in code.top(WORDS))
-        for code, wanted in zip(
-            engine.decompose(embeddings=rows, l0=WORDS), (_kinds(nodes[index]) for index in true), strict=True
-        )
+        for code, wanted in zip(codes, kinds, strict=True)
     ]
+    said = [said_by(classes[index]["words"].split(",")) for index in true]
+    for known, node in zip(said, nodes, strict=True):
+        known.synsets |= narrow_kinds(node)
     return {
         "class_photographs": len(entries),
         "zeroshot_definition": float(((rows @ definitions.T).argmax(1) == true).mean()),
@@ -73,14 +80,17 @@ def _classes(engine: fc.Engine, shared: Path, entries: list[dict[str, Any]], row
         "definition_first": float((ahead == 0).mean()),
         "definition_among_20": float((ahead < 20).mean()),
         "named_by_ten_words": float(np.mean(named)),
+        "first_words_right_class": _first_right(codes, said),
     }
 
 
-def _kinds(node: int) -> set[str]:
-    """Names of a synset and of those above it that have fewer than 3,000 below them ("artifact" does not count)."""
-    wordnet = Taxonomy.builtin()
-    narrow = [int(above) for above in wordnet.closure([node]) if len(wordnet.subtree(int(above))) < 3000]
-    return {name.lower() for above in narrow for name in wordnet.lemmas(above, spaces=True)}
+def _first_right(codes: Decompositions, said: list[Said]) -> float:
+    """The mean share of the first five words that are right."""
+    shares = [
+        sum(is_right(word, known) for word, _ in code.top(FIRST)) / FIRST
+        for code, known in zip(codes, said, strict=True)
+    ]
+    return float(np.mean(shares))
 
 
 def _captions(engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows) -> dict[str, float]:
@@ -93,6 +103,9 @@ def _captions(engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows) -> d
         "text_to_image_1": recall_at(to_image, 1),
         "text_to_image_5": recall_at(to_image, 5),
         "image_to_text_1": recall_at(to_text, 1),
+        "first_words_right_captions": _first_right(
+            engine.decompose(embeddings=rows, l0=WORDS), [said_by(entry["captions"]) for entry in entries]
+        ),
     }
 
 
@@ -146,6 +159,11 @@ def _people(engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows) -> dic
     }
 
 
+def with_words(engine: fc.Engine, words: list[str]) -> fc.Engine:
+    """Return an engine with other words in its dictionary, to compare dictionaries; no bundle changes."""
+    return fc.Engine(engine.parts.replace(dictionary=Dictionary.from_embeddings(words, engine.encode_text(words))))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -153,8 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", type=Path, help="directory of a bundle; by default the built-in one")
     parser.add_argument("--json", type=Path, help="file that gets the numbers, too")
     parser.add_argument("--full", type=Path, help="the same bundle in float32, whose maps should be the same")
+    parser.add_argument("--words", type=int, help="size of another dictionary: ours and WordNet's most frequent nouns")
     asked = parser.parse_args(arguments)
     engine = fc.load(asked.bundle)
+    if asked.words:
+        engine = with_words(engine, more_words(asked.shared, asked.words))
     judged = judge(engine, asked.shared)
     if asked.full:
         judged |= same_maps(engine, fc.load(asked.full), asked.shared)

@@ -1,4 +1,4 @@
-"""The dictionary of the built-in model: some 5,000 words and phrases that a person would use of a photograph.
+"""The dictionary of the built-in model: some 3,300 words and phrases that a person would use of a photograph.
 
 Four sources, in this order: words chosen by hand (``everyday.txt``: people, places, activities, colours, materials),
 names of things in the captions of the training photographs, names of the ImageNet classes, and WordNet's most frequent
@@ -48,6 +48,16 @@ def everyday_words(shared: Path) -> list[str]:
     names = [name for name in class_names(classes) if person not in kinds_of(name)]
     every = [*by_hand(), *named, *names, *tagged]
     return list(dict.fromkeys(word for word in acceptable(every) if word.lower() not in unwanted))
+
+
+def more_words(shared: Path, size: int) -> list[str]:
+    """Return :func:`everyday_words`, and WordNet's most frequent nouns, ideas among them, up to `size` words."""
+    person = list(KINDS).index("person")
+    words = dict.fromkeys(everyday_words(shared))
+    for noun in acceptable(read_phrases(FREQUENT_NOUNS)):
+        if len(words) < size and person not in kinds_of(noun):
+            words[noun] = None
+    return list(words)[:size]
 
 
 def by_hand() -> list[str]:
