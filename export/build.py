@@ -203,11 +203,13 @@ def _export(
     with staging(target, settings.overwrite) as folder:
         try:
             writer = BundleWriter(model, folder, stages, settings.num_threads, settings.compact)
-            writer.write_encoders()
+            tokenizer = writer.write_tokenizer()
+            original = writer.run_original(tokenizer, plan.texts, plan.photos)
+            writer.write_encoders(tokenizer)
             writer.write_split()
             writer.write_dense(settings.dense)
             writer.share_image_weights()
-            writer.write_parity(plan.texts, plan.photos, settings.tolerance)
+            writer.write_parity(original, settings.tolerance)
             writer.write_contents(plan)
             writer.write_agreement(plan)
             writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
+from ..encoders.onnx import first_line
 from ..errors import ExportError, MissingDependencyError
 from .dense.find import dense_or_reason, find_dense
 from .model import Model, row_width, unit_rows
@@ -120,7 +121,7 @@ def _text_tower_hint(model: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return first_line(error).rstrip(".")
 
 
 def _offline(error: Exception) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
+from ..encoders.onnx import first_line
 from ..errors import ExportError, MissingDependencyError
 from .tokenizer import default_context_length, original_tokens, read_tokenizer
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .split import TowerParts
 
 _EPSILON = 1e-12  # of the norm; a zero row stays zero instead of becoming NaN
+_UNIT = 1e-3  # largest error of the length of a row
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def unit_rows(tower: torch.nn.Module, method: str = "forward") -> torch.nn.Modul
             self.tower = tower
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.normalize(getattr(self.tower, method)(inputs), dim=-1, eps=_EPSILON)
+            rows = getattr(self.tower, method)(inputs)
+            if not isinstance(rows, torch.Tensor):
+                raise TypeError(f"it returns {type(rows).__name__} instead of a tensor")
+            return torch.nn.functional.normalize(rows, dim=-1, eps=_EPSILON)
 
     return UnitRows().eval()
 
@@ -143,8 +148,7 @@ def row_width(name: str, tower: torch.nn.Module, example: torch.Tensor) -> int:
     Raises
     ------
     ExportError
-        If the tower cannot run on float32 tensors on the CPU, does not return a matrix with a row per example, or
-        returns numbers that are not finite.
+        If the tower cannot run on float32 tensors on the CPU, or as :func:`run_tower`.
     """
     import torch
 
@@ -154,14 +158,43 @@ def row_width(name: str, tower: torch.nn.Module, example: torch.Tensor) -> int:
                 f"{name}: {label} is {tensor.dtype} on {tensor.device}; towers are exported in float32 from the CPU, "
                 "so call .float().cpu() first"
             )
+    return int(run_tower(name, tower, example).shape[1])
+
+
+def run_tower(name: str, tower: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Rows of unit length, (n, d) float32, that a tower returns for a batch.
+
+    Parameters
+    ----------
+    name : str
+        What error messages call the tower.
+    tower : torch.nn.Module
+        As :func:`unit_rows` makes them.
+    batch : torch.Tensor
+
+    Raises
+    ------
+    ExportError
+        If the tower fails, or returns anything else.
+    """
+    import torch
+
     try:
         with torch.inference_mode():
-            rows = tower(example)
+            rows = tower(batch)
     except Exception as error:  # a model's own code raises anything
-        raise ExportError(f"{name} fails on a batch of shape {tuple(example.shape)}: {error}") from error
-    if not isinstance(rows, torch.Tensor) or rows.ndim != 2 or len(rows) != len(example):
-        shape = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
-        raise ExportError(f"{name} must return a tensor ({len(example)}, d) for {len(example)} examples, got {shape}")
+        ids = "" if batch.is_floating_point() else f" of token ids up to {int(batch.max())}"
+        raise ExportError(f"{name} fails on a batch of shape {tuple(batch.shape)}{ids}: {first_line(error)}") from error
+    if rows.ndim != 2 or len(rows) != len(batch):
+        shape = tuple(rows.shape)
+        raise ExportError(f"{name} must return a tensor ({len(batch)}, d) for {len(batch)} examples, got {shape}")
+    if rows.dtype != torch.float32 or rows.device.type != "cpu":
+        raise ExportError(f"{name} must return float32 on the CPU, got {rows.dtype} on {rows.device}")
     if not bool(torch.isfinite(rows).all()):
         raise ExportError(f"{name} returns numbers that are not finite; are its weights complete?")
-    return int(rows.shape[1])
+    if not bool(((rows.norm(dim=1) - 1).abs() < _UNIT).all()):
+        raise ExportError(
+            f"{name} returns an embedding of zeros, or of numbers too small or too large to have a direction; are its "
+            "weights complete?"
+        )
+    return rows

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders.onnx import ImageEncoder, TextEncoder
+from ..encoders.onnx import ImageEncoder, TextEncoder, first_line
 from ..encoders.preprocess import preprocess_image
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError
-from .model import Model
+from .model import Model, run_tower
 from .tokenizer import original_tokens
 
 if TYPE_CHECKING:
@@ -138,23 +138,71 @@ def parity_texts(extra: Sequence[str] = (), count: int = MIN_TEXTS, seed: int = 
     return texts
 
 
+@dataclass(frozen=True)
+class Original:
+    """What a model itself makes of the pictures and texts of a parity report."""
+
+    pixels: tuple[npt.NDArray[np.float32], ...]  # batches as the bundle prepares them; patches of their own size
+    image_rows: npt.NDArray[np.float32]  # (n, d), a row of each picture, and of each patch, in the order of ``pixels``
+    difference: float | None  # largest between ``pixels`` and the model's own transform, where it has one
+    texts: Sequence[str]
+    tokens: npt.NDArray[np.int64]  # (m, context_length)
+    text_rows: npt.NDArray[np.float32]  # (m, d)
+
+
+def run_original(model: Model, images: Sequence[npt.NDArray[np.uint8]], texts: Sequence[str]) -> Original:
+    """Run a model on its pictures and texts by torch, with its own transform and tokenizer.
+
+    Parameters
+    ----------
+    model : Model
+    images : sequence of (H, W, 3) uint8
+    texts : sequence of str
+
+    Raises
+    ------
+    ExportError
+        If its transform, its tokenizer or a tower fails, or all its images or texts get the same embedding.
+    """
+    difference, batches, rows, name = 0.0, [], [], f"the image tower of {model.name}"
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
+        prepared = np.stack([preprocess_image(image, model.preprocess) for image in batch])
+        original = prepared if model.transform is None else _transformed(model, batch)
+        difference = max(difference, float(np.abs(prepared - original).max()))
+        rows.append(_rows(name, model, model.image, original))
+        batches.append(prepared)
+        if model.preprocess.patch_size is not None:
+            patch = replace(model.preprocess, size=model.preprocess.patch_size, resize_mode="squash")
+            patches = np.stack([preprocess_image(image, patch) for image in batch])
+            rows.append(_rows(name, model, model.image, patches))
+            batches.append(patches)
+    image_rows = _distinct("image", np.concatenate(rows))
+    tokens = original_tokens(model.tokenizer, texts, model.context_length)
+    name, starts = f"the text tower of {model.name}", range(0, len(tokens), _BATCH)
+    text_rows = np.concatenate([_rows(name, model, model.original_text, tokens[at : at + _BATCH]) for at in starts])
+    return Original(
+        pixels=tuple(batches),
+        image_rows=image_rows,
+        difference=None if model.transform is None else difference,
+        texts=texts,
+        tokens=tokens,
+        text_rows=_distinct("text", text_rows),
+    )
+
+
 def measure_parity(
-    model: Model,
-    image_encoder: ImageEncoder,
-    text_encoder: TextEncoder,
-    images: Sequence[npt.NDArray[np.uint8]],
-    texts: Sequence[str],
+    original: Original, image_encoder: ImageEncoder, text_encoder: TextEncoder, dynamic_text: bool
 ) -> dict[str, Any]:
     """Compare exported encoders with the model they come from.
 
     Parameters
     ----------
-    model : Model
-        The original, run by torch with its own transform and tokenizer.
+    original : Original
     image_encoder, text_encoder
         The exported towers, run as a bundle runs them.
-    images : sequence of (H, W, 3) uint8
-    texts : sequence of str
+    dynamic_text : bool
+        Whether the text tower takes short texts at their own length.
 
     Returns
     -------
@@ -162,37 +210,17 @@ def measure_parity(
         ``images`` and ``texts``: count, min_cosine and max_abs_difference from picture or string to embedding (pictures
         count twice where patches have a size of their own); ``preprocessing``: max_abs_difference of the encoder's
         input, None where the model has no transform of its own; ``tokens_equal``; ``min_cosine`` of all.
-
-    Raises
-    ------
-    ExportError
-        If the model's transform or a tower fails, all its images or texts get the same embedding, or one gets zeros.
     """
-    difference, ours, theirs, name = 0.0, [], [], f"the image tower of {model.name}"
-    for start in range(0, len(images), _BATCH):
-        batch = images[start : start + _BATCH]
-        prepared = np.stack([preprocess_image(image, model.preprocess) for image in batch])
-        original = prepared if model.transform is None else _transformed(model, batch)
-        difference = max(difference, float(np.abs(prepared - original).max()))
-        theirs.append(_rows(name, model.image, original))
-        ours.append(image_encoder.encode(prepared))
-        if model.preprocess.patch_size is not None:
-            patch = replace(model.preprocess, size=model.preprocess.patch_size, resize_mode="squash")
-            patches = np.stack([preprocess_image(image, patch) for image in batch])
-            theirs.append(_rows(name, model.image, patches))
-            ours.append(image_encoder.encode(patches))
-    image_report = _compare("image", np.concatenate(ours), np.concatenate(theirs))
-    tokens = original_tokens(model.tokenizer, texts, model.context_length)
-    name, batches = f"the text tower of {model.name}", range(0, len(tokens), _BATCH)
-    rows = np.concatenate([_rows(name, model.original_text, tokens[at : at + _BATCH]) for at in batches])
-    alone = 1 if model.dynamic_text else None  # in company a short text would be padded, as in the original
-    text_report = _compare("text", text_encoder.encode(texts, batch_tokens=alone), rows)
+    rows = np.concatenate([image_encoder.encode(pixels) for pixels in original.pixels])
+    image_report = _compare(rows, original.image_rows)
+    alone = 1 if dynamic_text else None  # in company a short text would be padded, as in the original
+    text_report = _compare(text_encoder.encode(original.texts, batch_tokens=alone), original.text_rows)
     return {
         "min_cosine": min(image_report["min_cosine"], text_report["min_cosine"]),
         "images": image_report,
         "texts": text_report,
-        "tokens_equal": _same_tokens(text_encoder.tokenizer, tokens, texts),
-        "preprocessing": {"max_abs_difference": None if model.transform is None else difference},
+        "tokens_equal": same_tokens(text_encoder.tokenizer, original),
+        "preprocessing": {"max_abs_difference": original.difference},
     }
 
 
@@ -207,13 +235,22 @@ def check_parity(report: dict[str, Any], min_cosine: float = MIN_COSINE) -> None
                 f"the exported model differs from the original on {kind}: min cosine {part['min_cosine']:.7f} "
                 f"is below {min_cosine} (max difference {part['max_abs_difference']:.2e})"
             )
-    if not report["tokens_equal"]:
+    check_tokens(report["tokens_equal"])
+
+
+def check_tokens(equal: bool) -> None:
+    """Raise :class:`ExportError` unless the exported tokenizer gives the tokens of the original."""
+    if not equal:
         raise ExportError("the exported tokenizer gives other tokens than the original; please report the model")
 
 
-def _compare(kind: str, ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> dict[str, Any]:
-    if len(theirs) > 1 and float(np.ptp(theirs, axis=0).max()) < _SAME:
+def _distinct(kind: str, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if len(rows) > 1 and float(np.ptp(rows, axis=0).max()) < _SAME:
         raise ExportError(f"the model gives every {kind} the same embedding; are its weights loaded?")
+    return rows
+
+
+def _compare(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> dict[str, Any]:
     left, right = ours.astype(np.float64), theirs.astype(np.float64)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return {
@@ -231,32 +268,30 @@ def _transformed(model: Model, images: Sequence[npt.NDArray[np.uint8]]) -> npt.N
     try:
         pixels = np.stack([np.asarray(model.transform(Image.fromarray(image)), np.float32) for image in images])
     except Exception as error:  # the model's own code raises anything
-        raise ExportError(f"the transform of {model.name} fails: {error}") from error
+        raise ExportError(f"the transform of {model.name} fails: {first_line(error)}") from error
     if pixels.shape[1:] != (3, *model.preprocess.size):
         expected = (3, *model.preprocess.size)
         raise ExportError(f"the transform of {model.name} returns {pixels.shape[1:]}, expected {expected}")
+    if not np.isfinite(pixels).all():
+        raise ExportError(f"the transform of {model.name} returns numbers that are not finite")
     return pixels
 
 
-def _rows(name: str, tower: torch.nn.Module, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _rows(name: str, model: Model, tower: torch.nn.Module, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Unit rows of a batch from torch."""
     import torch
 
-    try:
-        with torch.inference_mode():
-            rows: npt.NDArray[np.float32] = tower(torch.from_numpy(inputs)).numpy()
-    except Exception as error:  # a model's own code raises anything
-        raise ExportError(f"{name} fails on a batch of shape {inputs.shape}: {error}") from error
-    if not rows.any(axis=1).all():
-        raise ExportError(f"{name} returns an embedding of zeros, which has no direction; are its weights complete?")
+    rows: npt.NDArray[np.float32] = run_tower(name, tower, torch.from_numpy(inputs)).numpy()
+    if rows.shape[1] != model.embedding_dim:
+        raise ExportError(f"{name} returns rows of {rows.shape[1]} here and of {model.embedding_dim} elsewhere")
     return rows
 
 
-def _same_tokens(tokenizer: Tokenizer, tokens: npt.NDArray[np.int64], texts: Sequence[str]) -> bool:
-    """Whether our rows, padded to the full length, are the original's."""
-    ours = tokenizer(texts)
-    if ours.shape[1] > tokens.shape[1]:
+def same_tokens(tokenizer: Tokenizer, original: Original) -> bool:
+    """Whether rows of the exported tokenizer, padded to the full length, are the original's."""
+    ours = tokenizer(original.texts)
+    if ours.shape[1] > original.tokens.shape[1]:
         return False
-    padded = np.full_like(tokens, tokenizer.pad_id)
+    padded = np.full_like(original.tokens, tokenizer.pad_id)
     padded[:, : ours.shape[1]] = ours
-    return bool(np.array_equal(padded, tokens))
+    return bool(np.array_equal(padded, original.tokens))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..encoders.onnx import first_line
 from ..encoders.tokenizer import Tokenizer
 from ..errors import BundleError, ExportError
 
@@ -40,8 +42,10 @@ def read_tokenizer(tokenizer: Any) -> Any:
         return tokenizer
     try:
         return tokenizers.Tokenizer.from_file(os.fspath(tokenizer))
-    except Exception as error:  # the package raises bare Exception
-        raise ExportError(f"{os.fspath(tokenizer)} is not a readable tokenizer.json: {error}") from None
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # the package raises bare Exception, and panics
+        raise ExportError(f"{os.fspath(tokenizer)} is not a readable tokenizer.json: {first_line(error)}") from None
 
 
 def default_context_length(tokenizer: Any) -> int | None:
@@ -54,17 +58,42 @@ def default_context_length(tokenizer: Any) -> int | None:
 
 
 def original_tokens(tokenizer: Any, texts: Sequence[str], context_length: int) -> npt.NDArray[np.int64]:
-    """Token ids (n, context_length) as the tokenizer itself returns them."""
-    kind = _kind(tokenizer)
-    if kind == "open_clip":
-        ids = tokenizer(list(texts), context_length)
-    elif kind == "transformers":
-        ids = tokenizer(list(texts), padding="max_length", truncation=True, max_length=context_length)["input_ids"]
-    else:
-        ids = [encoding.ids for encoding in _padded(tokenizer, context_length).encode_batch(list(texts))]
-    return np.asarray(ids, np.int64)
+    """Token ids (n, context_length) as the tokenizer itself returns them.
+
+    Raises
+    ------
+    ExportError
+        If the tokenizer fails, returns anything else, or ``context_length`` is not an integer from 2 to 65536.
+    """
+    if not isinstance(context_length, int) or not 2 <= context_length <= _LONGEST:
+        raise ExportError(f"the context length must be an integer from 2 to {_LONGEST}, got {context_length!r}")
+    kind, strings = _kind(tokenizer), list(texts)
+    with _failures("cannot split texts into tokens"):
+        if kind == "open_clip":
+            ids = tokenizer(strings, context_length)
+        elif kind == "transformers":
+            ids = tokenizer(strings, padding="max_length", truncation=True, max_length=context_length)["input_ids"]
+        else:
+            ids = [encoding.ids for encoding in _padded(tokenizer, context_length).encode_batch(strings)]
+        tokens = np.asarray(ids, np.int64)
+    expected = (len(strings), context_length)
+    if tokens.shape != expected:
+        raise ExportError(f"the tokenizer must return ids of the shape {expected}, got {tokens.shape}")
+    return tokens
 
 
+@contextmanager
+def _failures(what: str) -> Iterator[None]:
+    """One error for what tokenizers raise: any exception, and panics of Rust, which are none."""
+    try:
+        yield
+    except (ExportError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise ExportError(f"the tokenizer {what}: {first_line(error)}") from error
+
+
+@_failures("cannot be written as tokenizer.json")
 def convert_tokenizer(tokenizer: Any, path: Path) -> str:
     """Write a tokenizer as ``tokenizer.json``.
 

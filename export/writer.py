@@ -35,7 +35,16 @@ from .dense.write import write_dense
 from .mean import compute_image_mean, read_image_mean
 from .model import Model
 from .onnx import write_image_tower, write_text_tower
-from .parity import check_parity, measure_parity, parity_images, parity_texts
+from .parity import (
+    Original,
+    check_parity,
+    check_tokens,
+    measure_parity,
+    parity_images,
+    parity_texts,
+    run_original,
+    same_tokens,
+)
 from .progress import Stages
 from .shared_weights import share_weights
 from .split import MapSize, check_split, write_split
@@ -78,11 +87,23 @@ class BundleWriter:
         self.agreement: dict[str, dict[str, Any]] = {}
         self.absent: dict[str, str] = {}  # modes, and why the bundle will not have them
 
-    def write_encoders(self) -> None:
-        model, folder = self.model, self.folder
-        self.clean = convert_tokenizer(model.tokenizer, folder / TOKENIZER)  # it may be refused: before hours of work
-        tokenizer = Tokenizer(folder / TOKENIZER, model.context_length, self.clean, model.dynamic_text)
+    def write_tokenizer(self) -> Tokenizer:
+        model, path = self.model, self.folder / TOKENIZER
+        self.clean = convert_tokenizer(model.tokenizer, path)
+        tokenizer = Tokenizer(path, model.context_length, self.clean, model.dynamic_text)
         check_empty_text(tokenizer)
+        return tokenizer
+
+    def run_original(self, tokenizer: Tokenizer, texts: Sequence[str], photos: Sequence[Path]) -> Original:
+        """What parity is measured against, before hours of work: a model that fails is refused here."""
+        with self.stages.stage("original in torch"):
+            images = [*parity_images(), *_readable(photos, _PARITY_PHOTOS)]
+            original = run_original(self.model, images, parity_texts(texts))
+            check_tokens(same_tokens(tokenizer, original))
+            return original
+
+    def write_encoders(self, tokenizer: Tokenizer) -> None:
+        model, folder = self.model, self.folder
         with self.stages.stage("image encoder"):
             write_image_tower(model, folder / IMAGE_ENCODER)
             if self.compact:
@@ -169,10 +190,9 @@ class BundleWriter:
         if not cosine >= _LEAST_COSINE:
             raise ExportError(f"the parts as written differ from the whole (cosine {cosine:.6f})")
 
-    def write_parity(self, texts: Sequence[str], photos: Sequence[Path], min_cosine: float) -> None:
+    def write_parity(self, original: Original, min_cosine: float) -> None:
         with self.stages.stage("parity with torch"):
-            images = [*parity_images(), *_readable(photos, _PARITY_PHOTOS)]
-            report = measure_parity(self.model, self.image_encoder, self.text_encoder, images, parity_texts(texts))
+            report = measure_parity(original, self.image_encoder, self.text_encoder, self.model.dynamic_text)
             report["tolerance"] = {"min_cosine": min_cosine}
             check_parity(report, min_cosine)
             (self.folder / PARITY).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -134,7 +134,7 @@ def work_on_cpu(opened: Any) -> list[str]:
     return sorted(placed & _WORK)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -197,6 +197,56 @@ def test_towers_that_cannot_be_exported(export: Callable[..., Bundle], tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+class Changed(torch.nn.Module):
+    """A tower whose rows for batches above a size are changed."""
+
+    def __init__(self, tower: Any, change: Callable[[Any], Any], above: int) -> None:
+        super().__init__()
+        self.tower, self.change, self.above = tower, change, above
+
+    def forward(self, batch: Any) -> Any:
+        rows = self.tower(batch)
+        return self.change(rows) if len(batch) > self.above else rows
+
+
+def test_what_is_refused_is_refused_before_the_towers(
+    export: Callable[..., Bundle], word_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(model: Model, path: Path) -> list[str]:
+        raise AssertionError("a tower is written")
+
+    def fail(rows: Any) -> None:
+        raise ValueError("first line\nsecond line")
+
+    monkeypatch.setattr(writer, "write_image_tower", reached)
+    pictures = writer.parity_images(16)
+    monkeypatch.setattr(writer, "parity_images", lambda: pictures)
+    for change, message in (
+        (lambda rows: rows.half(), r"must return float32 on the CPU, got torch\.float16 on cpu"),
+        (lambda rows: (rows,), "it returns tuple instead of a tensor"),
+        (lambda rows: rows[:1], r"must return a tensor \(16, d\) for 16 examples, got \(1, 8\)"),
+        (lambda rows: rows[:, :5] + 1, "returns rows of 5 here and of 8 elsewhere"),
+        (lambda rows: rows * float("nan"), "not finite"),
+        (lambda rows: rows * 1e-30, "too small or too large to have a direction"),
+        (fail, "16.*: first line$"),
+    ):
+        for kind, tower in (("image", Pixels()), ("text", Tokens(9, pad=0))):
+            with pytest.raises(ExportError, match=rf"the {kind} tower of bag of words.*{message}"):
+                export(**{kind: Changed(tower, change, above=2)})
+    for options, message in (
+        ({"text": Tokens(8, pad=0)}, "token ids up to 8: index out of range"),
+        ({"context_length": 10**9}, "from 2 to 65536"),
+        ({"context_length": "12"}, "from 2 to 65536"),
+        ({"transform": lambda _: np.full((3, 16, 24), np.nan)}, "transform of bag of words.*not finite"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            export(**options)
+    word_tokenizer = tokenizers.Tokenizer.from_str(word_tokenizer.to_str())
+    word_tokenizer.enable_padding(pad_to_multiple_of=5)
+    with pytest.raises(ExportError, match=r"ids of the shape \(2, 12\), got \(2, 15\)"):
+        export(tokenizer=word_tokenizer)
+
+
 def test_the_same_embedding_for_everything_is_no_parity(export: Callable[..., Bundle]) -> None:
     dead = Pixels()
     with torch.no_grad():
