@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -32,6 +33,9 @@ __all__ = [
     "errors",
     "load",
 ]
+
+# ONNX Runtime 1.32 writes the id of a device and a database for its telemetry into the user's cache as it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from . import errors

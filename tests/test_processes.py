@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,21 @@ def test_no_fork_cuts_a_product_of_matrices_in_two(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(np.linalg, "eigh", lambda matrix: seen.append(forks.native_calls._count) or real(matrix))
     prepare_dictionary(np.eye(64, dtype=np.float32))
     assert seen == [1] and forks.native_calls._count == 0
+
+
+def test_onnx_runtime_writes_nothing_into_the_cache_of_the_user(tmp_path: Path) -> None:
+    result = run(
+        """
+        import os
+        os.environ.pop("ORT_DISABLE_TELEMETRY", None)  # inherited from this test
+        from fastconcept.environment import environment
+        print(environment()["providers"], os.environ["ORT_DISABLE_TELEMETRY"])
+        """,
+        HOME=str(tmp_path),
+        XDG_CACHE_HOME=str(tmp_path),
+    )
+    assert result.stdout.startswith("['") and result.stdout.endswith(" 1\n"), result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
