@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bundle import Bundle, Preprocess
-from ..errors import BundleError, ExportError
+from ..doors import iterable, number, shown
+from ..errors import BundleError, ExportError, InputError
+from ..kernels.threads import check_num_threads
 from .clip import load_clip
 from .contents import Contents
 from .dense.find import check_names
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 COMPACT_MIN_COSINE = 0.999  # of weights rounded to 16 bits and token tables to 8
 DENSE = ("clearclip",)  # passes that are written by default: the cheapest, and one as good as any
+_LARGEST_SCALE = 1e6
 _WORDNET_LICENCE = "WordNet 3.0, Princeton University (WordNet licence): names and definitions of the concepts"
 
 
@@ -114,6 +117,8 @@ def export_model(
     ExportError
         If a tower, the tokenizer, a file or the output directory is not what it should be, or the exported model does
         not agree with the original.
+    InputError
+        If an argument is of the wrong type or out of range.
     ConceptError
         If a root is not a noun synset.
     MissingDependencyError
@@ -127,7 +132,14 @@ def export_model(
             bool(names),
         )  # fmt: skip
 
-    names = check_names(tuple(dense))
+    for what, value, kind in (("name", name, str), ("preprocess", preprocess, Preprocess)):
+        if not isinstance(value, kind) or not value:
+            raise InputError(f"{what} must be a {kind.__name__}, got {shown(value)}")
+    if not 0 < (logit_scale := number("logit_scale", logit_scale)) <= _LARGEST_SCALE:
+        raise InputError(f"logit_scale must be above 0 and at most {_LARGEST_SCALE:.0f}, got {logit_scale}")
+    if image_parts is not None and not (isinstance(image_parts, tuple) and len(image_parts) == 2):
+        raise InputError(f"image_parts must be a trunk and a head, got {shown(image_parts)}")
+    names = check_names(tuple(iterable("dense", dense)))
     settings = _Settings(compact, overwrite, min_cosine, num_threads, progress, names)
     return _export(name, load, out, contents, licences, settings)
 
@@ -161,7 +173,8 @@ def export_open_clip(
     contents, compact, overwrite, min_cosine, num_threads, progress
         As for :func:`export_model`, and so are result and errors.
     """
-    settings = _Settings(compact, overwrite, min_cosine, num_threads, progress, check_names(tuple(dense)))
+    names = check_names(tuple(iterable("dense", dense)))
+    settings = _Settings(compact, overwrite, min_cosine, num_threads, progress, names)
     return _export(model, lambda: load_clip(model, pretrained), out, contents, (), settings)
 
 
@@ -192,9 +205,19 @@ def _export(
     settings: _Settings,
 ) -> Bundle:
     """Refuse what can be refused, load the model, and write and measure its bundle."""
-    target = Path(out).resolve()
-    check_output(target, settings.overwrite)
-    plan = (contents or Contents()).plan()
+    check_num_threads(settings.num_threads)
+    number("min_cosine", settings.tolerance)
+    if not all(isinstance(line, str) for line in iterable("licences", licences)):
+        raise InputError(f"licences must be strings, got {shown(licences)}")
+    contents = Contents() if contents is None else contents
+    if not isinstance(contents, Contents):
+        raise InputError(f"contents must be Contents, got {shown(contents)}")
+    try:
+        target = Path(os.fsdecode(out)).resolve()
+        check_output(target, settings.overwrite)
+    except (OSError, TypeError, ValueError) as error:
+        raise ExportError(f"out must be a path that can be written, got {shown(out)}: {error}") from None
+    plan = contents.plan()
     stages = Stages(settings.progress)
     with stages.stage(f"loading {name}"):
         model = load()

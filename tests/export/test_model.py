@@ -16,7 +16,7 @@ import fastconcept as fc
 from fastconcept.bundle import Bundle
 from fastconcept.encoders.preprocess import preprocess_image
 from fastconcept.errors import ExportError, InputError
-from fastconcept.export import Contents, Preprocess, export_model, writer
+from fastconcept.export import Contents, Preprocess, export_model, export_open_clip, writer
 from fastconcept.export.clip import load_clip
 from fastconcept.export.model import Model, from_towers
 from fastconcept.export.tokenizer import default_context_length, original_tokens, read_tokenizer
@@ -245,6 +245,26 @@ def test_what_is_refused_is_refused_before_the_towers(
     word_tokenizer.enable_padding(pad_to_multiple_of=5)
     with pytest.raises(ExportError, match=r"ids of the shape \(2, 12\), got \(2, 15\)"):
         export(tokenizer=word_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("name", ""), ("name", 3), ("preprocess", {}), ("logit_scale", float("nan")), ("logit_scale", "100"),
+        ("image_parts", (1,)), ("dense", None), ("dense", "maskclip"), ("licences", [1]), ("contents", {}),
+        ("min_cosine", "high"), ("num_threads", 0),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_wrong_type(option: str, value: Any, export: Callable[..., Bundle]) -> None:
+    with pytest.raises(InputError, match=option):
+        export(**{option: value})
+
+
+def test_an_output_that_is_no_path() -> None:
+    out: Any
+    for out in (None, 5, "a\0b", "x" * 300):
+        with pytest.raises(ExportError, match="out must be a path that can be written"):
+            export_open_clip("ViT-B-32", out, pretrained="openai")
 
 
 def test_the_same_embedding_for_everything_is_no_parity(export: Callable[..., Bundle]) -> None:
