@@ -161,7 +161,7 @@ def row_width(name: str, tower: torch.nn.Module, example: torch.Tensor) -> int:
 
 
 def run_tower(name: str, tower: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """Rows of unit length, (n, d) float32, that a tower returns for a batch.
+    """Rows that a tower returns for a batch, (n, d) float32: of unit length, or zeros where an input has no direction.
 
     Parameters
     ----------
@@ -191,9 +191,4 @@ def run_tower(name: str, tower: torch.nn.Module, batch: torch.Tensor) -> torch.T
         raise ExportError(f"{name} must return float32 on the CPU, got {rows.dtype} on {rows.device}")
     if not bool(torch.isfinite(rows).all()):
         raise ExportError(f"{name} returns numbers that are not finite; are its weights complete?")
-    if not bool((rows.abs().amax(dim=1) > 0).any()):
-        raise ExportError(
-            f"{name} returns an embedding of zeros, or of numbers too small or too large to have a direction; are its "
-            "weights complete?"
-        )
     return rows

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MIN_COSINE = 0.99999  # of float32 embeddings, over every image and every text
 MIN_IMAGES, MIN_TEXTS = 64, 256
 _BATCH = 16
+_UNIT = 1e-3  # largest error of the length of a row
 _SAME = 1e-6  # no coordinate of unit rows differs by more: nothing could be told apart by them
 _EDGE_TEXTS = (
     "",
@@ -282,6 +283,11 @@ def _rows(name: str, model: Model, tower: torch.nn.Module, inputs: npt.NDArray[A
     import torch
 
     rows: npt.NDArray[np.float32] = run_tower(name, tower, torch.from_numpy(inputs)).numpy()
+    if not (np.abs(np.linalg.norm(rows, axis=1) - 1) < _UNIT).all():
+        raise ExportError(
+            f"{name} returns an embedding of zeros, or of numbers too small or too large to have a direction; are its "
+            "weights complete?"
+        )
     if rows.shape[1] != model.embedding_dim:
         raise ExportError(f"{name} returns rows of {rows.shape[1]} here and of {model.embedding_dim} elsewhere")
     return rows
