@@ -74,6 +74,12 @@ class Encoder:
         self.encode, self.stride = encode, stride  # of a dense one: pixels per token
 
 
+def timed_pass(name: str, encode: Callable[[Any], Any], pixels: Any, patch: int, ceilings: Ceilings) -> dict[str, Any]:
+    """One row: pixels through an encoder, beside the floor of its tower."""
+    work = Work(pixels.nbytes, flops(patch, len(pixels)))
+    return beside_floor(name, median_ms(lambda: encode(pixels), 10), work, ceilings)
+
+
 def time_encoders(ceilings: Ceilings, patch: int) -> list[dict[str, Any]]:
     """730 crops through every runtime, then the whole explanation with each that works."""
     import cupy
@@ -87,8 +93,7 @@ def time_encoders(ceilings: Ceilings, patch: int) -> list[dict[str, Any]]:
 
             def step(name: str = name, prepare: Any = prepare) -> dict[str, Any]:
                 encode = prepare()
-                work = Work(pixels.nbytes, flops(patch, PATCHES))
-                row = beside_floor(f"{name} ViT-B/{patch}", median_ms(lambda: encode(pixels), 10), work, ceilings)
+                row = timed_pass(f"{name} ViT-B/{patch}", encode, pixels, patch, ceilings)
                 row["explain"] = time_explain(Encoder(encode), f"explain ViT-B/{patch}, {name}")
                 return row
 
@@ -105,13 +110,11 @@ def time_dense(ceilings: Ceilings) -> list[dict[str, Any]]:
     rows = []
     with cuda.open_device("cuda:0"):
         pixels = cupy.random.random((1, 3, SIDE, SIDE), dtype=np.float32)
-        work = Work(pixels.nbytes, flops(16, 1))
         for name, options in TORCH.items():
 
             def step(name: str = name, options: dict[str, bool] = options) -> dict[str, Any]:
                 encoder = torch_encoder(16, dense=True, **options)
-                time = median_ms(lambda: encoder.encode(pixels), 10)
-                row = beside_floor(f"dense pass ViT-B/16, {name} bfloat16", time, work, ceilings)
+                row = timed_pass(f"dense pass ViT-B/16, {name} bfloat16", encoder.encode, pixels, 16, ceilings)
                 row["explain"] = time_explain(None, f"explain dense ViT-B/16, {name}", dense=encoder)
                 return row
 
@@ -132,9 +135,8 @@ def time_compiled(ceilings: Ceilings) -> list[dict[str, Any]]:
             def step(patch: int = patch, images: int = images) -> dict[str, Any]:
                 encoder = torch_encoder(patch, dense=images == 1, compile=True)
                 pixels = cupy.random.random((images, 3, SIDE, SIDE), dtype=np.float32)
-                work = Work(pixels.nbytes, flops(patch, images))
-                time = median_ms(lambda: encoder.encode(pixels), 10)
-                return beside_floor(f"torch.compile bfloat16 ViT-B/{patch}, {images}", time, work, ceilings)
+                name = f"torch.compile bfloat16 ViT-B/{patch}, {images}"
+                return timed_pass(name, encoder.encode, pixels, patch, ceilings)
 
             rows.append(attempt(f"torch.compile ViT-B/{patch}", step))
     return rows

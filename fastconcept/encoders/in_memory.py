@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .returned import check_directions, check_shape
 from .torch_module import TorchImageEncoder
 
 FloatArray = npt.NDArray[np.float32]
@@ -83,11 +84,9 @@ def unit_rows(rows: Any, count: int) -> Any:
         If these are not ``count`` finite rows of which none is zero.
     """
     rows = rows if hasattr(rows, "__array_interface__") or hasattr(rows, "__cuda_array_interface__") else np.array(rows)
-    if rows.ndim != 2 or len(rows) != count:
-        raise InputError(f"the model returned embeddings of shape {tuple(rows.shape)}, expected ({count}, d)")
+    check_shape(tuple(rows.shape), count)
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    if not bool((np.isfinite(lengths) & (lengths > 0)).all()):
-        raise InputError("the model returned an embedding that is zero or not finite")
+    check_directions(bool((np.isfinite(lengths) & (lengths > 0)).all()))
     return np.ascontiguousarray((rows / lengths).astype(np.float32))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..kernels.cuda.device import require, stream
 from ..kernels.host import is_host
+from .returned import check_directions, check_shape
 
 BATCH_SIZE = 32
 DTYPES = ("float32", "bfloat16", "float16")
@@ -106,15 +107,12 @@ class TorchImageEncoder:
     def _unit(self, rows: Any, count: int, on_host: bool) -> Any:
         import torch
 
-        axes = 3 if self.stride else 2
-        if not isinstance(rows, torch.Tensor) or rows.ndim != axes or len(rows) != count:
-            expected = f"({count}, 1 + tokens, d)" if self.stride else f"({count}, d)"
-            found = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
-            raise InputError(f"the model returned embeddings of shape {found}, expected {expected}")
+        shape = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
+        check_shape(shape, count, tokens=self.stride > 0)
         rows = rows.double()
         lengths = torch.linalg.norm(rows, dim=-1, keepdim=True)
-        if on_host and not bool((torch.isfinite(lengths) & (lengths > 0)).all()):
-            raise InputError("the model returned an embedding that is zero or not finite")
+        if on_host:
+            check_directions(bool((torch.isfinite(lengths) & (lengths > 0)).all()))
         return (rows / lengths).float().contiguous()  # of the device: NaN, which what reads the rows refuses
 
 

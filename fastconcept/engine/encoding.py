@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..doors import door, iterable
 from ..encoders.decode import is_single_image, load_image
 from ..encoders.pipeline import Reader, prepared_batches
+from ..encoders.returned import check_directions
 from ..errors import ImageError, InputError
 from ..kernels import arguments
 from .opened import FloatArray, Opened
@@ -125,7 +126,11 @@ class Encoding(Opened):
         for pixels, positions in prepared_batches(stream, reader, size, on_error):
             with self.place:
                 rows = encoder.encode(self.kernels.upload_staged(pixels))
-                rows = rows if on_device else self.kernels.to_host(rows)
+                if (
+                    not on_device
+                ):  # encoders of a GPU leave the check to what reads their rows, which is here the caller
+                    rows = self.kernels.to_host(rows)
+                    check_directions(bool(np.isfinite(rows).all()))
             yield rows, positions
 
     def _staged(self, shape: tuple[int, ...]) -> FloatArray:

@@ -131,3 +131,12 @@ def test_a_module_works_on_the_stream_of_the_engine(device: list[int]) -> None:
     same = fc.Engine.from_parts(**parts).explain(picture, "red", fit="crop")
     np.testing.assert_array_equal(seen[0].maps, same.maps)
     assert seen[1].maps.shape == (1, 8, 8)  # four tokens, four times as fine
+
+
+def test_rows_without_a_direction_do_not_leave_the_device(device: list[int]) -> None:
+    """On a GPU nothing waits for a check of its own; the rows are refused where they come back."""
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Threshold(1e9, 0.0))
+    preprocess = fc.Preprocess((8, 8), (0.0,) * 3, (1.0,) * 3)
+    engine = fc.Engine.from_parts(embedding_dim=192, preprocess=preprocess, image_encoder=module, device="cuda:0")
+    with pytest.raises(InputError, match="zero or not finite"):
+        engine.encode_image(np.zeros((9, 9, 3), np.uint8))
