@@ -275,6 +275,20 @@ void bind_resize_images(const std::vector<Array<uint8_t>>& images, const Array<i
     });
 }
 
+void bind_resize_image(const Array<uint8_t>& image, Array<uint8_t>& out, int num_threads) {
+    require_threads(num_threads);
+    constexpr int64_t most = int64_t{1} << 30;
+    for (const Array<uint8_t>* array : {&image, static_cast<const Array<uint8_t>*>(&out)}) {
+        require_shape(*array, {-1, -1, 3}, "image and out");
+        require(array->shape(0) >= 1 && array->shape(1) >= 1, "image and out must not be empty");
+        require(array->shape(0) < most && array->shape(1) < most, "image and out must have sides below 2^30");
+    }
+    const Image source{image.data(), image.shape(0), image.shape(1)};
+    const int64_t height = out.shape(0), width = out.shape(1);
+    uint8_t* result = out.mutable_data();
+    without_gil([&] { resize_image(source, height, width, Filter::kBicubic, result, num_threads); });
+}
+
 // Instruction sets of this CPU that matter here, and which clone of the kernels (simd.h) the loader picked.
 py::dict bind_cpu_features() {
     py::dict features;
@@ -458,6 +472,7 @@ PYBIND11_MODULE(_cpu, m) {
           arg("weights").noconvert(), arg("height"), arg("width"), arg("num_threads"));
     m.def("resize_patches", &bind_resize_patches, arg("image").noconvert(), arg("boxes").noconvert(),
           arg("mean").noconvert(), arg("std").noconvert(), arg("bicubic"), arg("out").noconvert(), arg("num_threads"));
+    m.def("resize_image", &bind_resize_image, arg("image").noconvert(), arg("out").noconvert(), arg("num_threads"));
     m.def("resize_images", &bind_resize_images, arg("images"), arg("placements").noconvert(), arg("mean").noconvert(),
           arg("std").noconvert(), arg("bicubic"), arg("fill"), arg("out").noconvert(), arg("num_threads"));
 }

@@ -35,12 +35,19 @@ private:
     std::map<std::tuple<int64_t, int64_t, int64_t, int64_t>, std::shared_ptr<const Axis>> axes_;
 };
 
+// Where the pixels of a window go: to planes, normalised, or to rows of pixels as they are.
+struct Destination {
+    float* planes = nullptr;
+    const Levels* levels = nullptr;
+    uint8_t fill = 0;
+    uint8_t* pixels = nullptr;  // of a window without anything outside the image; `planes` is not used then
+};
+
 // One image: the part of the resized image that the window shows, in two passes whose rows are independent tasks.
 class WholeImage {
 public:
-    WholeImage(const Image& image, const Placement& at, const Target& target, uint8_t fill, const Levels* levels,
-               float* out, Axes& axes)
-        : image_(image), target_(target), fill_(fill), levels_(levels), out_(out) {
+    WholeImage(const Image& image, const Placement& at, const Target& target, const Destination& to, Axes& axes)
+        : image_(image), target_(target), to_(to) {
         top_ = std::max<int64_t>(-at.top, 0), bottom_ = std::min(target.height, at.tall - at.top);
         left_ = std::max<int64_t>(-at.left, 0), right_ = std::min(target.width, at.wide - at.left);
         if (top_ >= bottom_ || left_ >= right_) {
@@ -102,18 +109,21 @@ private:
         }
         for (int64_t y = first; y < last; ++y) {
             const bool shown = begin <= y && y < end;
-            float* row = out_ + y * target_.width;
-            for (int64_t c = 0; c < 3; ++c) pad(row + c * target_.height * target_.width, shown, levels_[c]);
-            if (shown)
-                normalise(rows.data() + (y - begin) * pitch, wide, levels_, row + left_,
-                          target_.height * target_.width);
+            const uint8_t* pixels = rows.data() + (y - begin) * pitch;
+            if (to_.pixels != nullptr) {
+                std::copy(pixels, pixels + 3 * wide, to_.pixels + y * 3 * wide);
+                continue;
+            }
+            float* row = to_.planes + y * target_.width;
+            for (int64_t c = 0; c < 3; ++c) pad(row + c * target_.height * target_.width, shown, to_.levels[c]);
+            if (shown) normalise(pixels, wide, to_.levels, row + left_, target_.height * target_.width);
         }
     }
 
     // What lies outside the image, in one row of a plane.
     void pad(float* row, bool shown, const Levels& levels) const {
-        std::fill(row, row + (shown ? left_ : target_.width), levels.value[fill_]);
-        if (shown) std::fill(row + right_, row + target_.width, levels.value[fill_]);
+        std::fill(row, row + (shown ? left_ : target_.width), levels.value[to_.fill]);
+        if (shown) std::fill(row + right_, row + target_.width, levels.value[to_.fill]);
     }
 
     // What lies between the passes begins at from_column_.
@@ -125,9 +135,7 @@ private:
 
     Image image_;
     Target target_;
-    uint8_t fill_;
-    const Levels* levels_;
-    float* out_;
+    Destination to_;
     int64_t top_, bottom_, left_, right_;  // of the window, what shows the image
     std::shared_ptr<const Axis> across_, down_;
     int64_t from_row_ = 0, rows_ = 0, from_column_ = 0, columns_ = 0;  // of the image, what is read
@@ -143,7 +151,8 @@ void resize_images(const Image* images, const Placement* placements, int64_t cou
     Axes axes(target.filter);
     const int64_t size = 3 * target.height * target.width;
     const auto one = [&](int64_t i, std::vector<uint8_t>& between, int threads) {
-        WholeImage(images[i], placements[i], target, fill, levels, out + i * size, axes).run(between, threads);
+        WholeImage(images[i], placements[i], target, {out + i * size, levels, fill, nullptr}, axes)
+            .run(between, threads);
     };
     if (count < num_threads) {  // too few to give each thread an image of its own
         std::vector<uint8_t> between;
@@ -152,6 +161,13 @@ void resize_images(const Image* images, const Placement* placements, int64_t cou
     }
     std::vector<std::vector<uint8_t>> between(static_cast<size_t>(num_threads));
     parallel_for(count, num_threads, [&](int64_t i, int thread) { one(i, between[static_cast<size_t>(thread)], 1); });
+}
+
+void resize_image(const Image& image, int64_t height, int64_t width, Filter filter, uint8_t* out, int num_threads) {
+    const Target target{height, width, filter, {}, {}};
+    Axes axes(filter);
+    std::vector<uint8_t> between;
+    WholeImage(image, {height, width, 0, 0}, target, {nullptr, nullptr, 0, out}, axes).run(between, num_threads);
 }
 
 }  // namespace fastconcept

@@ -18,4 +18,7 @@ struct Placement {
 void resize_images(const Image* images, const Placement* placements, int64_t count, const Target& target, uint8_t fill,
                    float* out, int num_threads);
 
+// out: (height, width, 3), the whole image.
+void resize_image(const Image& image, int64_t height, int64_t width, Filter filter, uint8_t* out, int num_threads);
+
 }  // namespace fastconcept

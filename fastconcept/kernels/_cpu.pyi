@@ -56,6 +56,7 @@ def resize_patches(
     out: npt.NDArray[np.float32],
     num_threads: int,
 ) -> None: ...
+def resize_image(image: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], num_threads: int) -> None: ...
 def resize_images(
     images: list[npt.NDArray[np.uint8]],
     placements: npt.NDArray[np.int64],

@@ -518,8 +518,16 @@ class Kernels(Protocol):
         array([0., 1., 1., 0.], dtype=float32)
         """
 
-    def resize_image(self, image: Array, box: tuple[int, int, int, int], size: tuple[int, int], /) -> Array:
-        """Cut one box out of an image and resize it as Pillow does (bicubic, antialiased).
+    def resize_image(
+        self,
+        image: Array,
+        box: tuple[int, int, int, int],
+        size: tuple[int, int],
+        /,
+        *,
+        num_threads: int | None = None,
+    ) -> Array:
+        """Cut one box out of an image and resize it as Pillow 13 does (bicubic, antialiased).
 
         Parameters
         ----------
@@ -529,6 +537,8 @@ class Kernels(Protocol):
             In pixels, inside the image.
         size : (h, w)
             Size of the result.
+        num_threads : int, optional
+            Ignored on a GPU.
 
         Returns
         -------

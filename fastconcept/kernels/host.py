@@ -96,11 +96,3 @@ def check_rows(rows: object, name: str) -> npt.NDArray[np.float32]:
 def prepare_bank(rows: Array) -> npt.NDArray[np.float32]:
     """The rows themselves, once they are checked."""
     return arguments.embeddings("bank", rows)
-
-
-def resize_image(image: Array, box: tuple[int, int, int, int], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Done by Pillow."""
-    from PIL import Image
-
-    cut = Image.fromarray(image[box[1] : box[3], box[0] : box[2]])
-    return np.asarray(cut.resize((size[1], size[0]), Image.Resampling.BICUBIC), np.uint8)

@@ -154,7 +154,7 @@ def whole_row(uploaded: Any, tower: ImageTower, timings: Timings) -> Rows:
 
 def add_surroundings(uploaded: Any, plan: Plan, layout: Layout, tower: ImageTower) -> Any:
     """The working image with its border, on the device."""
-    working = tower.kernels.resize_image(uploaded, plan.region, plan.size)
+    working = tower.kernels.resize_image(uploaded, plan.region, plan.size, num_threads=tower.num_threads)
     if layout.border in ("inside", "clip"):
         return working
     mean = tower.preprocess.mean

@@ -100,7 +100,7 @@ def _tiled(uploaded: Any, plan: Plan, tower: ImageTower, encoder: DenseEncoder, 
     sides = [min(length, side // token) for length, side in zip(shape, tower.preprocess.size, strict=True)]
     corners = [(y, x) for y in tile_starts(shape[0], sides[0]) for x in tile_starts(shape[1], sides[1])]
     with timings.stage("preprocess"):
-        working = tower.kernels.resize_image(uploaded, plan.region, plan.size)
+        working = tower.kernels.resize_image(uploaded, plan.region, plan.size, num_threads=tower.num_threads)
     total: Any = None
     for start in range(0, len(corners), encoder.batch_size):
         batch = corners[start : start + encoder.batch_size]

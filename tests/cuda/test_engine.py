@@ -188,7 +188,8 @@ def test_a_working_image_is_that_of_pillow(kernels: ModuleType, monkeypatch: pyt
     from fastconcept.kernels import arguments, cpu
 
     image = np.random.default_rng(8).integers(0, 256, (120, 161, 3), dtype=np.uint8)
-    for box, size in (((0, 0, 161, 120), (224, 304)), ((20, 0, 140, 120), (64, 64)), ((3, 2, 160, 119), (48, 64))):
+    cases = [((0, 0, 161, 120), (224, 304)), ((20, 0, 140, 120), (64, 64)), ((3, 2, 160, 119), (48, 64))]
+    for box, size in [*cases, ((0, 0, 40, 120), (32, 20))]:  # the last one's height comes first
         found = kernels.resize_image(kernels.upload(image), box, size)
         np.testing.assert_array_equal(kernels.to_host(found), cpu.resize_image(image, box, size))
     monkeypatch.setattr(arguments, "MAX_SIZE", 200)  # beyond what the kernel takes: made on the host

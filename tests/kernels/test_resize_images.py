@@ -58,6 +58,21 @@ def test_any_window_of_any_image(kernels: Kernels, case: tuple) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # a pixel off by one would show as 1.4e-2
 
 
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_working_image_of_any_size(kernels: Kernels, data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 120)), data.draw(st.integers(1, 120))
+    x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    box = x0, y0, data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
+    size = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
+    image = noise(height, width)
+    found = kernels.resize_image(image, box, size, num_threads=2)
+    np.testing.assert_array_equal(found, reference.resize_image(image, box, size))
+    if NEWEST:
+        whole = Image.fromarray(image).crop(box).resize(size[::-1], Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(found, np.asarray(whole))
+
+
 def test_photographs_of_every_shape(kernels: Kernels) -> None:
     shapes = [(480, 640), (640, 480), (224, 224), (1, 1), (500, 1800), (1800, 500), (20, 1300), (1300, 20)]
     images = [noise(*shape, seed) for seed, shape in enumerate(shapes)]

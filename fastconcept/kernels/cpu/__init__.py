@@ -7,7 +7,6 @@ from ..host import (
     noise,
     open_device,
     place,
-    resize_image,
     staged,
     to_host,
     upload,
@@ -17,7 +16,7 @@ from . import blas
 from .nnlasso import nnlasso, nnlasso_l0, prepare_dictionary
 from .ranks import all_ranks, prepare_bank, prepare_patches, subtree_ranks
 from .resize import resize_patches
-from .resize_images import resize_images
+from .resize_images import resize_image, resize_images
 from .saliency import saliency_maps
 
 __all__ = [

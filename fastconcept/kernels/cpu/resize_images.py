@@ -31,3 +31,13 @@ def resize_images(
     threads, bicubic = check_num_threads(num_threads), interpolation == "bicubic"
     _cpu.resize_images(pixels, task.placements, task.mean, task.std, bicubic, task.fill, result, threads)
     return result
+
+
+def resize_image(
+    image: Array, box: tuple[int, int, int, int], size: tuple[int, int], *, num_threads: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """Pillow's pixels, to the last bit; threads share the rows."""
+    cut = np.ascontiguousarray(image[box[1] : box[3], box[0] : box[2]])
+    result = np.empty((*size, 3), np.uint8)
+    _cpu.resize_image(cut, result, check_num_threads(num_threads))
+    return result

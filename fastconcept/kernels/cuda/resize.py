@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
-from .. import arguments, host
+from .. import arguments
 from ..contract import Array
 from ..host import is_host, to_host
 from ..threads import check_num_threads
@@ -59,12 +59,22 @@ def resize_patches(
 
 
 def resize_image(
-    image: Array, box: tuple[int, int, int, int], size: tuple[int, int], interpolation: str = "bicubic"
+    image: Array,
+    box: tuple[int, int, int, int],
+    size: tuple[int, int],
+    interpolation: str = "bicubic",
+    *,
+    num_threads: int | None = None,
 ) -> Array:
     """Done by :func:`resize_patches`; a side beyond 16,384 pixels is left to the CPU."""
+    width, height = box[2] - box[0], box[3] - box[1]
     if max(size) > arguments.MAX_SIZE:
-        resized = host.resize_image(to_host(image), box, size)
+        from .. import cpu
+
+        resized = cpu.resize_image(to_host(image), box, size, num_threads=num_threads)
         return resized if is_host(image) else upload(resized)
+    if arguments.columns_first(height, width, *size) and width != size[1] and width <= arguments.MAX_SIZE:
+        image, box = resize_image(image, box, (size[0], width), interpolation), (0, 0, width, size[0])
     # 1 / 255 undoes the division by 255: these are pixels, which rounding makes whole again.
     planes = resize_patches(image, np.array([box], np.int32), size, [0.0] * 3, [1 / 255] * 3, interpolation)[0]
     pixels: Array = np.rint(planes).astype(np.uint8).transpose(1, 2, 0).copy()

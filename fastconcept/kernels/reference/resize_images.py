@@ -1,4 +1,4 @@
-"""Whole images to one size by Pillow, and normalised in float64."""
+"""Whole images to one size by Pillow, as they are or normalised in float64."""
 
 from __future__ import annotations
 
@@ -47,3 +47,18 @@ def resize_images(
             window = result[i, :, y : y + pixels.shape[0], x : x + pixels.shape[1]]
             window[:] = np.moveaxis((pixels / 255.0 - task.mean) / task.std, 2, 0)
     return result
+
+
+def resize_image(
+    image: Array, box: tuple[int, int, int, int], size: tuple[int, int], *, num_threads: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """Pillow, one side at a time."""
+    from PIL import Image
+
+    cut = Image.fromarray(image[box[1] : box[3], box[0] : box[2]])
+    steps = [(size[1], cut.height), (size[1], size[0])]
+    if arguments.columns_first(cut.height, cut.width, *size):
+        steps[0] = (cut.width, size[0])
+    for step in steps:
+        cut = cut.resize(step, Image.Resampling.BICUBIC)
+    return np.asarray(cut)
