@@ -34,14 +34,17 @@ def changed_cells(before: Pixels, after: Pixels, cell: int, tolerance: float) ->
     >>> changed_cells(dark, light, 16, 2.0).tolist()
     [[False, True]]
     """
-    from PIL import Image, ImageChops
-
     height, width, channels = after.shape
-    differences = np.asarray(ImageChops.difference(Image.fromarray(before), Image.fromarray(after)))
+    differences = np.maximum(before, after)
+    differences -= np.minimum(before, after)
     rows, columns = np.arange(0, height, cell), np.arange(0, width, cell)
     if differences.max() <= tolerance:  # no mean is larger; most frames of a still scene end here
         return np.zeros((len(rows), len(columns)), bool)
-    sums = np.add.reduceat(differences.reshape(height, width * channels), rows, axis=0, dtype=np.uint32)
+    lines = differences.reshape(height, width * channels)
+    whole = height - height % cell
+    sums = lines[:whole].reshape(whole // cell, cell, width * channels).sum(axis=1, dtype=np.uint32)
+    if whole < height:
+        sums = np.concatenate([sums, lines[whole:].sum(axis=0, dtype=np.uint32, keepdims=True)])
     sums = np.add.reduceat(sums, columns * channels, axis=1)
     counts = np.minimum(height - rows, cell)[:, None] * np.minimum(width - columns, cell) * channels
     changed: npt.NDArray[np.bool_] = sums > tolerance * counts
