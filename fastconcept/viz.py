@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def overlay(
     return picture
 
 
+@lru_cache(maxsize=16)
 def font(size: int) -> Any:
     """Pillow's own font at a size in pixels."""
     from PIL import ImageFont

@@ -66,7 +66,11 @@ def _glow(image: Image.Image, concept: ConceptMap, colour: Colour) -> None:
     x0, y0, x1, y1 = concept.view.region
     strength = Image.fromarray(np.rint(concept.cells * 255).astype(np.uint8))
     strength = strength.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR).point(_STRENGTH)
-    image.paste(colour, (x0, y0, x1, y1), strength)
+    bright = strength.getbbox()
+    if bright is not None:
+        strength = strength.crop(bright)
+        # Pillow pastes a picture of one colour twice as fast as the colour itself.
+        image.paste(Image.new("RGB", strength.size, colour), (x0 + bright[0], y0 + bright[1]), strength)
 
 
 def _list(image: Image.Image, lines: list[tuple[str, Colour]]) -> None:
