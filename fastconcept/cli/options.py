@@ -111,8 +111,12 @@ def layout_options(
         ",".join(map(str, _LAYOUT.sizes))
     ],
     stride: Annotated[
-        list[str], _maps(metavar="PIXELS", help="Pixels between patches; half of it takes four times as long.")
-    ] = [str(_LAYOUT.stride)],
+        list[str],
+        _maps(
+            metavar="PIXELS",
+            help="Pixels between patches, if not 16, or 32 for windows; half of it takes four times as long.",
+        ),
+    ] = [],
     short_side: Annotated[
         int, _maps(min=0, help="Short side of the working image in pixels; 0 keeps the image's own.")
     ] = _LAYOUT.short_side,
@@ -127,7 +131,7 @@ def layout_options(
         mode=mode,
         border=border,
         sizes=tuple(split(sizes, int, "--sizes")),
-        stride=steps[0] if len(steps) == 1 else tuple(steps),
+        stride=tuple(steps) if len(steps) > 1 else steps[0] if steps else None,
         short_side=short_side,
         seed=seed,
         class_bias=class_bias,

@@ -43,7 +43,7 @@ class Explaining(Encoding):
         fit: str = "full",
         border: str = "noise",
         sizes: int | Sequence[int] = (128, 64),
-        stride: int | Sequence[int] = 16,
+        stride: int | Sequence[int] | None = None,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
         class_bias: float = 0.0,
@@ -65,8 +65,9 @@ class Explaining(Encoding):
             Surroundings of the image; see :class:`fastconcept.saliency.layout.Layout`.
         sizes : int or sequence of int
             Sides of the square patches in pixels of the working image.
-        stride : int or sequence of int
-            Pixels between neighbouring patches; one number, or one per size.
+        stride : int or sequence of int, optional
+            Pixels between neighbouring patches; one number, or one per size. By default 16, as in the reference, or 32
+            for windows; at most the patch size.
         short_side : int
             Short side of the working image in pixels; 0 keeps the image's own size.
         seed : int
@@ -126,7 +127,7 @@ class Explaining(Encoding):
         fit: str = ...,
         border: str = ...,
         sizes: int | Sequence[int] = ...,
-        stride: int | Sequence[int] = ...,
+        stride: int | Sequence[int] | None = ...,
         short_side: int = ...,
         seed: int = ...,
         class_bias: float = ...,
@@ -144,7 +145,7 @@ class Explaining(Encoding):
         fit: str = ...,
         border: str = ...,
         sizes: int | Sequence[int] = ...,
-        stride: int | Sequence[int] = ...,
+        stride: int | Sequence[int] | None = ...,
         short_side: int = ...,
         seed: int = ...,
         class_bias: float = ...,
@@ -162,7 +163,7 @@ class Explaining(Encoding):
         fit: str = "full",
         border: str = "noise",
         sizes: int | Sequence[int] = (128, 64),
-        stride: int | Sequence[int] = 16,
+        stride: int | Sequence[int] | None = None,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
         class_bias: float = 0.0,
@@ -241,7 +242,7 @@ class Explaining(Encoding):
         fit: str = "full",
         border: str = "noise",
         sizes: int | Sequence[int] = (128, 64),
-        stride: int | Sequence[int] = 16,
+        stride: int | Sequence[int] | None = None,
         short_side: int = WORKING_SIZE,
         seed: int = 0,
         class_bias: float = 0.0,

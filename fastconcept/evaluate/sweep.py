@@ -173,7 +173,7 @@ def sweep(
     layout = replace(layout, fit="crop" if protocol == "convis" else "full")
     if unknown := set(parts) - set(boxes.PARTS) | set(nulls) - set(NULLS):
         raise InputError(f"a sweep knows no {', '.join(sorted(unknown))}")
-    strides = finest_strides(tried, layout.stride if isinstance(layout.stride, int) else min(layout.stride))
+    strides = finest_strides(tried, min(layout.strides.values()))
     layout = replace(layout, sizes=tuple(strides), stride=tuple(strides.values()))
     stores = {
         (border, side): EvidenceStore(engine, replace(layout, border=border, short_side=side), cache)

@@ -23,7 +23,8 @@ from .layout import Layout
 from .patches import MAX_PATCHES, WORKING_SIZE, PatchGrid, visible_region
 
 MAX_TOKENS = 1200  # of one pass: bounds the memory of attention
-_NOT_CHOSEN = (("noise", (128, 64), 16), ("clip", (128,), 32))  # border, sizes, stride: defaults of explain, of stream
+# Border, sizes and stride as explain and stream have them by default.
+_NOT_CHOSEN = (("noise", (128, 64), None), ("clip", (128,), 32))
 
 
 def embed_dense(

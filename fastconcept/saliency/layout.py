@@ -11,6 +11,7 @@ MODES = ("crops", "windows", "dense")
 AUTO = "auto"  # the fastest mode that agrees with crops, by the numbers in the bundle
 FITS = ("full", "crop")
 BORDERS = ("noise", "constant", "reflect", "clip", "inside")
+STRIDE, WINDOWS_STRIDE = 16, 32  # that of ConVis; and that of a trunk, between whose cells windows add nothing
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Layout:
         off); or none, so that patches stay inside (the paper's web interface).
     sizes : tuple of int
         Sides of the square patches in pixels of the working image.
-    stride : int or tuple of int
-        Pixels between neighbouring patches; one number, or one per size.
+    stride : int or tuple of int, optional
+        Pixels between neighbouring patches; one number, or one per size. By default 16, as in the reference, or 32 for
+        windows; at most the patch size.
     short_side : int
         Short side of the working image in pixels (224 in the reference); 0 keeps the image's own size.
     seed : int
@@ -50,13 +52,15 @@ class Layout:
     --------
     >>> Layout(sizes=96, stride=32).strides
     {96: 32}
+    >>> Layout(mode="windows").strides, Layout(sizes=8).strides
+    ({128: 32, 64: 32}, {8: 8})
     """
 
     mode: str = "crops"
     fit: str = "full"
     border: str = "noise"
     sizes: tuple[int, ...] = (128, 64)
-    stride: int | tuple[int, ...] = 16
+    stride: int | tuple[int, ...] | None = None
     short_side: int = WORKING_SIZE
     seed: int = 0
     class_bias: float = 0.0
@@ -68,15 +72,10 @@ class Layout:
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
         object.__setattr__(self, "sizes", _whole_numbers("sizes", self.sizes, 4, 1024))
-        steps = (self.stride,) * len(self.sizes) if isinstance(self.stride, int) else tuple(self.stride)
         if len(set(self.sizes)) != len(self.sizes):
             raise InputError(f"sizes must differ from one another, got {self.sizes}")
-        if len(steps) != len(self.sizes):
-            raise InputError(f"stride must be one number or one per patch size {self.sizes}, got {self.stride!r}")
-        for size, step in zip(self.sizes, steps, strict=True):
-            if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= size:
-                raise InputError(f"stride must be from 1 to the patch size ({size}), got {step!r}")
-        object.__setattr__(self, "stride", steps[0] if len(set(steps)) == 1 else steps)
+        if self.stride is not None:
+            object.__setattr__(self, "stride", self._checked_stride(self.stride))
         if self.short_side != 0:
             _whole_numbers("short_side", self.short_side, 16, 4096)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
@@ -86,6 +85,15 @@ class Layout:
         if not 0 <= self.class_bias <= 1 or (self.class_bias and self.maker != "dense"):
             raise InputError(f"class_bias must be from 0 to 1, and 0 unless the mode is dense; got {self.class_bias!r}")
 
+    def _checked_stride(self, stride: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        steps = (stride,) * len(self.sizes) if isinstance(stride, int) else tuple(stride)
+        if len(steps) != len(self.sizes):
+            raise InputError(f"stride must be one number or one per patch size {self.sizes}, got {self.stride!r}")
+        for size, step in zip(self.sizes, steps, strict=True):
+            if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= size:
+                raise InputError(f"stride must be from 1 to the patch size ({size}), got {step!r}")
+        return steps[0] if len(set(steps)) == 1 else steps
+
     @property
     def maker(self) -> str:
         """The mode without the name of a change: ``"dense"`` of ``"dense:gem"``."""
@@ -94,6 +102,9 @@ class Layout:
     @property
     def strides(self) -> dict[int, int]:
         """Patch size to stride, in the order of ``sizes``."""
+        if self.stride is None:
+            step = WINDOWS_STRIDE if self.maker == "windows" else STRIDE
+            return {size: min(step, size) for size in self.sizes}
         steps = (self.stride,) * len(self.sizes) if isinstance(self.stride, int) else self.stride
         return dict(zip(self.sizes, steps, strict=True))
 
@@ -105,7 +116,8 @@ class Layout:
     def describe(self) -> str:
         """The layout in one line."""
         sizes = "+".join(map(str, self.sizes))
-        stride = "+".join(map(str, self.strides.values())) if isinstance(self.stride, tuple) else str(self.stride)
+        steps = list(self.strides.values())
+        stride = "+".join(map(str, steps if len(set(steps)) > 1 else steps[:1]))
         own = "" if self.short_side == WORKING_SIZE else f", short side {self.short_side or 'as it is'}"
         return f"{self.mode} {sizes} px stride {stride}, {self.fit}, border {self.border}, seed {self.seed}{own}"
 

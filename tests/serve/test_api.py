@@ -229,7 +229,7 @@ def test_the_openapi_document_has_every_route_with_the_engines_own_keywords(clie
     options = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(vars(Layout())) < set(options)
     assert tuple(options["border"]["enum"]) == BORDERS
-    assert options["stride"]["default"] == 16
+    assert options["seed"]["default"] == 0 and "default" not in options["stride"]
     assert all("description" in schema for name, schema in options.items() if name != "image")
     assert set(document["paths"]) == {
         "/v1/explain",
