@@ -235,7 +235,7 @@ def _export(
             writer.write_parity(original, settings.tolerance)
             writer.write_contents(plan)
             writer.write_agreement(plan)
-            writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])))
+            writer.write_manifest((*licences, *([_WORDNET_LICENCE] if plan.from_wordnet else [])), plan.l1_penalty)
         except BundleError as error:  # it names a directory that is about to be deleted
             reason = str(error).replace(f"{folder}{os.sep}", "")
             raise ExportError(f"the exported {name} does not run as it should: {reason}") from error

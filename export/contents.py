@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundle import L1_PENALTY, NO_WORD
 from ..concepts.taxonomy import Taxonomy
 from ..errors import ExportError
 from .banks import FREQUENT_NOUNS, BankPlan, plan_banks, safe_name
@@ -28,6 +29,9 @@ class Contents:
         the last ``vocabulary_size`` are taken. By default the most frequent nouns of WordNet.
     vocabulary_size : int
         Most words in the dictionary; 0 for no dictionary.
+    l1_penalty : float
+        Penalty of decompositions that are not asked for another. What SpLiCE's authors use suits CLIP; where
+        embeddings lie closer together, words are more often right with a larger one.
     mean_images : path, optional
         A directory whose images give the mean embedding that sparse decompositions subtract.
     mean_limit : int, optional
@@ -53,6 +57,7 @@ class Contents:
     phrases: str | Path | None = None
     vocabulary: str | Path | None = None
     vocabulary_size: int = 10_000
+    l1_penalty: float = L1_PENALTY
     mean_images: str | Path | None = None
     mean_limit: int | None = None
     image_mean: str | Path | None = None
@@ -71,6 +76,8 @@ class Contents:
         """
         if self.mean_images and self.image_mean:
             raise ExportError("--mean-images and --image-mean exclude each other; give one")
+        if not 0 < self.l1_penalty < NO_WORD:
+            raise ExportError(f"--l1-penalty must be above 0 and below {NO_WORD}, got {self.l1_penalty}")
         database = find_database(self.wordnet) if self.wordnet else None
         chosen = (self.words, self.roots, self.synsets, self.nouns, self.phrases)
         banks = plan_banks(*chosen, _taxonomy(database))
@@ -78,6 +85,7 @@ class Contents:
             banks=tuple(banks),
             dictionary=safe_name(Path(self.vocabulary or "wordnet").stem),
             words=tuple(_words(self.vocabulary, self.vocabulary_size, database)),
+            l1_penalty=float(self.l1_penalty),
             keep="last" if self.vocabulary else "first",
             photos=tuple(sample_images(Path(self.mean_images), self.mean_limit)) if self.mean_images else (),
             image_mean=Path(self.image_mean) if self.image_mean else None,
@@ -93,6 +101,7 @@ class Plan:
     banks: tuple[BankPlan, ...]
     dictionary: str  # its name
     words: tuple[str, ...]  # of the dictionary; none: no dictionary
+    l1_penalty: float
     keep: str  # which of words with equal tokens: the more frequent
     photos: tuple[Path, ...]  # whose embeddings are averaged
     image_mean: Path | None

@@ -269,7 +269,7 @@ class BundleWriter:
     ) -> None:
         write_tensors(self.folder / name, tensors, metadata or {})
 
-    def write_manifest(self, licences: tuple[str, ...]) -> None:
+    def write_manifest(self, licences: tuple[str, ...], l1_penalty: float) -> None:
         """Sum up and sync every file, then write the manifest that lists them."""
         model = self.model
         with self.stages.stage("checksums"):
@@ -295,6 +295,7 @@ class BundleWriter:
                 files=files,
                 split=self.split,
                 dense=self.dense,
+                l1_penalty=l1_penalty,
                 absent=self.absent,
                 agreement=self.agreement,
                 parity=_summary(self.parity),

@@ -85,7 +85,7 @@ def _explanations(modes: Sequence[str]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float) -> dict[str, float]:
+def _decompose_stages(engine: Engine, image: bytes, l1_penalty: float | None) -> dict[str, float]:
     tower = engine.parts.image_tower()
     with engine.place:
         decode, pixels = _timed(lambda: engine.load_image(image))
@@ -137,7 +137,7 @@ def measure(
     modes: Sequence[str] | None = None,
     repeats: int = 10,
     batch_sizes: Sequence[int] = (1, 4, 16, 64),
-    l1_penalty: float = 0.25,
+    l1_penalty: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the latency of explain and decompose on each image, and the throughput of both.
@@ -156,8 +156,8 @@ def measure(
         Number of timed calls per image and method, after a first one that is reported separately.
     batch_sizes : sequence of int
         Batch sizes at which throughput is measured.
-    l1_penalty : float
-        Penalty of decompose.
+    l1_penalty : float, optional
+        Penalty of decompose; by default the engine's.
     progress : callable, optional
         Called as ``progress(done, total)``.
 

@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 8 << 20
 _LONGEST_NAME = 255  # bytes of a file name on every usual file system
 _LARGEST_NUMBER = 1e6  # of preprocessing and logit scale; all sensible ones are far smaller
+L1_PENALTY = 0.25  # of SpLiCE's own examples, for models of which nothing else is known
+NO_WORD = 2  # penalty from which on no word enters a decomposition of unit rows
 _CHOICES = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "squash", "longest")}
 _BUILTIN = Path(__file__).parent / "data" / "builtin"
 
@@ -119,6 +121,7 @@ class Manifest:
     files: Mapping[str, tuple[str, int]]  # file -> (sha256, bytes)
     split: Split | None = None
     dense: Dense | None = None
+    l1_penalty: float = L1_PENALTY  # of decompositions that are not asked for another
     absent: Mapping[str, str] = field(default_factory=dict)  # mode -> why the bundle does not have it
     agreement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # mode -> how far it agrees with crops
     parity: Mapping[str, Any] = field(default_factory=dict)
@@ -287,6 +290,7 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         files=files,
         split=_parse_split(document.get("split"), where),
         dense=_parse_dense(document.get("dense"), where),
+        l1_penalty=_l1_penalty(reader),
         absent=reader.names("absent"),
         agreement=_parse_agreement(reader.get("agreement", dict, {}), where),
         parity=reader.get("parity", dict, {}),
@@ -309,6 +313,13 @@ def _logit_scale(reader: _Reader) -> float:
     if not abs(value) <= _LARGEST_NUMBER:
         raise BundleError(f"{reader.where}: logit_scale must be at most {_LARGEST_NUMBER:.0f}")
     return float(value)
+
+
+def _l1_penalty(reader: _Reader) -> float:
+    value = float(reader.get("l1_penalty", (int, float), L1_PENALTY))
+    if not 0 < value < NO_WORD:
+        raise BundleError(f"{reader.where}: l1_penalty must be above 0 and below {NO_WORD}")
+    return value
 
 
 def _safe_name(name: str, where: str) -> str:

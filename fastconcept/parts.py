@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels as backends
-from .bundle import Bundle, Preprocess
+from .bundle import L1_PENALTY, Bundle, Preprocess
 from .concepts.bank import ConceptBank
 from .concepts.storage import read_tensors
 from .doors import door, shown
@@ -283,6 +283,11 @@ class Parts:
     def from_bundle(self) -> bool:
         """Whether the parts come from a bundle."""
         return self._bundle is not None
+
+    @property
+    def l1_penalty(self) -> float:
+        """Penalty of decompositions that are not asked for another: the bundle's, else that of SpLiCE's examples."""
+        return L1_PENALTY if self._bundle is None else self._bundle.manifest.l1_penalty
 
     @property
     def image_encoder(self) -> Any:

@@ -63,6 +63,15 @@ def test_round_trip(tmp_path: Path) -> None:
         bundle.dictionary()
 
 
+def test_the_penalty_of_bundles_that_name_none(tmp_path: Path) -> None:
+    path = make_bundle(tmp_path / "b", l1_penalty=0.4)
+    assert Bundle(path).manifest.l1_penalty == 0.4
+    document = json.loads((path / MANIFEST).read_text())
+    del document["l1_penalty"]
+    (path / MANIFEST).write_text(json.dumps(document))
+    assert Bundle(path).manifest.l1_penalty == 0.25
+
+
 def test_a_size_for_patches(tmp_path: Path) -> None:
     plain = Bundle(make_bundle(tmp_path / "plain")).manifest
     assert plain.preprocess.patch_size is None
@@ -123,6 +132,9 @@ def test_links_that_leave_the_directory(tmp_path: Path) -> None:
         ({"preprocess": {"size": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1], "patch_size": 96}}, "must be a list"),
         ({"preprocess": {"size": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1], "patch_size": [8, 0]}}, "1 to 4096"),
         ({"image_mean": "absent.safetensors"}, "not listed"),
+        ({"l1_penalty": 0}, "above 0 and below 2"),
+        ({"l1_penalty": 2.0}, "above 0 and below 2"),
+        ({"l1_penalty": "0.3"}, "wrong type"),
         ({"banks": {"a": 3}}, "map names to files"),
         ({"files": []}, "wrong type"),
     ],

@@ -131,7 +131,7 @@ def test_bad_concepts_images_and_options(engine: Engine, photographs: list[Path]
 
 def test_decompose_images_texts_embeddings(engine: Engine, photographs: list[Path]) -> None:
     paths = photographs[:3]
-    batch = engine.decompose(paths, l1_penalty=0.25)
+    batch = engine.decompose(paths, l1_penalty=engine.l1_penalty)
     one = engine.decompose(str(paths[0]))
     assert len(batch) == 3 and one.top(3) == batch[0].top(3)
     assert one.gap <= 1e-6 and 0 < one.l0 < 100 and 0 < one.cosine <= 1
@@ -143,6 +143,15 @@ def test_decompose_images_texts_embeddings(engine: Engine, photographs: list[Pat
     word = one.top(1)[0][0]
     np.testing.assert_allclose(engine.recompose(dict(one.top())), one.embedding, atol=1e-6)
     assert word not in dict(one.without(word).top())
+
+
+def test_a_bundle_names_the_penalty(engine: Engine) -> None:
+    [row] = engine.encode_text(["dog"])
+    assert engine.l1_penalty == engine.bundle.manifest.l1_penalty == 0.5
+    assert engine.decompose(embeddings=row).l1_penalty == engine.l1_penalty
+    assert engine.decompose(embeddings=row, l0=2).l1_penalty != engine.l1_penalty
+    parts = {"embedding_dim": row.shape[-1], "dictionary": engine.dictionary, "image_mean": engine.image_mean}
+    assert Engine.from_parts(**parts).decompose(embeddings=row).l1_penalty == 0.25
 
 
 def test_averages(engine: Engine, photographs: list[Path]) -> None:

@@ -11,7 +11,6 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from .. import bench as benchmark
-from ..engine import DEFAULT_L1_PENALTY
 from ..environment import environment
 from ..errors import InputError
 from . import output
@@ -37,8 +36,8 @@ def command(
         "1,4,16,64"
     ],
     l1_penalty: Annotated[
-        float, typer.Option("--l1-penalty", "--l1", help="Penalty of decompose.")
-    ] = DEFAULT_L1_PENALTY,
+        float | None, typer.Option("--l1-penalty", "--l1", help="Penalty of decompose; by default that of the bundle.")
+    ] = None,
     earlier: Annotated[Path | None, typer.Option(help="Report of an earlier --json run to compare with.")] = None,
 ) -> Answer:
     """Measure latency by stage, throughput by batch size, and peak memory."""

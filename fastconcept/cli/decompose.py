@@ -11,7 +11,6 @@ from rich.bar import Bar
 from rich.table import Table
 
 from .. import viz
-from ..engine import DEFAULT_L1_PENALTY
 from ..protocol.documents import about_images
 from ..sparse.result import Decomposition
 from . import output
@@ -30,9 +29,8 @@ def command(
     ] = None,
 ) -> Answer:
     """Describe an image in a few words, each with its weight."""
-    l1_penalty, l0 = sparsity["l1_penalty"], sparsity["l0"]
-    if l1_penalty is None and l0 is None:  # with l0 every image has its own penalty
-        l1_penalty = DEFAULT_L1_PENALTY
+    l0 = sparsity["l0"]
+    l1_penalty = engine.penalty(sparsity["l1_penalty"], l0)  # None: with l0 every image has its own
     timings: dict[str, float] = {}
     began = time.perf_counter()
     with output.progress_bar("encoding") as progress:

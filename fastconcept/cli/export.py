@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..bundle import L1_PENALTY
 from ..errors import InputError
 from . import output
 from .options import OutputOption, split
@@ -39,6 +40,9 @@ def contents(
     vocabulary_size: Annotated[
         int, _contents(min=0, help="Words of the vocabulary to use, from the end; 0 for no dictionary.")
     ] = 10_000,
+    l1_penalty: Annotated[
+        float, _contents("--l1-penalty", help="Penalty of decompositions that are not asked for another.")
+    ] = L1_PENALTY,
     mean_images: Annotated[Path | None, _contents(help="Folder of images for the image mean.")] = None,
     mean_limit: Annotated[int | None, _contents(min=1, help="Size of a seeded sample of these images.")] = None,
     image_mean: Annotated[Path | None, _contents(help="The image mean itself (.safetensors).")] = None,
@@ -54,6 +58,7 @@ def contents(
         "phrases": phrases,
         "vocabulary": vocabulary,
         "vocabulary_size": vocabulary_size,
+        "l1_penalty": l1_penalty,
         "mean_images": mean_images,
         "mean_limit": mean_limit,
         "image_mean": image_mean,

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from ..encoders.decode import MAX_PIXELS
-from ..engine import DEFAULT_L1_PENALTY, Engine, load
+from ..engine import Engine, load
 from ..errors import InputError
 from ..saliency.layout import Layout
 from ..saliency.reading import Reading
@@ -164,7 +164,7 @@ def reading_options(
 def sparsity(
     l1_penalty: Annotated[
         float | None,
-        typer.Option("--l1-penalty", "--l1", help=f"Penalty, as in SpLiCE; by default {DEFAULT_L1_PENALTY}."),
+        typer.Option("--l1-penalty", "--l1", help="Penalty, as in SpLiCE; by default that of the bundle."),
     ] = None,
     l0: Annotated[int | None, typer.Option("--l0", help="About how many words to use, instead of a penalty.")] = None,
 ) -> dict[str, Any]:

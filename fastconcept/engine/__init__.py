@@ -18,7 +18,7 @@ from ..encoders.decode import MAX_PIXELS
 from ..parts import Parts
 from ..timings import Timings
 from ..warmup import PHRASE, checked_batch, checked_sizes, noise_picture
-from .decomposing import DEFAULT_L1_PENALTY, Decomposing
+from .decomposing import Decomposing
 from .explaining import SHOWN_CONCEPTS, Explaining
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..encoders.split import SplitEncoder
     from ..sparse.dictionary import Dictionary
 
-__all__ = ["DEFAULT_L1_PENALTY", "SHOWN_CONCEPTS", "Engine", "load"]
+__all__ = ["SHOWN_CONCEPTS", "Engine", "load"]
 
 
 class Engine(Explaining, Decomposing):

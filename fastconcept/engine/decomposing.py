@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..encoders.decode import ImageLike
     from ..sparse.result import AverageWeights, Decomposition
 
-DEFAULT_L1_PENALTY = 0.25  # of SpLiCE's own examples
-
 
 class Decomposing(Encoding):
     """Words of pictures, texts and embeddings, and of whole sets of pictures."""
@@ -69,7 +67,8 @@ class Decomposing(Encoding):
         texts : str or sequence of str, optional
             Texts are centred by the mean of the dictionary instead of the image mean.
         l1_penalty : float, optional
-            Weight of the l1 norm, as in SpLiCE; typical 0.15 to 0.35. The default is 0.25 where ``l0`` is not given.
+            Weight of the l1 norm, as in SpLiCE; typical 0.15 to 0.35. Where ``l0`` is not given, the default is the
+            engine's ``l1_penalty``: the one that its bundle names, else 0.25.
         l0 : int, optional
             About how many words to use, instead of a penalty.
 
@@ -127,13 +126,17 @@ class Decomposing(Encoding):
         if empty:
             yield solve((np.empty((0, self.parts.embedding_dim), np.float32), [])), []
 
+    def penalty(self, l1_penalty: float | None, l0: int | None) -> float | None:
+        """The penalty of a decomposition that is asked for like this; None where ``l0`` is given."""
+        return self.l1_penalty if l1_penalty is None and l0 is None else l1_penalty
+
     def _decompose(self, rows: Any, mean: FloatArray, l1_penalty: float | None, l0: int | None) -> Decompositions:
         return sparse.decompose(
             rows,
             self.dictionary,
             mean,
             self.kernels,
-            l1_penalty=_penalty(l1_penalty, l0),
+            l1_penalty=self.penalty(l1_penalty, l0),
             l0=l0,
             num_threads=self.num_threads,
         )
@@ -226,7 +229,3 @@ def _label(value: Any) -> Hashable:
     if isinstance(label, float) and label != label:
         raise InputError("labels must not be NaN, which equals nothing; give None where there is no label")
     return label
-
-
-def _penalty(l1_penalty: float | None, l0: int | None) -> float | None:
-    return DEFAULT_L1_PENALTY if l1_penalty is None and l0 is None else l1_penalty

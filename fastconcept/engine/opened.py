@@ -81,6 +81,11 @@ class Opened:
         return self.parts.image_mean
 
     @property
+    def l1_penalty(self) -> float:
+        """Penalty of decompositions that are not asked for another."""
+        return self.parts.l1_penalty
+
+    @property
     def image_encoder(self) -> Any:
         """The image tower."""
         return self.parts.image_encoder

@@ -148,7 +148,7 @@ def batch(
         "source": place,
         **chosen,
         "shard_rows": rows,
-        "options": task.options(),
+        "options": task.options(model),
         "model": _model(model, engine),
     }
     with signals_raise(), _only_one(folder):

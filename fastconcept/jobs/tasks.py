@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import DEFAULT_L1_PENALTY, SHOWN_CONCEPTS, Engine
+from ..engine import SHOWN_CONCEPTS, Engine
 from ..errors import InputError
 from ..kernels.host import to_host
 from ..saliency.layout import Layout
@@ -53,7 +53,7 @@ class Task(Protocol):
     verb: ClassVar[str]
     shard_rows: ClassVar[int]
 
-    def options(self) -> dict[str, Any]:
+    def options(self, engine: Engine) -> dict[str, Any]:
         """Plain values for the manifest."""
         ...
 
@@ -86,7 +86,7 @@ class Embed:
     verb: ClassVar[str] = "embed"
     shard_rows: ClassVar[int] = 10_000
 
-    def options(self) -> dict[str, Any]:
+    def options(self, engine: Engine) -> dict[str, Any]:
         """None."""
         return {}
 
@@ -122,10 +122,9 @@ class Decompose:
     verb: ClassVar[str] = "decompose"
     shard_rows: ClassVar[int] = 10_000
 
-    def options(self) -> dict[str, Any]:
+    def options(self, engine: Engine) -> dict[str, Any]:
         """The penalty or the number of words."""
-        penalty = DEFAULT_L1_PENALTY if self.l1_penalty is None and self.l0 is None else self.l1_penalty
-        return {"l1_penalty": penalty, "l0": self.l0, "embeddings": self.embeddings}
+        return {"l1_penalty": engine.penalty(self.l1_penalty, self.l0), "l0": self.l0, "embeddings": self.embeddings}
 
     def check(self, engine: Engine) -> None:
         """A wrong penalty, or a bundle without dictionary, mean or image encoder, is an error."""
@@ -184,7 +183,7 @@ class Explain:
     verb: ClassVar[str] = "explain"
     shard_rows: ClassVar[int] = 500
 
-    def options(self) -> dict[str, Any]:
+    def options(self, engine: Engine) -> dict[str, Any]:
         """Concepts, layout and reading."""
         asked = {"concepts": list(self.concepts), "embeddings": self.embeddings}
         return asked | _plain(self.layout) | _plain(self.reading)
@@ -248,7 +247,7 @@ class Concepts:
     verb: ClassVar[str] = "concepts"
     shard_rows: ClassVar[int] = 500
 
-    def options(self) -> dict[str, Any]:
+    def options(self, engine: Engine) -> dict[str, Any]:
         """Number and kind of the concepts, and the layout."""
         return {"top": self.top, "below": self.below, "embeddings": self.embeddings} | _plain(self.layout)
 

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .. import viz
-from ..engine import DEFAULT_L1_PENALTY
 from ..errors import InputError
 from ..protocol.documents import about_images
 from ..protocol.keywords import LAYOUT, READING, SPARSITY, SURVEY, Keyword
@@ -161,9 +160,7 @@ async def concepts(service: Service, asked: Asked, media: str) -> Response:
 async def decompose(service: Service, asked: Asked, media: str) -> Response:
     """The few words that add up to a photograph, or to a text."""
     options, began = _some(asked, SPARSITY), time.perf_counter()
-    l1_penalty = options.get("l1_penalty")
-    if l1_penalty is None and options.get("l0") is None:
-        l1_penalty = DEFAULT_L1_PENALTY
+    l1_penalty = service.engine.penalty(options.get("l1_penalty"), options.get("l0"))
     timings: dict[str, float] = {}
     solved = await together(service.decompose(p.digest, p.content, **options) for p in asked.photographs)
     timings["decompose"] = (time.perf_counter() - began) * 1e3

@@ -98,6 +98,8 @@ def test_concepts_without_a_question(ask: Json, photo: Path, tiny_bundle: Path) 
 def test_decompose_document_and_chart(ask: Json, photo: Path, tmp_path: Path) -> None:
     document = ask("decompose", photo, photo, "--l1-penalty", 0.2, "-o", tmp_path / "bars.png")
     assert list(document) == ["bundle", "l1_penalty", "images", "timings_ms"] and document["l1_penalty"] == 0.2
+    assert ask("decompose", photo)["l1_penalty"] == fastconcept.load().l1_penalty
+    assert ask("decompose", photo, "--l0", 3)["l1_penalty"] is None
     one, two = document["images"]
     assert {"image", "l0", "cosine", "gap", "words"} <= set(one) and one == two
     weights = [weight for _, weight in one["words"]]

@@ -214,6 +214,8 @@ def test_weights_beside_an_encoder_are_verified_with_it(
 def test_options_that_do_not_fit(quick: Callable[..., Bundle], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="exclude each other"):
         quick(mean_images=tmp_path, image_mean=tmp_path / "mean.safetensors")
+    with pytest.raises(ExportError, match="l1-penalty must be above 0 and below 2"):
+        quick(l1_penalty=2.5)
     with pytest.raises(ConceptError, match="cat"):
         quick(roots=["catt.n.01"])
     for size in (-1, 50_000):

@@ -26,6 +26,7 @@ from .trunk import PIXEL_MEAN, PIXEL_STD, read_map
 from .words import everyday_words
 
 NAME = "lite0-words"
+PENALTY = 0.5  # its embeddings lie closer together than CLIP's; see "Which penalty" in MODEL_CARD.md
 SHIPPED = Path(__file__).parents[2] / "fastconcept" / "data" / "builtin"
 PREPROCESS = Preprocess(
     size=(224, 224),
@@ -111,7 +112,7 @@ def build(
             text_length="dynamic",
             logit_scale=20.0,
             licences=LICENCES,
-            contents=Contents(synsets=concepts, vocabulary=vocabulary, mean_images=photos),
+            contents=Contents(synsets=concepts, vocabulary=vocabulary, l1_penalty=PENALTY, mean_images=photos),
             compact=compact,
             overwrite=True,
         )

@@ -58,6 +58,7 @@ class Explorer:
             "mode": self.layout.mode,
             "phrases": parts.has("text_encoder"),
             "words": parts.has("dictionary") and parts.has("image_mean"),
+            "l1_penalty": self.engine.l1_penalty,
             "palette": palette(),
             "photographs": [
                 {"id": photograph.digest, "name": photograph.name} for photograph in self.photographs.listed

@@ -55,7 +55,8 @@ def explorer_routes(explorer: Explorer) -> list[BaseRoute]:
         return document(await explorer.place(await _digest(request), _mode(request, explorer), x, y))
 
     async def words(request: Request) -> Response:
-        penalty, without = _number(request, "l1_penalty", 0.25), request.query_params.getlist("without")
+        penalty = _number(request, "l1_penalty", explorer.engine.l1_penalty)
+        without = request.query_params.getlist("without")
         return document(await explorer.words(await _digest(request), penalty, without))
 
     return [

@@ -6,7 +6,7 @@ import { card, painter, showPath, skeleton } from "./level.js";
 import { boxOf, usePalette } from "./paint.js";
 import { searchBox } from "./search.js";
 import { Stage } from "./stage.js";
-import { link, read, write } from "./state.js";
+import { link, read, useDefaults, write } from "./state.js";
 import { showWords, wordControls } from "./words.js";
 
 const PAGE = 12, LARGEST = 900, THUMBNAIL = 240; // concepts at once; pixels on a side of the stage and of cards
@@ -383,6 +383,7 @@ async function start() {
     return complain(error);
   }
   usePalette(about.palette);
+  useDefaults({ l1: about.l1_penalty });
   find("#model").textContent = `The model is ${about.model}, with ${about.concepts.toLocaleString("en")} concepts.`;
   for (const { id, name } of about.photographs) names.set(id, name);
   modes();

@@ -5,6 +5,9 @@ const DEFAULTS = {
   without: [], place: "",
 };
 
+// What the server says suits its model.
+export const useDefaults = (given) => Object.assign(DEFAULTS, given);
+
 export function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   const state = structuredClone(DEFAULTS);
