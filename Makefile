@@ -74,6 +74,7 @@ $(VENV)/bin/pip:
 
 # An editable install compiles the core in place; it is repeated when a source of the core changes.
 $(VENV)/.dev: $(SOURCES) | $(VENV)/bin/pip
+	@echo "installing what developers need (about 1 GB) and compiling the core; this takes some minutes"
 	$(BIN)/pip install -q -e ".[dev]"
 	touch $@ $(VENV)/.demo
 
@@ -82,6 +83,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	touch $@
 
 $(VENV)/.demo: $(SOURCES) | $(VENV)/bin/pip
+	@echo "installing the package and compiling its core; this takes a minute or two"
 	$(BIN)/pip install -q -e ".[cpu]" "scikit-image>=0.24"
 	touch $@
 

@@ -129,7 +129,8 @@ def bar_chart(
     """
     from PIL import Image, ImageDraw
 
-    row, label_width, bar_width, margin = 34, 190, 380, 24
+    row, bar_width, margin = 34, 380, 24
+    label_width = max([190, *(min(600, round(font(18).getlength(word)) + 14) for word, _ in words)])
     height = margin * 2 + 40 + row * max(1, len(words))
     chart = Image.new("RGB", (margin * 2 + label_width + bar_width + 80, height), _PAPER)
     draw = ImageDraw.Draw(chart)

@@ -16,10 +16,13 @@ from fastconcept import files
 from fastconcept.errors import InputError
 from fastconcept.files import signals_raise, whole_directory, whole_file
 
+# The tests may run where SIGHUP is ignored, as under nohup, and a child would go on ignoring it.
 _WRITER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fastconcept.files import signals_raise, whole_directory, whole_file
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 with signals_raise(), globals()[sys.argv[1]](Path(sys.argv[2])) as place:
     print("ready", flush=True)
     time.sleep(60)

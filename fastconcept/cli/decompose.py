@@ -52,8 +52,10 @@ def _title(code: Decomposition) -> str:
     return f"{code.l0} words, cosine {code.cosine:.3f}"
 
 
-def _bars(path: Path, code: Decomposition, top: int) -> Table:
+def _bars(path: Path, code: Decomposition, top: int) -> Table | str:
     title = f"{output.printable(path.name)}: {_title(code)}"
+    if not code.l0:
+        return f"{title}; a smaller --l1-penalty leaves some"
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     words = code.top(top)
     for word, weight in words:

@@ -45,7 +45,7 @@ def command(
                     raise
                 skipped.append((name, str(error)))
     if not sights:
-        raise InputError(f"none of the {len(paths)} files can be read; the first: {skipped[0][1]}")
+        raise InputError(f"none of the images could be read, {len(paths)} in all; the first: {skipped[0][1]}")
     with whole_file(out) as stream:
         stream.write(page(sights, engine.bundle.manifest.model, skipped).encode("utf-8", "backslashreplace"))
     document = {

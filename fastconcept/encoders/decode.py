@@ -139,7 +139,8 @@ def _existing_file(source: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
         raise ImageError(f"no image file at {str(path)[:100]!r}: {error}") from None
     if not exists:
-        raise ImageError(f"no image file at {path}")
+        hint = f": it is a directory; name its files, as in {path}/*.jpg" if path.is_dir() else ""
+        raise ImageError(f"no image file at {path}{hint}")
     return path
 
 

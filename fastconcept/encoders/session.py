@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import MissingDependencyError
+from ..errors import DeviceError, MissingDependencyError
 from ..kernels.forks import native_calls, renew_after_fork
 
 
@@ -19,11 +19,17 @@ def onnxruntime() -> Any:
     ------
     MissingDependencyError
         If it is not installed.
+    DeviceError
+        If it is, and cannot be imported: a library of its own is missing.
     """
     try:
         import onnxruntime as package
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingDependencyError("onnxruntime", "cpu") from None
+    except ImportError as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None  # Ctrl-C or a signal; a native module reports it as an ImportError
+        raise DeviceError(f"onnxruntime is installed but cannot be imported: {error}") from None
     if hasattr(package, "disable_telemetry_events"):
         package.disable_telemetry_events()
     return package

@@ -168,6 +168,10 @@ class Explanation:
     options: dict[str, Any]
     timings_ms: dict[str, float] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{concept.concept} {concept.score:.4f}" for concept in self.concepts[:5])
+        return f"<Explanation of {len(self)} by {self.mode}: {listed}{', ...' if len(self) > 5 else ''}>"
+
     @property
     def maps(self) -> npt.NDArray[np.float32]:
         """All maps at working resolution: (k, H, W) float32 in [0, 1]."""

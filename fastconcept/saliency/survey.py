@@ -94,6 +94,10 @@ class SeenConcepts:
         """Plain values for JSON: one entry per concept, timings."""
         return {"concepts": [asdict(concept) for concept in self.concepts], "timings_ms": dict(self.timings_ms)}
 
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{concept.name} {concept.score:.2f}" for concept in self.concepts[:5])
+        return f"<SeenConcepts of {len(self)}: {listed}{', ...' if len(self) > 5 else ''}>"
+
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(concept.name)}</td><td>{concept.score:.2f}</td>"

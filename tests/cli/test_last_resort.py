@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import fastconcept
+from fastconcept import __main__
 from fastconcept.cli import run, search
 from fastconcept.encoders.tensorrt.plans import plan_directory
 from fastconcept.errors import DeviceError
@@ -54,6 +55,25 @@ def test_errors_of_the_machine(
     assert run(["search", "dog", "--json"]) == code
     captured = capsys.readouterr()
     assert captured.err == "" and json.loads(captured.out)["error"]["type"] == kind
+
+
+def test_interrupted_while_it_is_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "fastconcept.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "fastconcept.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main()
+    assert stopped.value.code == 130 and capsys.readouterr().err == "fastconcept: interrupted\n"
+
+
+def test_a_penalty_that_leaves_no_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
+    assert run(["decompose", str(tmp_path / "a.png"), "--l1-penalty", "5"]) == 0
+    assert capsys.readouterr().out.startswith("a.png: 0 words, ")
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

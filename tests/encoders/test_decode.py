@@ -221,3 +221,5 @@ def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         load_image(tmp_path / "nothing.png")
     assert str(caught.value) == f"no image file at {tmp_path / 'nothing.png'}"
+    with pytest.raises(ImageError, match=r"it is a directory; name its files"):
+        load_image(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,18 @@ class FellBack:
         return ["CPUExecutionProvider"]
 
 
-def test_without_onnxruntime(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxruntime(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r"fastconcept\[cpu\]"):
+        create_session(bundle.file("image_encoder.onnx"))
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
+    with pytest.raises(DeviceError, match=r"onnxruntime is installed but cannot be imported: libcudart"):
+        create_session(bundle.file("image_encoder.onnx"))
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('initialization failed') from KeyboardInterrupt()")
+    importlib.invalidate_caches()
+    with pytest.raises(KeyboardInterrupt):
         create_session(bundle.file("image_encoder.onnx"))
 
 

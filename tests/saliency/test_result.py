@@ -54,6 +54,7 @@ def test_maps_at_both_resolutions() -> None:
 def test_explanation_indexes_draws_and_serialises() -> None:
     seen = Explanation((concept_map(np.eye(3)), concept_map(np.ones((3, 3)))), "crops", {"stride": 16}, {"encode": 1.0})
     assert seen.maps.shape == (2, 48, 48) and len(seen) == 2 and len(list(seen)) == 2
+    assert repr(seen) == "<Explanation of 2 by crops: cat 0.9000, cat 0.9000>"
     assert seen["cat"] is seen[0] and seen["cat.n.01"] is seen[0]
     with pytest.raises(ConceptError, match="was not explained") as caught:
         seen["dog"]

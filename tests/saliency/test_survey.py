@@ -50,7 +50,7 @@ def test_what_is_planted_is_seen(engine: fc.Engine, picture: np.ndarray) -> None
     assert seen[0].rank == 0 and seen[0].patches > seen[1].patches > 0
     assert list(seen[0].definition) and [s.score for s in seen] == sorted((s.score for s in seen), reverse=True)
     json.dumps(seen.to_dict())
-    assert RED in seen._repr_html_()
+    assert RED in seen._repr_html_() and repr(seen).startswith(f"<SeenConcepts of {len(seen)}: {seen[0].name} ")
 
 
 def test_no_concept_stands_above_another(engine: fc.Engine, picture: np.ndarray) -> None:
