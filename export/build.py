@@ -17,8 +17,8 @@ from .dense.find import check_names
 from .mean import read_image_mean
 from .model import Model, from_towers
 from .parity import MIN_COSINE
+from .parts import TowerParts
 from .progress import Stages
-from .split import TowerParts
 from .staging import check_output, staging
 from .writer import BundleWriter
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from .dense.find import DenseTower
-    from .split import TowerParts
+    from .parts import TowerParts
 
 _EPSILON = 1e-12  # of the norm; a zero row stays zero instead of becoming NaN
 

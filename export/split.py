@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError
 from .onnx import write_module
+from .parts import TowerParts
 
 if TYPE_CHECKING:
     import torch
@@ -20,22 +21,6 @@ if TYPE_CHECKING:
     from .model import Model
 
 LARGEST_DIFFERENCE = 1e-5  # between a row of the whole tower and of its parts
-
-
-@dataclass(frozen=True)
-class TowerParts:
-    """A trunk and a head in torch.
-
-    Attributes
-    ----------
-    trunk : torch.nn.Module
-        Normalised pixels (n, 3, H, W) to maps (n, c, h, w), at any size that is a multiple of its stride.
-    head : torch.nn.Module
-        Means (n, c) to unit rows (n, d).
-    """
-
-    trunk: torch.nn.Module
-    head: torch.nn.Module
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from ..sparse.decompose import decompose
 from ..sparse.result import Decomposition
 from ..timings import Timings
 from .feeder import Feeder
-from .frames import Frame, Pixels, open_source
+from .frames import Frame, Pixels
 from .kept import KeptEvidence
 from .result import StreamedFrame, StreamStatistics
 from .smoothing import Smoother
+from .sources import open_source
 
 _HOPELESS = 3  # frames that took too long before any was shown: the next would, too
 
