@@ -32,7 +32,7 @@ def main() -> int:
         photo, name = str(PHOTOS / file), file.removesuffix(".png")
         asked = [part for concept in concepts for part in ("-c", concept)]
         run("explain", photo, *asked, "-o", str(OUT / f"{name}-explain.png"), *bundle)
-        run("decompose", photo, "--l0", "10", "-o", str(OUT / f"{name}-decompose.png"), *bundle)
+        run("decompose", photo, "-o", str(OUT / f"{name}-decompose.png"), *bundle)
     return 0
 
 

@@ -235,3 +235,5 @@ def test_shares_of_first_words_that_are_right():
     codes = engine.decompose(embeddings=np.array([[0.8, 0.6, 0.0], [0.0, 0.6, 0.8]]), l0=2)
     said = [rightness.said_by(["A puppy in a taxi."]), rightness.said_by(["It snows."])]
     assert evaluate._first_right(codes, said) == pytest.approx((2 / 5 + 1 / 5) / 2)
+    right = evaluate._right("class", codes, said)
+    assert right == {"words_class": 2.0, "words_right_class": 0.75, "some_word_right_class": 1.0}

@@ -40,8 +40,8 @@ PERSON = ("a photo of a person", "a photo of people", "a man", "a woman")
 NO_PERSON = tuple(f"a photo of {thing}" for thing in ("an animal", "food", "furniture", "a vehicle", "a landscape"))
 
 
-def judge(engine: fc.Engine, shared: Path) -> dict[str, float]:
-    """Return the numbers of the model card for one bundle."""
+def judge(engine: fc.Engine, shared: Path, l1_penalty: float | None = None) -> dict[str, float]:
+    """Return the numbers of the model card for one bundle; a penalty stands in for the bundle's."""
     folder = shared / "data" / "dev"
     entries = json.loads((folder / "annotations.json").read_text())
     labelled = [entry for entry in entries if entry["subset"].startswith("ilsvrc_val")]
@@ -49,13 +49,15 @@ def judge(engine: fc.Engine, shared: Path) -> dict[str, float]:
     rows = engine.encode_image([folder / entry["file"] for entry in labelled + captioned])
     of_classes, of_captions = rows[: len(labelled)], rows[len(labelled) :]
     return {
-        **_classes(engine, shared, labelled, of_classes),
-        **_captions(engine, captioned, of_captions),
+        **_classes(engine, shared, labelled, of_classes, l1_penalty),
+        **_captions(engine, captioned, of_captions, l1_penalty),
         **_people(engine, captioned, of_captions),
     }
 
 
-def _classes(engine: fc.Engine, shared: Path, entries: list[dict[str, Any]], rows: Rows) -> dict[str, float]:
+def _classes(
+    engine: fc.Engine, shared: Path, entries: list[dict[str, Any]], rows: Rows, l1_penalty: float | None
+) -> dict[str, float]:
     """Zero-shot accuracy, the rank of the true definition among S, and how often a word names the class or its kind."""
     classes, concepts, wordnet = imagenet_classes(shared), concept_set(shared), Taxonomy.builtin()
     definitions, prompts = np.split(engine.encode_text(class_texts(shared)[:2000]), 2)
@@ -81,6 +83,7 @@ def _classes(engine: fc.Engine, shared: Path, entries: list[dict[str, Any]], row
         "definition_among_20": float((ahead < 20).mean()),
         "named_by_ten_words": float(np.mean(named)),
         "first_words_right_class": _first_right(codes, said),
+        **_right("class", engine.decompose(embeddings=rows, l1_penalty=l1_penalty), said),
     }
 
 
@@ -93,19 +96,31 @@ def _first_right(codes: Decompositions, said: list[Said]) -> float:
     return float(np.mean(shares))
 
 
-def _captions(engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows) -> dict[str, float]:
-    """Retrieval among the photographs with captions."""
+def _right(what: str, codes: Decompositions, said: list[Said]) -> dict[str, float]:
+    """How many words a photograph has, how many of all are right, and how many photographs have a right one."""
+    right = [[is_right(word, known) for word, _ in code.top()] for code, known in zip(codes, said, strict=True)]
+    return {
+        f"words_{what}": float(codes.l0.mean()),
+        f"words_right_{what}": sum(map(sum, right)) / max(1, sum(map(len, right))),
+        f"some_word_right_{what}": float(np.mean([any(words) for words in right])),
+    }
+
+
+def _captions(
+    engine: fc.Engine, entries: list[dict[str, Any]], rows: Rows, l1_penalty: float | None
+) -> dict[str, float]:
+    """Retrieval among the photographs with captions, and how often words are in the captions."""
     texts = [caption for entry in entries for caption in entry["captions"][:5]]
     owner = np.repeat(np.arange(len(entries)), [len(entry["captions"][:5]) for entry in entries])
     to_image, to_text = retrieval_ranks(rows, engine.encode_text(texts), owner)
+    said = [said_by(entry["captions"]) for entry in entries]
     return {
         "captioned_photographs": len(entries),
         "text_to_image_1": recall_at(to_image, 1),
         "text_to_image_5": recall_at(to_image, 5),
         "image_to_text_1": recall_at(to_text, 1),
-        "first_words_right_captions": _first_right(
-            engine.decompose(embeddings=rows, l0=WORDS), [said_by(entry["captions"]) for entry in entries]
-        ),
+        "first_words_right_captions": _first_right(engine.decompose(embeddings=rows, l0=WORDS), said),
+        **_right("captions", engine.decompose(embeddings=rows, l1_penalty=l1_penalty), said),
     }
 
 
@@ -172,11 +187,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file that gets the numbers, too")
     parser.add_argument("--full", type=Path, help="the same bundle in float32, whose maps should be the same")
     parser.add_argument("--words", type=int, help="size of another dictionary: ours and WordNet's most frequent nouns")
+    parser.add_argument("--l1-penalty", type=float, help="penalty of decompositions; by default the bundle's")
     asked = parser.parse_args(arguments)
     engine = fc.load(asked.bundle)
     if asked.words:
         engine = with_words(engine, more_words(asked.shared, asked.words))
-    judged = judge(engine, asked.shared)
+    judged = judge(engine, asked.shared, asked.l1_penalty)
     if asked.full:
         judged |= same_maps(engine, fc.load(asked.full), asked.shared)
     numbers = {name: round(value, 4) for name, value in judged.items()}
