@@ -69,4 +69,4 @@ def command(
             explorer.folder.close()
 
     document = {"url": url, "bundle": str(engine.bundle.path), "device": engine.device, "images": len(paths)}
-    return Answer(document, [*text, f"The explorer is at {url}; Ctrl-C ends it."], then=show)
+    return Answer(document, [*text, f"The explorer is at {url} (Ctrl-C ends it)"], then=show)
