@@ -10,7 +10,6 @@ its manifest has changed, they are made anew. No picture of the data is copied i
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,6 @@ import numpy as np
 
 from benchmarks import tasks
 from benchmarks.tasks_page import document, in_full
-from fastconcept import load
 from fastconcept.environment import environment
 from fastconcept.files import whole_file
 from fastconcept.pages.shell import html_page
@@ -203,15 +201,14 @@ def main(arguments: list[str] | None = None) -> None:
     sums: dict[str, str] = {}
     for spec in chosen.bundle:
         bundle = [] if spec.path is None else ["--bundle", spec.path]
-        digest = hashlib.sha256((load(spec.path).bundle.path / "manifest.json").read_bytes()).hexdigest()
-        sums[spec.name] = digest[:16]
+        sums[spec.name] = tasks.manifest_sum(spec)
         commands[spec.name] = {n: ["evaluate", *line, *bundle] for n, line in runs(chosen.data, chosen.work).items()}
-        work = chosen.work / digest[:16]
+        work = chosen.work / sums[spec.name]
         reports[spec.name] = tasks.made(spec.name, commands[spec.name], work, chosen.only)
     write(chosen.results, reports, commands, sums)
     if chosen.docs is not None:
         first = chosen.bundle[0].name
-        document(chosen.docs, reports[first], commands[first], PAGES)
+        document(chosen.docs, reports[first], commands[first], PAGES, manifest=sums[first])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import hashlib
 import io
 import sys
 from collections.abc import Container, Mapping
@@ -105,6 +106,11 @@ def runs(data: str, work: Path, spec: BundleSpec, known: Container[str] | None =
     }
 
 
+def manifest_sum(spec: BundleSpec) -> str:
+    """The first 16 digits of the SHA-256 of a bundle's manifest, which names its version."""
+    return hashlib.sha256((load(spec.path).bundle.path / "manifest.json").read_bytes()).hexdigest()[:16]
+
+
 def write_drift(data: Path, path: Path, batches: int = 6, size: int = 40) -> None:
     """A CSV of batches in which the part of birds rises from 0 to a half; a second column has the order shuffled."""
     wordnet = Taxonomy.builtin()
@@ -181,7 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
     tasks_page.write(chosen.results, reports, commands)
     if chosen.docs is not None:
         last = chosen.bundle[-1].name
-        tasks_page.document(chosen.docs, reports[last], commands[last])
+        manifest = manifest_sum(chosen.bundle[-1])
+        tasks_page.document(chosen.docs, reports[last], commands[last], manifest=manifest)
 
 
 if __name__ == "__main__":

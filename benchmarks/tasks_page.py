@@ -166,6 +166,8 @@ def document(
     reports: Mapping[str, Path],
     commands: Mapping[str, list[str]],
     pages: Mapping[str, str] = DOCUMENTED,
+    *,
+    manifest: str,
 ) -> None:
     """Renew the command and its output at the end of every page of documentation whose run has a report.
 
@@ -176,7 +178,10 @@ def document(
     reports, commands : mapping of run to Path, mapping of run to arguments
         Of one bundle.
     pages : mapping of page to run
+    manifest : str
+        First digits of the SHA-256 of the bundle's manifest: which version of a bundle an output is of.
     """
+    version = f"This output is of the bundle whose manifest has the SHA-256 `{manifest}`..."
     for page, name in pages.items():
         if name in reports:
             path = folder / f"{page}.md"
@@ -184,7 +189,7 @@ def document(
             assert fence, f"{path} shows no command"
             output = reports[name].with_suffix(".md").read_text(encoding="utf-8").strip()
             command = shlex.join(["fastconcept", *commands[name]])
-            path.write_text(f"{introduction}{fence}$ {command}\n```\n\n{output}\n", encoding="utf-8")
+            path.write_text(f"{introduction}{fence}$ {command}\n```\n\n{version}\n\n{output}\n", encoding="utf-8")
 
 
 def in_full(reports: Mapping[str, Mapping[str, Path]], lines: Mapping[str, Mapping[str, str]]) -> list[str]:

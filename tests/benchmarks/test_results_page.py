@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def test_two_bundles_side_by_side(data: Path, tiny_bundle: Path, tmp_path: Path,
     renewed = (docs / "retrieval.md").read_text()
     assert renewed.startswith("# Retrieval\n\nWhat it is.\n\n```console\n$ fastconcept evaluate retrieval ")
     assert "old" not in renewed and "## Text-image retrieval" in renewed and str(tiny_bundle) in renewed
+    assert hashlib.sha256((tiny_bundle / "manifest.json").read_bytes()).hexdigest()[:16] in renewed
     assert before == {path: path.stat().st_mtime_ns for path in work.rglob("*.json")}  # nothing is run twice
     capsys.readouterr()
 
