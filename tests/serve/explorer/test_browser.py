@@ -259,6 +259,7 @@ def test_places_and_words(explorer: str, cat: Path, cup: Path, new_page: Callabl
     page.get_by_role("button", name=f"Take out {word}", exact=True).click()
     page.locator("#words-note", has_text=f"without {word}").wait_for()
     first = page.locator("#words-note").inner_text()
+    assert page.locator("#l1").input_value() == "0.5"  # what the bundle says
     page.locator("#l1").fill("0.8")
     page.wait_for_function("before => document.querySelector('#words-note').textContent !== before", arg=first)
     assert int(page.locator("#words-note").inner_text().split()[0]) < int(first.split()[0])
