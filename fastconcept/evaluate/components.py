@@ -78,7 +78,7 @@ def find_components(
     [[0, 0, 3, 2]]
     """
     ndimage = library("scipy.ndimage")
-    structure = np.ones((3, 3)) if diagonal else None
+    structure = ndimage.generate_binary_structure(2, 2 if diagonal else 1)  # else it is made anew for every mask
     weights = None if values is None else np.asarray(values, np.float64).ravel()
     corners: list[tuple[int, ...]] = []
     areas: list[npt.NDArray[Any]] = [np.empty(0, np.int64)]

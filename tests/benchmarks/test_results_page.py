@@ -43,11 +43,11 @@ def data(tmp_path: Path) -> Path:
     """Scenes of two small squares, photographs of one kind, and batches, as the development data lays them out."""
     generator, records = np.random.default_rng(0), []
     names = ["lion.n.01", "house_cat.n.01"]
-    for k in range(30):
+    for k in range(14):
         pixels = generator.integers(0, 255, (192, 240, 3), dtype=np.uint8)
         pixels[24:72, 24:72], pixels[96:144, 120:180] = (220, 20, 20), (20, 220, 20)
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
-        scene = k < 26
+        scene = k < 10
         records.append(
             {
                 "file": f"{k}.png",
@@ -73,7 +73,7 @@ def test_two_bundles_side_by_side(data: Path, tiny_bundle: Path, tmp_path: Path,
     document = json.loads((results / "tasks.json").read_text())
     assert list(document["bundles"]) == ["one", "two"]
     for runs in document["bundles"].values():
-        assert set(runs) == set(only) and runs["retrieval"]["images"] == 26
+        assert set(runs) == set(only) and runs["retrieval"]["images"] == 10
         assert runs["retrieval"]["command"].startswith("fastconcept evaluate retrieval")
     text = (results / "tasks.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| zeroshot-definitions | top-1 of 2, dense |")]
@@ -102,11 +102,12 @@ def test_localisation_in_the_short_table(
     pytest.importorskip("matplotlib")
     coarse = ["--max-area", "0.1", "--sizes", "128", "--stride", "64", "--wsol-steps", "8"]
     monkeypatch.setattr(tasks, "SMALL_OBJECTS", coarse)
+    monkeypatch.setattr(tasks, "SWEPT", "4")
     monkeypatch.setattr(tasks, "SWEEP", ["--sweep", "128/64", "--sweep-scores", "log-rank,similarity"])
     arguments = [str(data), "--bundle", f"tiny={tiny_bundle}", "--work", str(tmp_path / "w")]
     tasks.main([*arguments, "--results", str(tmp_path / "r"), "--only", "sweep-small", "localize-small"])
     runs = json.loads((tmp_path / "r/tasks.json").read_text())["bundles"]["tiny"]
-    assert runs["sweep-small"]["settings"]["items"] == 20 and runs["localize-small"]["settings"]["items"] == 6
+    assert runs["sweep-small"]["settings"]["items"] == 4 and runs["localize-small"]["settings"]["items"] == 6
     measures = tasks_page.measures("sweep-small", runs["sweep-small"])
     assert [measure.measure.split(",")[0] for measure in measures] == [
         "MaxBoxAcc", "MaxBoxAccV2", "pointing game", "MaxBoxAcc"

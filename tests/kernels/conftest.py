@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = {"cuda": [pytest.mark.gpu], EMULATED: [pytest.mark.emulated]}
     names = [*BACKENDS, EMULATED]
     if metafunc.definition.get_closest_marker("many_blocks"):
-        names.remove(EMULATED)
+        names = [name for name in names if name not in ("reference", EMULATED)]
     backends = [pytest.param(name, marks=[pytest.mark.contract, *marks.get(name, [])]) for name in names]
     metafunc.parametrize("kernels", backends, indirect=True, scope="module")
 

@@ -263,7 +263,7 @@ def test_the_order_of_the_bank_does_not_matter(kernels: Kernels, concepts: int) 
 
 @pytest.mark.parametrize("concepts", [9, 383, 384, 385, 1000])
 def test_ranks_of_a_concept_do_not_depend_on_what_else_is_asked(kernels: Kernels, concepts: int) -> None:
-    p = problem(13, patches=30, concepts=concepts, dims=24)
+    p = problem(13, patches=10, concepts=concepts, dims=24)
     sizes = np.diff(p.indptr)
     small = int(
         np.flatnonzero(sizes == sizes[sizes <= max(1, concepts // 8)].max())[0]
