@@ -68,6 +68,8 @@ VERBS: dict[str, tuple[object, ...]] = {
         "128",
         "--nulls",
         "random-encoder",
+        "--wsol-steps",
+        16,
         "--where",
         "label=lion*",
     ),
