@@ -92,5 +92,5 @@ def command(
         run.serve(app, bound)
 
     document = {"url": run.url_of(bound), "bundle": str(engine.bundle.path), "device": engine.device}
-    text = [f"{output.printable(engine.bundle.manifest.model)} at {run.url_of(bound)}"]
+    text = [f"{output.printable(engine.bundle.manifest.model)} answers at {run.url_of(bound)} (Ctrl-C ends it)"]
     return Answer(document, text, then=answer_requests)

@@ -13,6 +13,8 @@ from ..errors import FastconceptError, InputError
 from ..protocol import documents
 from .refusals import RefusedError
 
+_NO_ROUTE = "there is nothing at this path; GET /openapi.json lists the paths of fastconcept serve"
+
 
 class Document(Response):
     """A JSON document; numbers are finite, or it is a bug."""
@@ -36,7 +38,8 @@ def described(error: BaseException, request_id: str) -> tuple[int, str, str, Map
     if isinstance(error, InputError):
         return 422, type(error).__name__, str(error), {}
     if isinstance(error, HTTPException):
-        return error.status_code, "HTTPException", error.detail, error.headers or {}
+        said = _NO_ROUTE if error.detail == "Not Found" else error.detail  # Starlette's words for it
+        return error.status_code, "HTTPException", said, error.headers or {}
     if isinstance(error, MemoryError):
         return 503, "MemoryError", "there is not enough memory for this request now", {"Retry-After": "5"}
     kind = type(error).__name__ if isinstance(error, FastconceptError) else "InternalError"
