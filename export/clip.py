@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
-from ..encoders.onnx import first_line
+from ..encoders.providers import first_line
 from ..errors import ExportError, MissingDependencyError
 from .dense.find import dense_or_reason, find_dense
 from .model import Model, row_width, unit_rows

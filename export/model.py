@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Preprocess
-from ..encoders.onnx import first_line
+from ..encoders.providers import first_line
 from ..errors import ExportError, MissingDependencyError
 from .tokenizer import default_context_length, original_tokens, read_tokenizer
 

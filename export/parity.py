@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders.onnx import ImageEncoder, TextEncoder, first_line
+from ..encoders.onnx import ImageEncoder, TextEncoder
 from ..encoders.preprocess import preprocess_image
+from ..encoders.providers import first_line
 from ..encoders.tokenizer import Tokenizer
 from ..errors import ExportError
 from .model import Model, run_tower

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders.onnx import first_line
+from ..encoders.providers import first_line
 from ..encoders.tokenizer import Tokenizer
 from ..errors import BundleError, ExportError
 

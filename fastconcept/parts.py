@@ -20,7 +20,6 @@ from .encoders.decode import MAX_PIXELS
 from .encoders.dense import DenseEncoder
 from .encoders.image_tower import ImageTower
 from .encoders.in_memory import as_image_encoder, as_text_encoder
-from .encoders.onnx import device_providers
 from .encoders.opening import (
     check_encoder,
     open_dense_encoder,
@@ -28,6 +27,7 @@ from .encoders.opening import (
     open_split_encoder,
     open_text_encoder,
 )
+from .encoders.providers import device_providers
 from .encoders.split import SplitEncoder
 from .errors import BundleError, InputError
 from .kernels.contract import Kernels, PreparedBank

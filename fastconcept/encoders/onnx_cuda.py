@@ -21,10 +21,11 @@ from ..errors import BundleError, DeviceError
 from ..kernels.cuda.device import Device, require
 from ..kernels.host import is_host, to_host
 from . import onnx
+from .providers import first_line
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from .onnx import Provider
+    from .providers import Provider
 
 IMAGE_BATCH = 256
 TEXT_BATCH_TOKENS = 16_384
@@ -99,7 +100,7 @@ class _Bound:
             try:
                 self._session.run_with_iobinding(binding)
             except Exception as error:  # onnxruntime's exceptions have no common base but this
-                failed = f"{self._path} failed on {batch.dtype} {batch.shape}: {onnx.first_line(error)}"
+                failed = f"{self._path} failed on {batch.dtype} {batch.shape}: {first_line(error)}"
                 raise BundleError(failed) from None
             if not is_host(target):
                 return  # queued; what reads the rows checks them
@@ -119,7 +120,7 @@ class ImageEncoder(_Bound, onnx.ImageEncoder):
     device : Device
         Where the arrays are, and whose stream is used.
 
-    Raises what :func:`fastconcept.encoders.onnx.create_session` and :func:`bound_providers` raise.
+    Raises what :func:`fastconcept.encoders.providers.create_session` and :func:`bound_providers` raise.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from .split import SplitEncoder
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from .onnx import Provider
+    from .providers import Provider
     from .tensorrt.encoder import TensorRTEncoder
 
 

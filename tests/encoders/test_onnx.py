@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fastconcept.bundle import Bundle
-from fastconcept.encoders.onnx import ImageEncoder, TextEncoder, create_session, device_providers
+from fastconcept.encoders.onnx import ImageEncoder, TextEncoder
+from fastconcept.encoders.providers import create_session, device_providers
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import BundleError, DeviceError, InputError, MissingDependencyError
 

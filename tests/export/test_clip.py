@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from fastconcept.bundle import Bundle, Preprocess
-from fastconcept.encoders.onnx import TextEncoder, create_session
+from fastconcept.encoders.onnx import TextEncoder
+from fastconcept.encoders.providers import create_session
 from fastconcept.encoders.tokenizer import Tokenizer
 from fastconcept.errors import ExportError, MissingDependencyError
 from fastconcept.export import clip as open_clips
