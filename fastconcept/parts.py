@@ -35,14 +35,14 @@ from .kernels.foreign import embedding_rows
 from .kernels.forks import renew_after_fork
 from .kernels.threads import check_num_threads
 from .saliency.agreement import fastest
-from .saliency.layout import AUTO
+from .saliency.layout import AUTO, POOLED
 from .sparse.dictionary import Dictionary
 
 FloatArray = npt.NDArray[np.float32]
 NAMES = ("image_encoder", "split_encoder", "text_encoder", "bank", "prepared_bank", "dictionary", "image_mean")
 DENSE = "dense"  # the part of models in memory; those of bundles are "dense:" and the name of a change
 _NEEDS = {
-    "windows": "its image tower does not pool a feature map",
+    **dict.fromkeys(POOLED, "its image tower does not pool a feature map"),
     DENSE: "its image tower was exported without a dense pass",
 }
 DECODE = ("exact", "fast")
@@ -332,7 +332,7 @@ class Parts:
             As :meth:`resolve_mode`.
         """
         mode = self.resolve_mode(mode)
-        split = self._open("split_encoder") if mode == "windows" else None
+        split = self._open("split_encoder") if mode in POOLED else None
         dense = self._open(mode) if mode in self.dense else None
         return ImageTower(self.image_encoder, self.preprocess, self.kernels, self.num_threads, split, dense, mode)
 
@@ -344,7 +344,7 @@ class Parts:
     @property
     def modes(self) -> list[str]:
         """The modes of evidence that these parts can make; nothing is opened."""
-        return ["crops", *(["windows"] if self.has("split_encoder") else []), *self.dense]
+        return ["crops", *(POOLED if self.has("split_encoder") else ()), *self.dense]
 
     @door
     def resolve_mode(self, mode: str) -> str:
@@ -362,7 +362,8 @@ class Parts:
         if full in self.modes:
             return full
         absent = self._bundle.manifest.absent if self._bundle is not None else {}
-        reason = (_NEEDS | dict(absent)).get(mode, "there is no dense tower of that name")
+        why = {**_NEEDS, **absent, **dict.fromkeys(POOLED, absent.get(POOLED[0], _NEEDS[POOLED[0]]))}
+        reason = why.get(mode, "there is no dense tower of that name")
         raise InputError(f'this model has no mode "{mode}": {reason}; it has: {", ".join(self.modes)}')
 
     def has(self, name: str) -> bool:

@@ -53,6 +53,8 @@ def command(
         text.append(f"This model has no mode windows; maps are made by {quickest}.")
         layout = replace(layout, mode=quickest)
     layout = replace(layout, mode=engine.parts.resolve_mode(layout.mode))
+    if layout.mode not in modes_of(engine):
+        raise InputError(f"mode must be one of {', '.join(modes_of(engine))}; got {layout.mode!r}")
     app = make_app(engine, hosts=run.LOOPBACK, api=study is None)
     explorer = add_explorer(app, paths, layout) if study is None else add_study(app, study, answers, layout)
     bound = run.bind("127.0.0.1", port)

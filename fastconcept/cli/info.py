@@ -11,6 +11,7 @@ from ..bundle import Bundle, Manifest, find_bundle, installed_bundles
 from ..environment import environment
 from ..errors import BundleError
 from ..saliency.agreement import holds
+from ..saliency.layout import POOLED
 from .verb import Answer, verb
 
 
@@ -64,9 +65,9 @@ def _agreement(mode: str, numbers: dict[str, Any]) -> str:
 
 
 def _modes(manifest: Manifest) -> list[str]:
-    windows = [] if manifest.split is None else ["windows"]
+    pooled = () if manifest.split is None else POOLED
     dense = [] if manifest.dense is None else [f"dense:{name}" for name in manifest.dense.towers]
-    return ["crops", *windows, *dense]
+    return ["crops", *pooled, *dense]
 
 
 def _shown(value: object) -> str:

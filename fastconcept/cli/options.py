@@ -98,7 +98,8 @@ def layout_options(
     mode: Annotated[
         str,
         _maps(
-            help="Evidence: crops, a patch at a time; windows, a pass per patch size; dense, the tokens of one pass."
+            help="Evidence: crops, a patch at a time; windows, a pass per patch size; "
+            "occlusion, what each cell of one pass adds; dense, the tokens of one pass."
         ),
     ] = _LAYOUT.mode,
     border: Annotated[

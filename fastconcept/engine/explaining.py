@@ -53,12 +53,13 @@ class Explaining(Encoding):
         Parameters
         ----------
         image : path, bytes, PIL.Image.Image or uint8 (H, W, 3)
-        mode : {"crops", "windows", "dense", "auto"}
+        mode : {"crops", "windows", "occlusion", "dense", "auto"}
             How evidence is made: ``"crops"`` embeds every patch on its own, as ConVis does; ``"windows"``, tens of
             times faster and another method, makes one pass per patch size (towers that pool a feature map only);
-            ``"dense"`` takes the tokens of one pass (transformers only), and ``"dense:gem"`` those of a change of the
-            tower's last blocks by name; ``"auto"`` takes the fastest of them that agrees with crops by the numbers in
-            the bundle, and the evidence says which.
+            ``"occlusion"`` leaves the cells of the map of one pass out one by one (the same towers; read it with
+            ``score="similarity"``); ``"dense"`` takes the tokens of one pass (transformers only), and ``"dense:gem"``
+            those of a change of the tower's last blocks by name; ``"auto"`` takes the fastest of them that agrees with
+            crops by the numbers in the bundle, and the evidence says which.
         fit : {"full", "crop"}
             The whole image at its own aspect ratio, or its central square (the reference).
         border : {"noise", "constant", "reflect", "clip", "inside"}

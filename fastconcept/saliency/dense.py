@@ -46,10 +46,9 @@ def embed_dense(
     """
     if (encoder := tower.dense) is None:
         raise InputError(f'this model has no mode "{layout.mode}": no dense pass was exported for it; use "crops"')
-    if (layout.border, layout.sizes, layout.stride) not in _NOT_CHOSEN:  # a patch is a token, and there is no border
-        raise InputError("a patch of dense evidence is a token: leave sizes, stride and border out")
+    refuse_patches(layout, "dense evidence is a token")
     timings = Timings() if timings is None else timings
-    plan = plan_tokens(image.shape[0], image.shape[1], layout, tower)
+    plan = plan_tokens(*image.shape[:2], layout, encoder.stride, min(tower.preprocess.size))
     uploaded = tower.kernels.upload(image)
 
     def token_rows() -> Any:
@@ -65,23 +64,37 @@ def embed_dense(
     return Evidence(image, layout, plan.grid, tokens, whole, plan.region, timings)
 
 
-def plan_tokens(height: int, width: int, layout: Layout, tower: ImageTower) -> Plan:
+def refuse_patches(layout: Layout, what: str) -> None:
+    """Raise InputError if a layout chooses patches or a border, where a patch is ``what`` and there is no border."""
+    if (layout.border, layout.sizes, layout.stride) not in _NOT_CHOSEN:
+        raise InputError(f"a patch of {what}: leave sizes, stride and border out")
+
+
+def plan_tokens(height: int, width: int, layout: Layout, token: int, side: float) -> Plan:
     """Lay out the tokens of an image of ``height`` by ``width`` pixels.
+
+    Parameters
+    ----------
+    height, width : int
+    layout : Layout
+    token : int
+        Pixels of a token's side.
+    side : float
+        Short side in pixels of the image as it is passed where ``layout.short_side`` is 224.
 
     Raises
     ------
     InputError
         If there are more than 50,000.
     """
-    assert tower.dense is not None
-    token, region = tower.dense.stride, visible_region(height, width, layout.fit)
+    region = visible_region(height, width, layout.fit)
     down, across = region[3] - region[1], region[2] - region[0]
-    pixels = layout.short_side * min(tower.preprocess.size) / WORKING_SIZE or min(down, across)
+    pixels = layout.short_side * side / WORKING_SIZE or min(down, across)
     short = max(1, round(pixels / token))
     long = max(1, round(pixels / token * max(down, across) / min(down, across)))
     shape = (short, long) if down <= across else (long, short)
     if short * long > MAX_PATCHES:
-        raise InputError(f"this image has {short * long:,} tokens, at most {MAX_PATCHES:,}; use a smaller short_side")
+        raise InputError(f"this image has {short * long:,} places, at most {MAX_PATCHES:,}; use a smaller short_side")
     y, x = (axis.reshape(-1) * token for axis in np.indices(shape))
     boxes = np.stack([x, y, x + token, y + token], axis=1).astype(np.int32)
     return Plan((shape[0] * token, shape[1] * token), region, PatchGrid(shape, token, 0, boxes, {token: token}))

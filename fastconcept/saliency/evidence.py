@@ -29,7 +29,8 @@ class Evidence:
     grid : PatchGrid
         Where the n places lie.
     rows : (n, d) float32
-        Embeddings of the places, unit rows, on the device of the kernels that made them.
+        Embeddings of the places (by occlusion, of the image without them), unit rows, on the device of the kernels
+        that made them.
     whole : (1, d) float32
         Embedding of the whole image, likewise.
     region : (int, int, int, int)

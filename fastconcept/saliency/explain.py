@@ -15,12 +15,18 @@ from .crops import embed_crops
 from .dense import embed_dense
 from .evidence import Evidence
 from .layout import Layout
+from .occlusion import embed_occlusion
 from .reading import Reading, read
 from .result import Explanation
 from .targets import Target
 from .windows import embed_windows
 
-MAKERS: dict[str, Callable[..., Evidence]] = {"crops": embed_crops, "windows": embed_windows, "dense": embed_dense}
+MAKERS: dict[str, Callable[..., Evidence]] = {
+    "crops": embed_crops,
+    "windows": embed_windows,
+    "occlusion": embed_occlusion,
+    "dense": embed_dense,
+}
 
 
 def embed(

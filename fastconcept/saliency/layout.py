@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from ..errors import InputError
 from .patches import WORKING_SIZE
 
-MODES = ("crops", "windows", "dense")
+OCCLUSION = "occlusion"
+MODES = ("crops", "windows", OCCLUSION, "dense")
+POOLED = ("windows", OCCLUSION)  # modes of towers that pool a feature map
 AUTO = "auto"  # the fastest mode that agrees with crops, by the numbers in the bundle
 FITS = ("full", "crop")
 BORDERS = ("noise", "constant", "reflect", "clip", "inside")
@@ -20,11 +22,12 @@ class Layout:
 
     Attributes
     ----------
-    mode : {"crops", "windows", "dense", "auto"}
+    mode : {"crops", "windows", "occlusion", "dense", "auto"}
         How evidence is made. ``"crops"`` embeds every patch on its own, as ConVis does; ``"windows"`` makes one pass
-        per patch size over the whole image and takes patches as means over its feature map; ``"dense"`` makes one pass
-        and takes the tokens of a transformer, ``"dense:gem"`` those of a change of its last blocks by name; ``"auto"``
-        is the fastest of them that agrees with crops, by numbers measured when the model was exported.
+        per patch size over the whole image and takes patches as means over its feature map; ``"occlusion"`` makes one
+        pass and leaves the cells of its map out one by one; ``"dense"`` makes one pass and takes the tokens of a
+        transformer, ``"dense:gem"`` those of a change of its last blocks by name; ``"auto"`` is the fastest of them
+        that agrees with crops, by numbers measured when the model was exported.
     fit : {"full", "crop"}
         The whole image at its own aspect ratio, or its central square (the reference).
     border : {"noise", "constant", "reflect", "clip", "inside"}
@@ -130,6 +133,8 @@ def layout_for(layout: Layout, mode: str) -> Layout:
     >>> layout_for(Layout(sizes=64, short_side=448), "dense").sizes, layout_for(Layout(sizes=64), "windows").sizes
     ((128, 64), (64,))
     """
+    if mode == OCCLUSION:
+        return Layout(mode, layout.fit, short_side=layout.short_side)
     if mode.partition(":")[0] == "dense":
         return Layout(mode, layout.fit, short_side=layout.short_side, class_bias=layout.class_bias)
     return replace(layout, mode=mode, class_bias=0.0)

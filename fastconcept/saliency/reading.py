@@ -23,6 +23,7 @@ from ..kernels.contract import Kernels
 from ..kernels.csr import Lists
 from ..timings import Timings
 from .evidence import Evidence
+from .layout import OCCLUSION
 from .patches import PatchGrid
 from .result import ConceptMap, Explanation, View
 from .targets import Target
@@ -142,6 +143,7 @@ class Reader:
     ) -> None:
         self._evidence, self._targets, self._bank = evidence, tuple(targets), bank
         self._kernels, self._threads = kernels, num_threads
+        self._sign = -1 if evidence.layout.mode == OCCLUSION else 1  # its rows are of the image without a place
         self._rows = kernels.upload(evidence.rows)
         columns = self._best_of_subtrees((kept_rows if keep else all_rows)(evidence, bank, kernels, num_threads))
         self._patches = Columns(columns.ranks[:-1], columns.similarities[:-1])
@@ -166,7 +168,7 @@ class Reader:
         if reading.aggregate == "best-then-mean":
             everything = len(chosen) == len(self._evidence.grid)
             patches = self._patches if everything else self._patches.take(self._kernels.upload(chosen))
-            patch_values = patches.score(reading.score)
+            patch_values = self._sign * patches.score(reading.score)
             weights = grid.weights(reading.scale_weights)
             maps = self._kernels.saliency_maps(patch_values, grid.cells, weights, grid.shape, num_threads=self._threads)
             cells: FloatArray = self._kernels.to_host(maps.maps)
@@ -242,6 +244,7 @@ class Reader:
                 block = slice(start, min(start + cells_at_once, cells))
                 means = self._kernels.upload(cover(grid, reading.scale_weights, block)) @ values
                 best[block] = np.minimum(best[block], self._kernels.to_host(means.min(axis=1)))
+        best *= self._sign
         low, high = best.min(), best.max()
         if high - low <= _CONSTANT_SPAN * largest:
             return np.ones(grid.shape, np.float32)

@@ -27,6 +27,7 @@ from ..kernels.contract import Kernels
 from ..kernels.forks import native_calls
 from ..timings import Timings
 from .evidence import Evidence
+from .layout import OCCLUSION
 from .patches import PatchGrid
 
 Float = npt.NDArray[np.float64]
@@ -212,6 +213,8 @@ def _covering(evidence: Evidence, place: tuple[float, float]) -> Float:
         x, y = map(float, place)
     except (TypeError, ValueError, OverflowError):
         raise InputError("place must be two numbers, x and y in pixels") from None
+    if evidence.layout.mode == OCCLUSION:
+        raise InputError("evidence by occlusion does not say what is seen at a place; use another mode")
     if not (x0 <= x < x1 and y0 <= y < y1):
         raise InputError(f"place ({x:g}, {y:g}) is outside the part that was looked at, ({x0}, {y0}) to ({x1}, {y1})")
     height, width = evidence.grid.shape

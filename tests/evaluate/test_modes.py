@@ -48,7 +48,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def test_equal_rows_agree_perfectly(engine: fc.Engine, dataset: Dataset) -> None:
-    result = modes(engine, dataset, layout=EQUAL)
+    result = modes(engine, dataset, modes=["windows"], layout=EQUAL)
     assert [(a.mode, a.concepts) for a in result.agreements] == [("windows", "present"), ("windows", "absent")]
     for agreement in result.agreements:
         assert agreement.maps == 3 and agreement.spearman > 0.999 and agreement.box > 0.95 and agreement.peak == 1

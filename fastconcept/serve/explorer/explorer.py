@@ -16,7 +16,7 @@ from ...concepts.taxonomy import Taxonomy
 from ...engine import Engine
 from ...errors import ConceptError, InputError
 from ...saliency.evidence import Evidence
-from ...saliency.layout import Layout
+from ...saliency.layout import OCCLUSION, Layout
 from ...saliency.survey import SeenConcept, bank_scores, root_of
 from ..service import Service
 from .documents import described, jpeg, map_document, palette, seen_document
@@ -203,7 +203,7 @@ class Explorer:
 
 
 def modes_of(engine: Engine) -> list[str]:
-    """The modes that a model can run, the quickest first.
+    """The modes that a model can run and that say what is at a place, the quickest first.
 
     Examples
     --------
@@ -211,7 +211,8 @@ def modes_of(engine: Engine) -> list[str]:
     >>> modes_of(fc.load())
     ['windows', 'crops']
     """
-    return sorted(engine.parts.modes, key=lambda mode: (mode == "crops", mode != "windows"))
+    modes = (mode for mode in engine.parts.modes if mode != OCCLUSION)
+    return sorted(modes, key=lambda mode: (mode == "crops", mode != "windows"))
 
 
 def _made(evidence: Evidence) -> dict[str, Any]:
