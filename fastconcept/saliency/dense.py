@@ -48,7 +48,7 @@ def embed_dense(
         raise InputError(f'this model has no mode "{layout.mode}": no dense pass was exported for it; use "crops"')
     refuse_patches(layout, "dense evidence is a token")
     timings = Timings() if timings is None else timings
-    plan = plan_tokens(*image.shape[:2], layout, encoder.stride, min(tower.preprocess.size))
+    plan = plan_tokens(image.shape[0], image.shape[1], layout, encoder.stride, min(tower.preprocess.size))
     uploaded = tower.kernels.upload(image)
 
     def token_rows() -> Any:

@@ -53,7 +53,7 @@ def embed_occlusion(
     refuse_patches(layout, "occlusion is a cell of the feature map")
     timings = Timings() if timings is None else timings
     cell, side = split.maps.stride, ENLARGED * min(tower.preprocess.size)
-    plan = plan_tokens(*image.shape[:2], layout, cell, side)
+    plan = plan_tokens(image.shape[0], image.shape[1], layout, cell, side)
     if plan.size[0] * plan.size[1] > MAX_PIXELS:
         raise InputError(
             f"a pass of {plan.size[1]} x {plan.size[0]} px is too large (at most {MAX_PIXELS:,} pixels); "
