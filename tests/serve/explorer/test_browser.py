@@ -239,6 +239,16 @@ def test_pictures_are_those_of_the_library(
     assert value == pytest.approx(float(seen.cells[60 * height // 120, 100 * width // 180]))
 
 
+def test_a_photograph_may_come_before_the_page_is_ready(explorer: str, cat: Path, new_page: Callable[[], Any]) -> None:
+    page, held = new_page(), []
+    page.route("**/api/about", held.append)
+    with page.expect_request("**/api/about"):
+        page.goto(explorer)
+    page.set_input_files("#file", cat)
+    held[0].continue_()
+    page.locator("#word-list li").first.wait_for()
+
+
 def test_places_and_words(explorer: str, cat: Path, cup: Path, new_page: Callable[[], Any]) -> None:
     page = new_page()
     page.goto(explorer)

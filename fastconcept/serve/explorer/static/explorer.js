@@ -13,7 +13,8 @@ const PAGE = 12, LARGEST = 900, THUMBNAIL = 240; // concepts at once; pixels on 
 const files = new Map(), names = new Map(); // by id: what was dropped here, and what photographs are called
 const cache = { id: "", pictures: null, levels: new Map(), maps: new Map(), wordsOf: "" };
 const askLevel = latest(), askMaps = latest(), askPlaces = latest();
-let about = null, current = [];
+let about = null, current = [], begin;
+const begun = new Promise((resolve) => { begin = resolve; }); // photographs that come before are opened then
 
 const stage = new Stage((place) => write({ place: place.join(",") }, true));
 
@@ -23,6 +24,7 @@ async function open(list) {
   const images = [...list].filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|tiff?)$/i.test(file.name));
   if (!images.length) return complain(new Error("That is no photograph; JPEG, PNG and WebP files are read, among others."));
   calm();
+  await begun;
   for (const [k, file] of images.entries()) {
     if (file.size > about.max_upload) {
       complain(new Error(`${file.name} has ${(file.size / 1e6).toFixed(0)} MB; the explorer takes at most ${(about.max_upload / 1e6).toFixed(0)} MB.`));
@@ -364,7 +366,6 @@ function wire() {
   searchBox((entry) => write({ concept: entry.name, with: "", place: "", ...(entry.in_bank && entry.below ? { below: entry.name } : {}) }), { phrases: about.phrases });
   wordControls();
   savingMenu();
-  opening();
 }
 
 // A folder is embedded while the page is used; what is near appears when it is done.
@@ -377,6 +378,7 @@ async function folder() {
 }
 
 async function start() {
+  opening();
   try {
     about = await ask("about");
   } catch (error) {
@@ -391,6 +393,7 @@ async function start() {
   showStrip();
   if (!read().photo && about.photographs.length) write({ photo: about.photographs[0].id }, true);
   else dispatchEvent(new Event("viewchange"));
+  begin();
   folder().catch(complain);
 }
 
