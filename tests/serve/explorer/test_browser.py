@@ -241,7 +241,7 @@ def test_pictures_are_those_of_the_library(
 
 def test_a_photograph_may_come_before_the_page_is_ready(explorer: str, cat: Path, new_page: Callable[[], Any]) -> None:
     page, held = new_page(), []
-    page.route("**/api/about", held.append)
+    page.route("**/api/about", lambda route: held.append(route))
     with page.expect_request("**/api/about"):
         page.goto(explorer)
     page.set_input_files("#file", cat)
