@@ -97,5 +97,5 @@ def means_without(maps: Any) -> Any:
     [4.0, 3.5, 1.5]
     """
     cells = maps.reshape((maps.shape[0], -1)).transpose().copy()
-    mean = cells.mean(axis=0, keepdims=True)
+    mean = cells.mean(axis=0).reshape((1, -1))
     return mean + (mean - cells) / np.float32(len(cells) - 1)

@@ -309,6 +309,7 @@ class Pooled:
     "options",
     [
         {"mode": "windows", **COARSE},
+        {"mode": "occlusion"},
         {"mode": "dense:clearclip"},
         {"mode": "dense:clearclip", "class_bias": 0.5},
         {"mode": "dense:clearclip", "short_side": 1400},  # more tokens than a pass may have
