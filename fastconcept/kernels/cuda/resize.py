@@ -67,18 +67,26 @@ def resize_image(
     num_threads: int | None = None,
 ) -> Array:
     """Done by :func:`resize_patches`; a side beyond 16,384 pixels is left to the CPU."""
-    width, height = box[2] - box[0], box[3] - box[1]
     if max(size) > arguments.MAX_SIZE:
         from .. import cpu
 
         resized = cpu.resize_image(to_host(image), box, size, num_threads=num_threads)
         return resized if is_host(image) else upload(resized)
-    if arguments.columns_first(height, width, *size) and width != size[1] and width <= arguments.MAX_SIZE:
-        image, box = resize_image(image, box, (size[0], width), interpolation), (0, 0, width, size[0])
+    image, box = height_first(image, box, size, interpolation)
     # 1 / 255 undoes the division by 255: these are pixels, which rounding makes whole again.
     planes = resize_patches(image, np.array([box], np.int32), size, [0.0] * 3, [1 / 255] * 3, interpolation)[0]
     pixels: Array = np.rint(planes).astype(np.uint8).transpose(1, 2, 0).copy()
     return pixels
+
+
+def height_first(
+    image: Array, box: tuple[int, int, int, int], size: tuple[int, int], interpolation: str
+) -> tuple[Array, tuple[int, int, int, int]]:
+    """An image and its box, resized in height where Pillow does that first, before passes that begin with the width."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    if width == size[1] or width > arguments.MAX_SIZE or not arguments.columns_first(height, width, *size):
+        return image, box
+    return resize_image(image, box, (size[0], width), interpolation), (0, 0, width, size[0])
 
 
 def _resize_chunk(

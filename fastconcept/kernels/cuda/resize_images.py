@@ -12,7 +12,7 @@ from ..host import is_host, to_host
 from ..threads import check_num_threads
 from .arrays import back, device_array
 from .device import DeviceArray, require
-from .resize import resize_image, resize_patches
+from .resize import height_first, resize_patches
 
 
 def resize_images(
@@ -71,10 +71,8 @@ def _place(
     source = device_array(f"images[{index}]", image, (None, None, 3), [np.uint8], "H, W, 3")
     height, width = source.shape[:2]
     arguments.whole_image(index, np.empty((min(height, 1), min(width, 1), 3), np.uint8))  # not empty
-    if arguments.columns_first(height, width, tall, wide) and width != wide and width <= arguments.MAX_SIZE:
-        source = resize_image(source, (0, 0, width, height), (tall, width), interpolation)
-    box = np.array([[0, 0, width, source.shape[0]]], np.int32)
-    resized = resize_patches(source, box, (tall, wide), task.mean, task.std, interpolation)[0]
+    source, box = height_first(source, (0, 0, width, height), (tall, wide), interpolation)
+    resized = resize_patches(source, np.array([box], np.int32), (tall, wide), task.mean, task.std, interpolation)[0]
     rows = range(max(top, 0), min(top + task.size[0], tall))
     columns = range(max(left, 0), min(left + task.size[1], wide))
     if (len(rows), len(columns)) != task.size:

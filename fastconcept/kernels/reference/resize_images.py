@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import arguments
 from ..contract import Array
+
+_ALL = slice(None)
 
 
 def resize_images(
@@ -34,14 +37,7 @@ def resize_images(
         pixels = arguments.whole_image(i, images[i])
         rows = slice(max(top, 0), max(top + task.size[0], 0))  # of the resized image, what the window shows
         columns = slice(max(left, 0), max(left + task.size[1], 0))
-        first = arguments.columns_first(pixels.shape[0], pixels.shape[1], tall, wide)
-        for axis in (0, 1) if first else (1, 0):
-            height, width = pixels.shape[:2]
-            sides = (width, tall) if axis == 0 else (wide, height)
-            pixels = np.asarray(Image.fromarray(pixels).resize(sides, resample))
-            pixels = np.ascontiguousarray(pixels[rows] if axis == 0 else pixels[:, columns])
-            if not pixels.size:
-                break
+        pixels = _resized(pixels, (tall, wide), resample, rows, columns)
         if pixels.size:
             y, x = max(-top, 0), max(-left, 0)
             window = result[i, :, y : y + pixels.shape[0], x : x + pixels.shape[1]]
@@ -55,10 +51,22 @@ def resize_image(
     """Pillow, one side at a time."""
     from PIL import Image
 
-    cut = Image.fromarray(image[box[1] : box[3], box[0] : box[2]])
-    steps = [(size[1], cut.height), (size[1], size[0])]
-    if arguments.columns_first(cut.height, cut.width, *size):
-        steps[0] = (cut.width, size[0])
-    for step in steps:
-        cut = cut.resize(step, Image.Resampling.BICUBIC)
-    return np.asarray(cut)
+    return _resized(image[box[1] : box[3], box[0] : box[2]], size, Image.Resampling.BICUBIC)
+
+
+def _resized(
+    pixels: npt.NDArray[np.uint8], size: tuple[int, int], resample: Any, rows: slice = _ALL, columns: slice = _ALL
+) -> npt.NDArray[np.uint8]:
+    """One side after the other, in Pillow's order; what is not looked at is dropped after each."""
+    from PIL import Image
+
+    tall, wide = size
+    first = arguments.columns_first(pixels.shape[0], pixels.shape[1], tall, wide)
+    for axis in (0, 1) if first else (1, 0):
+        height, width = pixels.shape[:2]
+        sides = (width, tall) if axis == 0 else (wide, height)
+        pixels = np.asarray(Image.fromarray(pixels).resize(sides, resample))
+        pixels = np.ascontiguousarray(pixels[rows] if axis == 0 else pixels[:, columns])
+        if not pixels.size:
+            break
+    return pixels
