@@ -42,7 +42,7 @@ FloatArray = npt.NDArray[np.float32]
 NAMES = ("image_encoder", "split_encoder", "text_encoder", "bank", "prepared_bank", "dictionary", "image_mean")
 DENSE = "dense"  # the part of models in memory; those of bundles are "dense:" and the name of a change
 _NEEDS = {
-    **dict.fromkeys(POOLED, "its image tower does not pool a feature map"),
+    POOLED[0]: "its image tower does not pool a feature map",
     DENSE: "its image tower was exported without a dense pass",
 }
 DECODE = ("exact", "fast")
@@ -362,8 +362,8 @@ class Parts:
         if full in self.modes:
             return full
         absent = self._bundle.manifest.absent if self._bundle is not None else {}
-        why = {**_NEEDS, **absent, **dict.fromkeys(POOLED, absent.get(POOLED[0], _NEEDS[POOLED[0]]))}
-        reason = why.get(mode, "there is no dense tower of that name")
+        needed = POOLED[0] if mode in POOLED else mode  # what the one lacks, the other does
+        reason = (_NEEDS | dict(absent)).get(needed, "there is no dense tower of that name")
         raise InputError(f'this model has no mode "{mode}": {reason}; it has: {", ".join(self.modes)}')
 
     def has(self, name: str) -> bool:

@@ -77,8 +77,14 @@ class Layout:
         object.__setattr__(self, "sizes", _whole_numbers("sizes", self.sizes, 4, 1024))
         if len(set(self.sizes)) != len(self.sizes):
             raise InputError(f"sizes must differ from one another, got {self.sizes}")
+        steps = self._steps()
+        if len(steps) != len(self.sizes):
+            raise InputError(f"stride must be one number or one per patch size {self.sizes}, got {self.stride!r}")
+        for size, step in zip(self.sizes, steps, strict=True):
+            if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= size:
+                raise InputError(f"stride must be from 1 to the patch size ({size}), got {step!r}")
         if self.stride is not None:
-            object.__setattr__(self, "stride", self._checked_stride(self.stride))
+            object.__setattr__(self, "stride", steps[0] if len(set(steps)) == 1 else steps)
         if self.short_side != 0:
             _whole_numbers("short_side", self.short_side, 16, 4096)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
@@ -88,14 +94,11 @@ class Layout:
         if not 0 <= self.class_bias <= 1 or (self.class_bias and self.maker != "dense"):
             raise InputError(f"class_bias must be from 0 to 1, and 0 unless the mode is dense; got {self.class_bias!r}")
 
-    def _checked_stride(self, stride: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        steps = (stride,) * len(self.sizes) if isinstance(stride, int) else tuple(stride)
-        if len(steps) != len(self.sizes):
-            raise InputError(f"stride must be one number or one per patch size {self.sizes}, got {self.stride!r}")
-        for size, step in zip(self.sizes, steps, strict=True):
-            if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= size:
-                raise InputError(f"stride must be from 1 to the patch size ({size}), got {step!r}")
-        return steps[0] if len(set(steps)) == 1 else steps
+    def _steps(self) -> tuple[int, ...]:
+        if self.stride is None:
+            step = WINDOWS_STRIDE if self.maker == "windows" else STRIDE
+            return tuple(min(step, size) for size in self.sizes)
+        return (self.stride,) * len(self.sizes) if isinstance(self.stride, int) else tuple(self.stride)
 
     @property
     def maker(self) -> str:
@@ -105,11 +108,7 @@ class Layout:
     @property
     def strides(self) -> dict[int, int]:
         """Patch size to stride, in the order of ``sizes``."""
-        if self.stride is None:
-            step = WINDOWS_STRIDE if self.maker == "windows" else STRIDE
-            return {size: min(step, size) for size in self.sizes}
-        steps = (self.stride,) * len(self.sizes) if isinstance(self.stride, int) else self.stride
-        return dict(zip(self.sizes, steps, strict=True))
+        return dict(zip(self.sizes, self._steps(), strict=True))
 
     @property
     def inside(self) -> bool:
