@@ -126,9 +126,7 @@ class Encoding(Opened):
         for pixels, positions in prepared_batches(stream, reader, size, on_error):
             with self.place:
                 rows = encoder.encode(self.kernels.upload_staged(pixels))
-                if (
-                    not on_device
-                ):  # encoders of a GPU leave the check to what reads their rows, which is here the caller
+                if not on_device:  # encoders of a GPU leave the check to what reads their rows: here the caller
                     rows = self.kernels.to_host(rows)
                     check_directions(bool(np.isfinite(rows).all()))
             yield rows, positions
